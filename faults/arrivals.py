@@ -1,0 +1,79 @@
+"""The single events of a plan's workload, drawn from its seed: when, by whom, to whom, of which type. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from faults.plan import Plan
+from system.event import ALL_AGENTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One event that a publisher is given to publish."""
+
+    at_s: float
+    id: str
+    publisher: str
+    agent: str
+    """The addressee: an agent, or `_all`."""
+    type: str
+    data_bytes: int
+    repeated: bool
+    """Whether it is published once more after its acknowledgement."""
+
+    def event(self) -> bytes:
+        """The CloudEvent; equal at every attempt, as a retry must be."""
+        attributes: dict[str, Any] = {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": f"/chaos/{self.publisher}",
+            "type": self.type,
+            "subject": self.agent,
+            "datacontenttype": "application/json",
+            "data": {"text": "x" * self.data_bytes},
+        }
+        return msgspec.json.encode(attributes)
+
+
+def arrivals(plan: Plan) -> list[Arrival]:
+    """All events of a plan, in the order of their times; equal plans give equal lists."""
+    work = plan.workload
+    rng = random.Random(f"arrivals/{plan.seed}")
+    times = [(at_s, None) for at_s in _times(rng, work.events, work.shape, plan.duration_s)]
+    pinned = [(pin.at_s, pin) for pin in work.pinned]
+    agents = [agent.name for agent in plan.agents]
+    types = [one.type for one in work.types]
+    weights = list(itertools.accumulate(one.weight for one in work.types))
+    found = []
+    for number, (at_s, pin) in enumerate(sorted([*times, *pinned], key=lambda item: item[0])):
+        broadcast = rng.random() < work.broadcast_share or not agents
+        drawn_agent = ALL_AGENTS if broadcast else rng.choice(agents)
+        drawn_type = rng.choices(types, cum_weights=weights)[0]
+        found.append(
+            Arrival(
+                at_s=at_s,
+                id=f"{plan.seed:x}-{number:05d}",
+                publisher=rng.choice(work.publishers).name,
+                agent=pin.agent if pin else drawn_agent,
+                type=pin.type if pin else drawn_type,
+                data_bytes=rng.randint(0, work.data_bytes_max),
+                repeated=rng.random() < work.repeat_share,
+            )
+        )
+    return found
+
+
+def _times(rng: random.Random, count: int, shape: Sequence[int], duration_s: float) -> Iterator[float]:
+    """`count` instants whose density over the run has this shape, in ascending order, in whole milliseconds."""
+    cumulated = list(itertools.accumulate(shape))
+    slice_s = duration_s / len(shape)
+    slices = rng.choices(range(len(shape)), cum_weights=cumulated, k=count) if count else []
+    for place in sorted(index + rng.random() for index in slices):
+        yield int(place * slice_s * 1000) / 1000

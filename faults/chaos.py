@@ -1,0 +1,332 @@
+"""A chaos run: plays a plan on the real stack and writes its history. It judges nothing but whether all caught up.
+
+    start the stack → safety phase: workload and faults → heal → liveness phase: wait until all caught up → stop
+
+Whatever happens, also Ctrl-C or SIGKILL of this process, nothing is left behind but the output folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from faults.board import Scene, epoch_of, set_up, versions
+from faults.mesh import Addresses, Mesh
+from faults.plan import Plan
+from faults.playable import NotPlayable, not_playable, playable
+from faults.player import Player
+from faults.recorder import Recorder
+from faults.schedule import Step, What, timeline
+from faults.stack import ProcessFailed, StackError
+from faults.streamwatch import Lag, StreamSeen, StreamWatch
+from faults.toxiproxy import ToxiproxyFailed
+from faults.vocabulary import Link, ProcessName
+from reports import history
+from system.event import CRITICAL_TYPES
+
+TICK_S = 0.2
+"""How often the run looks whether everything it started still runs."""
+OBSERVE_S = 0.5
+"""How often pg-writer is looked at."""
+LATE_S_MAX = 3.0
+"""A step of the plan that is taken later than this was kept waiting by the machine, not by the plan."""
+SLEEP_S = 3.0
+"""How long agents get at the end to close politely: their ack flush takes up to 1 s."""
+RELAY_EXITS_MAX = 10
+"""A relay that ends by itself is started again, as a supervisor would; one that does it so often never serves."""
+
+
+class CouldNotRun(RuntimeError):
+    """The run came to nothing: a part is missing, a server did not start, a fault could not be played or lifted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a run is."""
+
+    phase: str
+    at_s: float
+    of_s: float
+    events: int
+    acked: int
+    delivered: int
+    effective: int
+    faults: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What a run came to, beside its history."""
+
+    history: Path
+    plan: Plan
+    converged: bool
+    waiting_for: tuple[str, ...]
+    """What had not caught up by the deadline."""
+    not_played: tuple[NotPlayable, ...]
+    ineffective: tuple[str, ...]
+    """Faults that were asked for and not seen to take effect: they fail the run."""
+    client_failures: tuple[str, ...]
+    untimely: tuple[str, ...]
+    """What kept the run from being the one that was planned."""
+    lag_s: float
+    """The longest that events waited in the stream for pg-writer."""
+    relay_exits: int
+    """How often the relay ended by itself."""
+    events: int
+    acked: int
+    refused: int
+    delivered: int
+
+
+Watcher = Callable[[Progress], None]
+
+
+async def run_plan(
+    plan: Plan,
+    out: Path,
+    *,
+    watch: Watcher | None = None,
+    command: Sequence[str] = (),
+    relay_command: Sequence[str] | None = None,
+) -> RunResult:
+    """Play a plan; the history, the plan and the servers' logs go into `out`, which must not hold a run already.
+
+    `relay_command` replaces `meshrelay serve`, for relays that are broken on purpose. Raises CouldNotRun.
+    """
+    path = _prepare(plan, out)
+    try:
+        with Recorder(path) as recorder:
+            async with set_up(plan, relay_command=relay_command) as scene:
+                run = ChaosRun(plan, scene, recorder, out=out, watch=watch)
+                try:
+                    return await run.play(path, tuple(command))
+                finally:
+                    _keep_logs(scene.stack.run_dir, out / "logs")
+    except (StackError, ToxiproxyFailed, OSError) as error:
+        raise CouldNotRun(f"{type(error).__name__}: {error}") from error
+
+
+class ChaosRun:
+    """One run on a stack that is set up."""
+
+    def __init__(self, plan: Plan, scene: Scene, recorder: Recorder, *, out: Path, watch: Watcher | None) -> None:
+        self._plan = plan
+        self._scene = scene
+        self._recorder = recorder
+        self._cursors = out / "cursors"
+        self._watch = watch
+        self._faults = {fault.id: fault for fault in playable(plan)}
+        self._player = Player(scene.board, recorder)
+        self._stream = StreamWatch(scene.stack.nats_url)
+        self._mesh: Mesh | None = None
+        self._lag = Lag()
+        self._late_s = 0.0
+        self._relay_exits = 0
+        self._phase = "start"
+        self._t0 = 0.0
+
+    async def play(self, path: Path, command: tuple[str, ...]) -> RunResult:
+        """All phases. Raises StackError, ToxiproxyFailed."""
+        await self._start(command)
+        mesh = self.mesh
+        observing = asyncio.create_task(self._observe(), name="observations")
+        try:
+            mesh.start(self._now_s)
+            self._enter("safety")
+            for step in timeline(self._plan, list(self._faults.values())):
+                await self._until(step.at_s)
+                self._late_s = max(self._late_s, self._now_s() - step.at_s)
+                self._take(step)
+            await self._until(self._plan.duration_s)
+            await self._heal()
+            observing.cancel()
+            waiting_for = await self._converge()
+            if not waiting_for:
+                self._enter("converged")
+            await mesh.put_to_sleep(SLEEP_S)
+        finally:
+            observing.cancel()
+            await asyncio.wait([observing])
+            await self._player.cancel()
+            await mesh.stop()
+            await self._stream.close()
+        self._enter("end")
+        return self._result(path, tuple(waiting_for))
+
+    @property
+    def mesh(self) -> Mesh:
+        """The workload, once it is made."""
+        assert self._mesh is not None
+        return self._mesh
+
+    # Phases
+
+    async def _start(self, command: tuple[str, ...]) -> None:
+        plan, stack, relay = self._plan, self._scene.stack, self._scene.relay
+        self._recorder.record(
+            history.Run,
+            plan=plan.name,
+            seed=plan.seed,
+            world="real",
+            retention_ns=history.ByClass(
+                critical=_ns(plan.retention.critical_s), standard=_ns(plan.retention.standard_s)
+            ),
+            critical_types=tuple(sorted(CRITICAL_TYPES)),
+            slack_ns=_ns(plan.slack_s),
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions=await versions(stack),
+            converge_bound_ns=_ns(plan.converge_within_s),
+            command=command,
+        )
+        relay.start_nowait()
+        self._recorder.record(history.Process, name=relay.name, what="started", pid=relay.pid)
+        await relay.wait_ready()
+        addresses = Addresses(
+            relay_url=self._scene.url(Link.AGENT_RELAY, "http"),
+            nats_url=self._scene.url(Link.PUBLISHER_NATS, "nats"),
+            secret=stack.jwt_secret,
+            epoch=await epoch_of(self._scene),
+        )
+        self._cursors.mkdir()
+        self._mesh = Mesh(plan, addresses, folder=self._cursors, recorder=self._recorder)
+
+    async def _heal(self) -> None:
+        """End what is still on, and make sure that no proxy holds anything back."""
+        await self._player.settle()
+        await self._scene.board.toxiproxy.heal(list(self._scene.board.routes.values()))
+        self._enter("healed")
+
+    async def _converge(self) -> list[str]:
+        """Wait until all is published, written and handled by every awake agent; what is missing at the deadline."""
+        deadline = asyncio.get_running_loop().time() + self._plan.converge_within_s
+        target: int | None = None
+        while True:
+            seen = await self._look()
+            if target is None and seen is not None and self.mesh.unpublished == 0:
+                target = seen.head_seq
+            missing = []
+            if target is None:
+                missing.append(f"{self.mesh.unpublished} events to be published")
+            if seen is None or seen.pending:
+                missing.append(f"pg-writer, pending {seen.pending if seen else 'unknown'}")
+            if target is not None:
+                missing += [f"{agent} to reach {target}" for agent in self.mesh.behind(target)]
+            if not missing or asyncio.get_running_loop().time() > deadline:
+                return missing
+            await self._until(self._now_s() + TICK_S)
+
+    # Time
+
+    def _enter(self, phase: str) -> None:
+        self._phase = phase
+        if phase == "safety":
+            self._t0 = asyncio.get_running_loop().time()
+        self._recorder.record(history.Phase, name=phase)
+
+    def _now_s(self) -> float:
+        """The time within the plan; nothing is due before the safety phase."""
+        return asyncio.get_running_loop().time() - self._t0 if self._phase != "start" else -1.0
+
+    async def _until(self, at_s: float) -> None:
+        """Sleep until then, looking after everything meanwhile. Raises what broke."""
+        while True:
+            self._look_after()
+            left_s = at_s - self._now_s()
+            if left_s <= 0:
+                return
+            await asyncio.sleep(min(left_s, TICK_S))
+
+    def _take(self, step: Step) -> None:
+        if step.what is What.BEGIN:
+            self._player.begin(self._faults[step.subject])
+        elif step.what is What.END:
+            self._player.end(self._faults[step.subject])
+        else:
+            self.mesh.order(step.subject, step.what)
+
+    def _look_after(self) -> None:
+        broken = self._player.failed() or self.mesh.failed()
+        if broken is not None:
+            raise broken
+        relay = self._scene.relay
+        if ProcessName.RELAY not in self._player.away and not relay.is_running():
+            self._relay_exits += 1
+            self._recorder.record(history.Process, name=relay.name, what="exited")
+            if self._relay_exits > RELAY_EXITS_MAX:
+                raise ProcessFailed(f"the relay ended by itself {self._relay_exits} times; {relay.log_tail()}")
+            relay.start_nowait()
+            self._recorder.record(history.Process, name=relay.name, what="started", pid=relay.pid)
+        if self._watch is not None:
+            self._watch(self._progress())
+
+    async def _observe(self) -> None:
+        while True:
+            await self._look()
+            await asyncio.sleep(OBSERVE_S)
+
+    async def _look(self) -> StreamSeen | None:
+        seen = await self._stream.look()
+        if seen is not None:
+            self._lag.see(asyncio.get_running_loop().time(), seen)
+            self._recorder.record(history.Writer, pending=seen.pending, head=seen.head_seq)
+        return seen
+
+    def _progress(self) -> Progress:
+        return Progress(
+            phase=self._phase,
+            at_s=self._now_s(),
+            of_s=self._plan.duration_s,
+            events=self.mesh.events,
+            acked=self.mesh.acked,
+            delivered=self.mesh.delivered,
+            effective=len(self._player.effective),
+            faults=len(self._faults),
+        )
+
+    def _result(self, path: Path, waiting_for: tuple[str, ...]) -> RunResult:
+        return RunResult(
+            history=path,
+            plan=self._plan,
+            converged=not waiting_for,
+            waiting_for=waiting_for,
+            not_played=not_playable(self._plan),
+            ineffective=tuple(sorted(self._player.ineffective)),
+            client_failures=tuple(self.mesh.failures()),
+            untimely=tuple(self._untimely()),
+            lag_s=round(self._lag.worst_s, 1),
+            relay_exits=self._relay_exits,
+            events=self.mesh.events,
+            acked=self.mesh.acked,
+            refused=self.mesh.refused,
+            delivered=self.mesh.delivered,
+        )
+
+    def _untimely(self) -> list[str]:
+        if self._late_s <= LATE_S_MAX:
+            return []
+        return [f"a step of the plan was taken {self._late_s:.1f} s late; the machine is too busy"]
+
+
+def _prepare(plan: Plan, out: Path) -> Path:
+    path = out / "history.jsonl"
+    if path.exists():
+        raise CouldNotRun(f"expected a folder without a run, got {out} with a history; give another, or remove it")
+    out.mkdir(parents=True, exist_ok=True)
+    plan.dump(out / "plan.json")
+    return path
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)
+
+
+def _keep_logs(run_dir: Path, logs: Path) -> None:
+    """Copy the servers' logs before their folder goes."""
+    logs.mkdir(parents=True, exist_ok=True)
+    for log in sorted(run_dir.glob("*.log")):
+        shutil.copyfile(log, logs / log.name)

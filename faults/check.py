@@ -1,0 +1,169 @@
+"""What must hold in a plan beyond the types and ranges of its fields; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from faults.vocabulary import KINDS, Direction, Down, Fault, Latency, Link, ProcessName, Slicer
+from system.event import ALL_AGENTS, is_agent_name
+
+if TYPE_CHECKING:
+    from faults.plan import Agent, Plan, Workload
+
+T = TypeVar("T", bound=Hashable)
+
+_WHERE = re.compile(r" - at `\$(.*)`$")
+_CHOICES = {
+    "kind": KINDS,
+    "link": tuple(Link),
+    "process": tuple(ProcessName),
+    "direction": tuple(Direction),
+}
+"""The fields with a closed list of values, for messages that name them all."""
+_STEP = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+|\.\.\.)\]")
+
+
+def shape_problem(text: bytes, error: Exception) -> str:
+    """Say what is wrong with a text that does not have a plan's shape: where, what was expected, what came."""
+    if not isinstance(error, msgspec.ValidationError):
+        return f"expected a plan as JSON, got {text[:40]!r} ({error}); `meshrelay chaos plan --seed 1` prints one"
+    message = str(error)
+    where = _WHERE.search(message)
+    path = where[1] if where else ""
+    expected = message[: where.start()] if where else message
+    if "missing" in expected or "unknown field" in expected:
+        return f"at ${path}: {expected}; `meshrelay chaos plan --seed 1` prints a valid plan"
+    choices = _CHOICES.get(path.rpartition(".")[2]) if "nvalid" in expected else None
+    expected = expected if choices is None else "expected one of " + ", ".join(choices)
+    return f"at ${path}: {expected}, got {_shown(_at(text, path))}; `meshrelay chaos plan --seed 1` prints a valid plan"
+
+
+def problems_of(plan: Plan) -> list[str]:
+    """Everything that makes a plan of the right shape unusable; empty if it is sound."""
+    return [
+        *_retention_problems(plan),
+        *_workload_problems(plan.workload, plan),
+        *(problem for agent in plan.agents for problem in _agent_problems(agent, plan.duration_s)),
+        *_repeated("agent name", [agent.name for agent in plan.agents]),
+        *_repeated("fault id", [fault.id for fault in plan.faults]),
+        *(problem for fault in plan.faults for problem in _fault_problems(fault, plan.duration_s)),
+        *_overlap_problems(plan.faults),
+    ]
+
+
+def _retention_problems(plan: Plan) -> Iterator[str]:
+    kept = plan.retention
+    if kept.standard_s > kept.critical_s:
+        yield (
+            f"retention: expected standard_s at most critical_s, got {kept.standard_s:g} and {kept.critical_s:g}; "
+            "swap them"
+        )
+    if plan.relay.retry_min_ms > plan.relay.retry_max_ms:
+        yield (
+            f"relay: expected retry_min_ms at most retry_max_ms, got {plan.relay.retry_min_ms} and "
+            f"{plan.relay.retry_max_ms}; swap them"
+        )
+
+
+def _workload_problems(workload: Workload, plan: Plan) -> Iterator[str]:
+    names = {agent.name for agent in plan.agents}
+    if sum(workload.shape) == 0:
+        yield "workload.shape: expected at least one rate above 0, got only zeros; [1] is an even rate"
+    if workload.events + len(workload.pinned) > 0 and not workload.publishers:
+        yield "workload.publishers: expected at least one, got none; nobody could publish the events"
+    if workload.events > 0 and not names and workload.broadcast_share < 1:
+        yield "agents: expected at least one, got none; the events have no addressee"
+    yield from _repeated("publisher", [publisher.name for publisher in workload.publishers])
+    for index, pinned in enumerate(workload.pinned):
+        if pinned.agent != ALL_AGENTS and pinned.agent not in names:
+            yield f"workload.pinned[{index}]: expected an agent of the plan or {ALL_AGENTS!r}, got {pinned.agent!r}"
+        if pinned.at_s > plan.duration_s:
+            yield _too_late(f"workload.pinned[{index}]", pinned.at_s, plan.duration_s)
+
+
+def _agent_problems(agent: Agent, duration_s: float) -> Iterator[str]:
+    where = f"agent {agent.name!r}"
+    if not is_agent_name(agent.name):
+        yield f"{where}: expected 1 to 64 of A-Z a-z 0-9 _ -, beginning with a letter or digit; rename it"
+    for awake in agent.awake:
+        if awake.until_s is not None and awake.until_s <= awake.from_s:
+            yield f"{where}: expected until_s after from_s, got {awake.from_s:g} to {awake.until_s:g}; swap them"
+        if awake.from_s > duration_s:
+            yield _too_late(where, awake.from_s, duration_s)
+    for before, after in pairwise(agent.awake):
+        if before.until_s is None or before.until_s >= after.from_s:
+            end = "the end" if before.until_s is None else f"{before.until_s:g} s"
+            yield (
+                f"{where}: expected its times awake in order with sleep between them, got one until {end} and the next "
+                f"from {after.from_s:g} s; join or sort them"
+            )
+    for crash_s in agent.crashes_s:
+        if not any(awake.from_s <= crash_s < (awake.until_s or duration_s) for awake in agent.awake):
+            yield f"{where}: expected crashes while it is awake, got one at {crash_s:g} s; move it"
+
+
+def _fault_problems(fault: Fault, duration_s: float) -> Iterator[str]:
+    where = f"fault {fault.id!r} ({fault.kind})"
+    if fault.until_s > duration_s:
+        yield (
+            f"{where}: expected an end by duration_s = {duration_s:g} s, got {fault.until_s:g} s; "
+            "shorten it or lengthen the run"
+        )
+    if isinstance(fault, Down) and fault.direction is not Direction.BOTH:
+        yield f"{where}: expected direction 'both', got {fault.direction.value!r}; a one-way partition is a `cut`"
+    if isinstance(fault, Latency) and fault.jitter_ms > fault.latency_ms / 2:
+        yield (
+            f"{where}: expected jitter_ms at most half of latency_ms = {fault.latency_ms}, got {fault.jitter_ms}; "
+            "lower it, or nothing could show the latency"
+        )
+    if isinstance(fault, Slicer) and fault.size_variation_bytes >= fault.average_size_bytes:
+        yield (
+            f"{where}: expected size_variation_bytes below average_size_bytes = {fault.average_size_bytes}, got "
+            f"{fault.size_variation_bytes}; lower it"
+        )
+
+
+def _overlap_problems(faults: Sequence[Fault]) -> Iterator[str]:
+    """Two faults on one target at once could not be told apart, so neither could be proved."""
+    ordered = sorted(faults, key=lambda fault: (fault.target, fault.at_s, fault.until_s))
+    for before, after in pairwise(ordered):
+        if before.target == after.target and after.at_s < before.until_s:
+            yield (
+                f"fault {after.id!r}: expected a beginning after {before.id!r} on {before.target} ends at "
+                f"{before.until_s:g} s, got {after.at_s:g} s; overlapping faults can't be told apart, move one"
+            )
+
+
+def _repeated(what: str, names: Iterable[T]) -> Iterator[str]:
+    seen: set[T] = set()
+    for name in names:
+        if name in seen:
+            yield f"expected every {what} once, got {name!r} again; rename one"
+        seen.add(name)
+
+
+def _too_late(where: str, at_s: float, duration_s: float) -> str:
+    return f"{where}: expected a time within duration_s = {duration_s:g} s, got {at_s:g} s; move it"
+
+
+def _at(text: bytes, path: str) -> Any:
+    """The value at a msgspec error's path, as far as it can be followed (`[...]` is any item)."""
+    try:
+        value: Any = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return repr(text[:40])  # the shape was refused before the broken part was read
+    for step in _STEP.finditer(path):
+        try:
+            value = value[step[1]] if step[1] is not None else value[int(step[2])]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return value
+    return value
+
+
+def _shown(value: Any) -> str:
+    return msgspec.json.encode(value)[:80].decode(errors="replace")

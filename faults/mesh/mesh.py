@@ -1,0 +1,135 @@
+"""The whole mesh: a plan's publishers and agents on a running stack, and how far they have come."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from faults.arrivals import arrivals
+from faults.mesh.agents import MeshAgent
+from faults.mesh.channels import Channel, HttpChannel, NatsChannel
+from faults.mesh.outbox import Outbox
+from faults.mesh.publishers import MeshPublisher
+from faults.plan import Plan, Publisher
+from faults.recorder import Recorder
+from faults.schedule import What
+from system.tokens import mint
+
+PUBLISHER_TTL_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where the mesh finds the stack; each is a proxy's, so that faults reach it."""
+
+    relay_url: str
+    nats_url: str
+    secret: str
+    """Signs the tokens."""
+    epoch: str
+    """What the relay's cursors begin with."""
+
+
+class Mesh:
+    """Publishers and agents of one run."""
+
+    def __init__(self, plan: Plan, addresses: Addresses, *, folder: Path, recorder: Recorder) -> None:
+        """Make them, idle; cursor files go into `folder`."""
+        given = arrivals(plan)
+        self.events = len(given)
+        self.agents = {
+            agent.name: MeshAgent(
+                agent,
+                base_url=addresses.relay_url,
+                secret=addresses.secret,
+                folder=folder,
+                times=plan.relay,
+                recorder=recorder,
+            )
+            for agent in plan.agents
+        }
+        self.publishers = [
+            MeshPublisher(
+                publisher.name,
+                outbox=Outbox(arrival for arrival in given if arrival.publisher == publisher.name),
+                channel=_channel(publisher, addresses),
+                batch_max=publisher.batch_max,
+                recorder=recorder,
+                rng=random.Random(f"publisher/{plan.seed}/{publisher.name}"),
+            )
+            for publisher in plan.workload.publishers
+        ]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, now_s: Callable[[], float]) -> None:
+        """Begin to publish and to take orders; `now_s` is the time within the plan."""
+        for publisher in self.publishers:
+            self._tasks.append(asyncio.create_task(publisher.run(now_s), name=f"publisher {publisher.name}"))
+        for agent in self.agents.values():
+            self._tasks.append(asyncio.create_task(agent.run(), name=f"orders of {agent.name}"))
+
+    def order(self, agent: str, what: What) -> None:
+        """Wake an agent, put it to sleep, or crash it."""
+        self.agents[agent].order(what)
+
+    async def put_to_sleep(self, timeout_s: float) -> None:
+        """End every agent's life politely, for up to so long."""
+        for agent in self.agents.values():
+            agent.order(What.SLEEP)
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while any(agent.is_awake or agent.has_life for agent in self.agents.values()):
+            if asyncio.get_running_loop().time() > deadline:
+                return
+            await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """End everything, whatever it is doing."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def failed(self) -> BaseException | None:
+        """What ended the first publisher or agent that ended by a bug, if any."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                return task.exception()
+        return None
+
+    @property
+    def unpublished(self) -> int:
+        """Events that are not published yet, or whose outcome is not known."""
+        return sum(publisher.outbox.size for publisher in self.publishers)
+
+    @property
+    def acked(self) -> int:
+        """Events that were acknowledged, each counted once."""
+        return sum(publisher.outbox.acked for publisher in self.publishers)
+
+    @property
+    def refused(self) -> int:
+        """Events that were refused for good."""
+        return sum(publisher.outbox.refused for publisher in self.publishers)
+
+    @property
+    def delivered(self) -> int:
+        """Frames with events that agents have read."""
+        return sum(agent.delivered for agent in self.agents.values())
+
+    def behind(self, seq: int) -> list[str]:
+        """The awake agents that have not handled everything up to this sequence."""
+        return [name for name, agent in self.agents.items() if agent.is_awake and agent.saved_seq < seq]
+
+    def failures(self) -> list[str]:
+        """Each end of a client that nobody asked for, with its agent."""
+        return [f"{name}: {why}" for name, agent in self.agents.items() for why in agent.failures]
+
+
+def _channel(publisher: Publisher, addresses: Addresses) -> Channel:
+    if publisher.via == "nats":
+        return NatsChannel(addresses.nats_url, addresses.epoch)
+    token = mint(addresses.secret, sub=publisher.name, scope="publish", ttl_s=PUBLISHER_TTL_S, now=time.time())
+    return HttpChannel(addresses.relay_url, token)

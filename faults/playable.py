@@ -1,0 +1,150 @@
+"""What of a plan the real stack can play, how it does, and what it can't; pure.
+
+Nothing is dropped in silence: `not_playable` names every fault that a run leaves out, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from faults.plan import Plan
+from faults.proof import experiment_for
+from faults.vocabulary import (
+    Bandwidth,
+    ClockSkew,
+    Cut,
+    Down,
+    Fault,
+    HalfOpen,
+    Kill,
+    Latency,
+    LimitData,
+    Link,
+    LinkFault,
+    LinkFaultBase,
+    Pause,
+    PowerLoss,
+    ProcessName,
+    ResetPeer,
+    Restart,
+    Slicer,
+    SlowClose,
+    Timeout,
+)
+
+CUT_MS = 24 * 3_600_000
+"""A latency longer than any run on the real stack: Toxiproxy keeps the bytes, in order, and hands them on as soon as
+the toxic is removed, as TCP does when a partition heals. Its `timeout` would drop them."""
+
+TOXICS = ("down", "latency", "bandwidth", "timeout", "reset_peer", "slicer", "slow_close", "limit_data")
+"""All that Toxiproxy 2.12 has; `down` is a disabled proxy."""
+
+RETURN_S = 5.0
+"""How long a process that was started again may take until it serves as before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toxic:
+    """A fault on a link in Toxiproxy's words."""
+
+    type: str
+    attributes: dict[str, int]
+    """Toxiproxy's own units: ms, KB/s, bytes, and µs for the slicer's delay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotPlayable:
+    """A fault that the real stack does not play."""
+
+    fault: str
+    kind: str
+    reason: str
+
+
+def toxic_of(fault: LinkFault) -> Toxic | None:
+    """How Toxiproxy plays a fault on a link; None if it can't."""
+    match fault:
+        case Cut():
+            return Toxic(type="latency", attributes={"latency": CUT_MS, "jitter": 0})
+        case Down():
+            return Toxic(type="down", attributes={})
+        case Latency():
+            return Toxic(type="latency", attributes={"latency": fault.latency_ms, "jitter": fault.jitter_ms})
+        case Bandwidth():
+            return Toxic(type="bandwidth", attributes={"rate": fault.rate_kb_s})
+        case Timeout():
+            return Toxic(type="timeout", attributes={"timeout": fault.timeout_ms})
+        case ResetPeer():
+            return Toxic(type="reset_peer", attributes={"timeout": fault.timeout_ms})
+        case Slicer():
+            return Toxic(
+                type="slicer",
+                attributes={
+                    "average_size": fault.average_size_bytes,
+                    "size_variation": fault.size_variation_bytes,
+                    "delay": fault.delay_us,
+                },
+            )
+        case SlowClose():
+            return Toxic(type="slow_close", attributes={"delay": fault.delay_ms})
+        case LimitData():
+            return Toxic(type="limit_data", attributes={"bytes": fault.limit_bytes})
+        case HalfOpen():
+            return None
+
+
+def not_playable(plan: Plan) -> tuple[NotPlayable, ...]:
+    """The faults of a plan that the real stack leaves out, in the plan's order; empty if it plays all."""
+    outages = [fault for fault in plan.faults if not isinstance(fault, LinkFaultBase) and _reason(fault) is None]
+    found = []
+    for fault in plan.faults:
+        reason = _reason(fault) or _unprovable(fault, outages)
+        if reason is not None:
+            found.append(NotPlayable(fault=fault.id, kind=fault.kind, reason=reason))
+    return tuple(found)
+
+
+def playable(plan: Plan) -> tuple[Fault, ...]:
+    """The faults of a plan that the real stack plays, in the plan's order."""
+    left_out = {one.fault for one in not_playable(plan)}
+    return tuple(fault for fault in plan.faults if fault.id not in left_out)
+
+
+def _reason(fault: Fault) -> str | None:
+    match fault:
+        case HalfOpen():
+            return "Toxiproxy treats all connections of a link alike; it can't silence the old and serve the new"
+        case PowerLoss():
+            return "a process can't be made to lose what the kernel holds for it; `kill` keeps it"
+        case ClockSkew():
+            return "processes of one machine share its clock"
+        case Pause() | Kill() | Restart():
+            return None
+        case _:
+            return _too_short(fault)
+
+
+def _too_short(fault: LinkFault) -> str | None:
+    needed_s = experiment_for(fault).wait_s
+    return None if fault.for_s >= needed_s else f"its proof takes up to {needed_s:g} s, and it lasts {fault.for_s:g} s"
+
+
+SERVERS = {
+    Link.PUBLISHER_NATS: ProcessName.NATS,
+    Link.RELAY_NATS: ProcessName.NATS,
+    Link.RELAY_POSTGRES: ProcessName.POSTGRES,
+    Link.AGENT_RELAY: ProcessName.RELAY,
+}
+"""Whom a link leads to."""
+
+
+def _unprovable(fault: Fault, outages: Sequence[Fault]) -> str | None:
+    """A fault on a link is proved against the server behind it, so that one must be there all the while."""
+    if not isinstance(fault, LinkFaultBase):
+        return None
+    server = SERVERS[fault.link]
+    for outage in outages:
+        if outage.target == server and outage.at_s < fault.until_s and fault.at_s < outage.until_s + RETURN_S:
+            return f"{server.value} is away meanwhile ({outage.id}), so nothing could prove it"
+    return None

@@ -1,0 +1,257 @@
+"""Plays faults on the running stack, proves that each took effect, lifts it, and proves that too.
+
+Every step goes into the history: `asked` before anything is done; `effective` with the proof's numbers as soon as a
+proof holds; `lifted` when the link or process serves again; `ineffective` if no proof held for as long as it was on,
+which fails the run. A fault that can't be begun or lifted at all raises: such a run is no evidence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+
+from faults.dialects import Dialect, dialect_of
+from faults.playable import toxic_of
+from faults.probe import Experiment, Seen, look
+from faults.proof import Proof, experiment_for, judge, passes
+from faults.recorder import Recorder
+from faults.stack import ManagedProcess
+from faults.toxiproxy import Route, Toxiproxy, ToxiproxyFailed
+from faults.vocabulary import (
+    Fault,
+    Kill,
+    Link,
+    LinkFault,
+    LinkFaultBase,
+    Pause,
+    ProcessFault,
+    ProcessName,
+    Restart,
+)
+from reports import history
+
+LIFT_S = 10.0
+"""How long a link may take to serve again once its fault is lifted; it takes milliseconds."""
+LIFTED_CHECK = Experiment(size_bytes=1, wait_s=2.0)
+PATIENCE_S = 10.0
+"""How much longer than planned a fault stays on while it is not proved: a busy machine, a server that still starts."""
+RETRY_S = 0.1
+"""Between two attempts to prove the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """What faults are played on."""
+
+    toxiproxy: Toxiproxy
+    routes: Mapping[Link, Route]
+    processes: Mapping[ProcessName, ManagedProcess]
+    client_pids: Callable[[Link], int | None]
+    """The process at the near end of a link."""
+
+
+class Player:
+    """Plays the faults of one run; `begin` and `end` return at once, `settle` waits until all are through."""
+
+    def __init__(self, board: Board, recorder: Recorder) -> None:
+        self._board = board
+        self._recorder = recorder
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ended: dict[str, asyncio.Event] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """One fault at a time on a target, also if one takes longer than planned."""
+        self.away: set[ProcessName] = set()
+        """Processes that are down or frozen because a fault wants it so."""
+        self.effective: set[str] = set()
+        self.ineffective: set[str] = set()
+
+    def begin(self, fault: Fault) -> None:
+        """Ask for a fault and go on proving it until it is ended."""
+        ended = self._ended[fault.id] = asyncio.Event()
+        if isinstance(fault, Restart):
+            ended.set()
+        self._tasks[fault.id] = asyncio.create_task(self._play(fault, ended), name=f"fault {fault.id}")
+
+    def end(self, fault: Fault) -> None:
+        """Lift a fault that was begun."""
+        self._ended[fault.id].set()
+
+    def failed(self) -> BaseException | None:
+        """What stopped the first fault that could not be played, if any."""
+        for task in self._tasks.values():
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                return task.exception()
+        return None
+
+    async def settle(self) -> None:
+        """End every fault and wait until it is lifted. Raises what stopped any of them."""
+        for ended in self._ended.values():
+            ended.set()
+        for task in self._tasks.values():
+            await task
+
+    async def cancel(self) -> None:
+        """Stop playing, without lifting anything: the stack is about to go."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _note(self, fault: Fault, phase: str, proof: Mapping[str, Any] | None = None) -> None:
+        if phase in ("effective", "ineffective"):
+            getattr(self, phase).add(fault.id)
+        direction = fault.direction.value if isinstance(fault, LinkFaultBase) else None
+        self._recorder.record(
+            history.Fault,
+            fault=fault.id,
+            phase=phase,
+            what=fault.kind,
+            target=fault.target,
+            direction=direction,
+            proof=dict(proof or {}),
+        )
+
+    async def _play(self, fault: Fault, ended: asyncio.Event) -> None:
+        async with self._turns[fault.target]:
+            if isinstance(fault, LinkFaultBase):
+                await self._play_on_link(fault, ended)
+            else:
+                await self._play_on_process(fault, ended)
+
+    # Links
+
+    async def _play_on_link(self, fault: LinkFault, ended: asyncio.Event) -> None:
+        route, toxic = self._board.routes[fault.link], toxic_of(fault)
+        assert toxic is not None, f"{fault.id}: {fault.kind} is not playable here"
+        proxy = self._board.toxiproxy
+        self._note(fault, "asked")
+        before, counted = await self._connections(fault.link), await proxy.counted(route)
+        await proxy.begin(route, fault.id, toxic, fault.directions)
+        proof = await self._prove(fault, route, ended)
+        numbers = {"toxic": {"type": toxic.type, **toxic.attributes}, **proof.numbers()}
+        self._note(fault, "effective" if proof.effective else "ineffective", numbers)
+        await ended.wait()
+        cut = before - await self._connections(fault.link)
+        await proxy.end(route, fault.id, toxic, fault.directions)
+        lifted = await _until_it_serves(fault, route)
+        after = await proxy.counted(route)
+        moved = {
+            way.value: {
+                "received": after[way].received - counted[way].received,
+                "sent": after[way].sent - counted[way].sent,
+            }
+            for way in counted
+        }
+        traffic = {"connections": len(before), "of_them_ended": len(cut), "bytes_of_ended_connections": moved}
+        self._note(fault, "lifted", {"probe": lifted, "traffic": traffic})
+
+    async def _prove(self, fault: LinkFault, route: Route, ended: asyncio.Event) -> Proof:
+        """Probe until a proof holds, or until the fault should have ended some time ago."""
+        dialect, experiment = dialect_of(fault.link), experiment_for(fault)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + fault.for_s + PATIENCE_S
+        while True:
+            probe, control = await _look_both_ways(route, dialect, experiment)
+            proof = judge(fault, probe, control)
+            if proof.effective or (ended.is_set() and loop.time() > deadline):
+                return proof
+            await asyncio.sleep(RETRY_S)
+
+    async def _connections(self, link: Link) -> set[int]:
+        pid = self._board.client_pids(link)
+        return set() if pid is None else await asyncio.to_thread(_connected_to, pid, self._board.routes[link].listen)
+
+    # Processes
+
+    async def _play_on_process(self, fault: ProcessFault, ended: asyncio.Event) -> None:
+        process = self._board.processes[fault.process]
+        self._note(fault, "asked")
+        self.away.add(fault.process)
+        if isinstance(fault, Pause):
+            await self._pause(fault, process, ended)
+        else:
+            await self._end_and_start(fault, process, ended)
+        self.away.discard(fault.process)
+
+    async def _end_and_start(self, fault: ProcessFault, process: ManagedProcess, ended: asyncio.Event) -> None:
+        assert isinstance(fault, Kill | Restart), f"{fault.id}: {fault.kind} is not playable here"
+        pid = process.pid
+        if isinstance(fault, Kill):
+            returncode = await process.kill()
+            self._recorder.record(history.Process, name=process.name, what="killed", pid=pid)
+            is_effective = returncode == -9
+        else:
+            returncode = await process.stop()
+            self._recorder.record(history.Process, name=process.name, what="stopped", pid=pid)
+            is_effective = True
+        self._note(fault, "effective" if is_effective else "ineffective", {"pid": pid, "returncode": returncode})
+        await ended.wait()
+        began_s = asyncio.get_running_loop().time()
+        process.start_nowait()
+        self._recorder.record(history.Process, name=process.name, what="started", pid=process.pid)
+        await process.wait_ready()
+        ready_ms = round((asyncio.get_running_loop().time() - began_s) * 1000)
+        self._note(fault, "lifted", {"pid": process.pid, "ready_ms": ready_ms})
+
+    async def _pause(self, fault: Pause, process: ManagedProcess, ended: asyncio.Event) -> None:
+        process.pause()
+        status = _status(process)
+        while status != psutil.STATUS_STOPPED and not ended.is_set():
+            await asyncio.sleep(RETRY_S)
+            status = _status(process)
+        is_stopped = status == psutil.STATUS_STOPPED
+        self._note(fault, "effective" if is_stopped else "ineffective", {"pid": process.pid, "status": status})
+        await ended.wait()
+        process.resume()
+        await process.wait_ready()
+        self._note(fault, "lifted", {"pid": process.pid, "status": _status(process)})
+
+
+async def _until_it_serves(fault: LinkFault, route: Route) -> dict[str, Any]:
+    """Probe a link until it passes; numbers for the history. Raises ToxiproxyFailed if only the proxy does not."""
+    deadline = asyncio.get_running_loop().time() + LIFT_S
+    dialect = dialect_of(fault.link)
+    while True:
+        probe, control = await _look_both_ways(route, dialect, LIFTED_CHECK)
+        if passes(probe):
+            return _happened(probe)
+        if asyncio.get_running_loop().time() > deadline:
+            if not passes(control):
+                return {"server": "does not answer either", **_happened(probe)}
+            raise ToxiproxyFailed(
+                f"expected {fault.link.value} to serve again {LIFT_S:g} s after {fault.id} was lifted, got {probe}"
+            )
+        await asyncio.sleep(RETRY_S)
+
+
+async def _look_both_ways(route: Route, dialect: Dialect, experiment: Experiment) -> tuple[Seen, Seen]:
+    """Through the proxy, and straight to the server; in a thread, whose times are not those of a busy event loop."""
+
+    async def both() -> tuple[Seen, Seen]:
+        return await asyncio.gather(look(route.listen, dialect, experiment), look(route.upstream, dialect, experiment))
+
+    return await asyncio.to_thread(lambda: asyncio.run(both()))
+
+
+def _happened(seen: Seen) -> dict[str, Any]:
+    return {name: value for name, value in asdict(seen).items() if value is not None}
+
+
+def _connected_to(pid: int, address: tuple[str, int]) -> set[int]:
+    """The local ports of a process's established connections to this address; empty if it is gone."""
+    try:
+        connections = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.Error:
+        return set()
+    return {one.laddr.port for one in connections if one.raddr == address and one.status == psutil.CONN_ESTABLISHED}
+
+
+def _status(process: ManagedProcess) -> str:
+    try:
+        return str(psutil.Process(process.pid).status()) if process.pid is not None else "gone"
+    except psutil.Error:
+        return "gone"

@@ -1,0 +1,42 @@
+"""Writes a run's history with the run's own clock. It decides nothing and keeps nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from reports.history import HistoryWriter, Record
+
+
+class Recorder:
+    """Stamps records with nanoseconds since its creation and appends them to a history."""
+
+    def __init__(self, path: Path, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        """Begin the history in this file. Raises HistoryInvalid, OSError."""
+        self._clock_ns = clock_ns
+        self._began_ns = clock_ns()
+        self._writer = HistoryWriter(path)
+        self.count = 0
+        """Records so far."""
+
+    def record(self, kind: Callable[..., Record], **fields: Any) -> None:
+        """Append one record of this kind, as of now. Raises HistoryLineTooLong, HistoryWriteFailed, OSError."""
+        self._writer.write(kind(t_ns=self._clock_ns() - self._began_ns, **fields))
+        self.count += 1
+
+    def close(self) -> None:
+        """Close the file; closing twice does no harm."""
+        self._writer.close()
+
+    def __enter__(self) -> Recorder:
+        """The recorder itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()

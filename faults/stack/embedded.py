@@ -1,0 +1,144 @@
+"""The real stack on this machine without containers: NATS, PostgreSQL, optionally Toxiproxy, and relays.
+
+Everything binds 127.0.0.1 on ports of its own and lives in one run folder; any number of stacks run side by side.
+Whatever ends the owner, also SIGKILL, ends the stack and removes its run folder (see `watchdog.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+
+from faults.stack import servers
+from faults.stack.binaries import is_reachable, postgres_user
+from faults.stack.errors import PartUnavailable
+from faults.stack.process import ManagedProcess
+from faults.stack.relay import RelayProcess
+from faults.stack.supervisor import Supervisor
+
+
+class EmbeddedStack:
+    """The running servers and what it takes to reach them. Holds no object of an event loop."""
+
+    nats: servers.NatsProcess
+    postgres: servers.PostgresProcess
+    toxiproxy: ManagedProcess | None = None
+
+    def __init__(self, run_dir: Path | None = None) -> None:
+        """Make the run folder and the watchdog; use `start` or `open` to get servers too. Raises PartUnavailable."""
+        self.run_dir = _prepare(run_dir)
+        self.jwt_secret = secrets.token_hex(32)
+        """What the stack's relays verify tokens with (HS256)."""
+        self._supervisor = Supervisor(doomed_dir=self.run_dir if run_dir is None else None)
+
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, *, toxiproxy: bool = False, run_dir: Path | None = None) -> AsyncIterator[EmbeddedStack]:
+        """A stack for the length of an `async with`; see `open`."""
+        stack = await cls.open(toxiproxy=toxiproxy, run_dir=run_dir)
+        try:
+            yield stack
+        finally:
+            stack.close()
+
+    @classmethod
+    async def open(cls, *, toxiproxy: bool = False, run_dir: Path | None = None) -> EmbeddedStack:
+        """Start NATS, Postgres and, if asked, Toxiproxy; they serve on return, and until `close`.
+
+        A given `run_dir` is used as it is, with the data of an earlier stack if there is any, and kept; without one a
+        temporary folder is made and removed. Raises PartUnavailable, ProcessFailed.
+        """
+        stack = cls(run_dir)
+        try:
+            await stack._bring_up(toxiproxy)
+        except BaseException:  # also a cancellation or Ctrl-C: nobody else could close it yet
+            stack.close()
+            raise
+        return stack
+
+    async def _bring_up(self, toxiproxy: bool) -> None:
+        if toxiproxy:
+            self.toxiproxy = await asyncio.to_thread(servers.toxiproxy_process, self._supervisor, self.run_dir)
+            self.toxiproxy.start_nowait()
+        self.nats = servers.nats_process(self._supervisor, self.run_dir)
+        self.nats.start_nowait()
+        self.postgres = await servers.PostgresProcess.prepare(self._supervisor, self.run_dir)
+        self.postgres.start_nowait()
+        for process in filter(None, [self.nats, self.postgres, self.toxiproxy]):
+            await process.wait_ready()
+
+    @property
+    def nats_url(self) -> str:
+        """Where NATS listens."""
+        return self.nats.url
+
+    @property
+    def postgres_dsn(self) -> str:
+        """A connection string for Postgres, password included."""
+        return self.postgres.dsn
+
+    @property
+    def watchdog_pid(self) -> int:
+        """The process that is the parent of all others."""
+        return self._supervisor.pid
+
+    def add_nats(self, name: str) -> servers.NatsProcess:
+        """One more, empty NATS server under this name, not started; `remove` it when done."""
+        return servers.nats_process(self._supervisor, self.run_dir, name)
+
+    def add_relay(self, name: str = "relay", settings: Mapping[str, str] | None = None) -> RelayProcess:
+        """A relay on this stack, not started; `settings` (names without `MESHRELAY_`) override those made here."""
+        ours = {
+            "NATS_URL": self.nats_url,
+            "NATS_MONITOR_URL": self.nats.monitor_url,
+            "POSTGRES_DSN": self.postgres_dsn,
+            "JWT_HS256_SECRET": self.jwt_secret,
+        }
+        return RelayProcess(
+            supervisor=self._supervisor, run_dir=self.run_dir, name=name, settings=ours | dict(settings or {})
+        )
+
+    async def remove(self, process: ManagedProcess) -> None:
+        """Kill a process that was added, and remove its folder; its log stays."""
+        if process.is_running():
+            await process.kill()
+        process.release()
+        await asyncio.to_thread(shutil.rmtree, process.spec.folder, ignore_errors=True)
+
+    async def versions(self) -> dict[str, str]:
+        """What the running servers say that they are."""
+        info = await servers.nats_info(*self.nats.address)
+        connection = await asyncpg.connect(self.postgres_dsn)
+        try:
+            postgres = str(await connection.fetchval("show server_version"))
+        finally:
+            await connection.close()
+        return {"nats-server": str(info["version"]), "postgres": postgres}
+
+    def close(self) -> None:
+        """End every process, remove a temporary run folder, block until that is done (well under 1 s). Idempotent."""
+        self._supervisor.close()
+
+
+def _prepare(given: Path | None) -> Path:
+    user = postgres_user()
+    if given is not None:
+        run_dir = given.resolve()
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if user is not None and not is_reachable(run_dir, user):
+            raise PartUnavailable(
+                "PostgreSQL", f"as root it runs as uid {user}, which can't enter {run_dir}; give another folder"
+            )
+        return run_dir
+    # As root with a TMPDIR closed to others, fall back to where everybody may go.
+    parents = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]
+    parent = parents[0] if user is None else next((path for path in parents if is_reachable(path, user)), parents[0])
+    # Named here, made by the watchdog: a folder that exists has somebody to remove it.
+    return parent / f"meshrelay-{secrets.token_hex(8)}"

@@ -1,0 +1,1 @@
+"""Histories, checkers, verdicts and the reports made of them."""

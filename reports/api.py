@@ -1,0 +1,141 @@
+"""Judging a history and writing its report: the two calls that commands and tests use."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from reports import statistics
+from reports.checkers import CHECKERS
+from reports.checkers.findings import Finding, Guarantee, Judged
+from reports.checkers.follow import chains_of
+from reports.history import HistoryReader
+from reports.index import Index
+from reports.render import html, junit, markdown
+from reports.report import FindingShown, GuaranteeResult, Report, encode
+from reports.verdict import NOTHING_ELSE, Witnessed, decide
+
+FINDINGS_SHOWN_MAX = 200
+"""More don't help a reader; the counts are whole."""
+SECOND_NS = 1_000_000_000
+
+PROMISES: dict[Guarantee, str] = {
+    Guarantee.G1: "No loss: every acknowledged event reaches its agent while each reconnect gap is within retention.",
+    Guarantee.G2: "No silence: beyond retention the agent is told, exactly, and never without cause.",
+    Guarantee.G3: "Order: what an agent receives rises strictly by cursor.",
+    Guarantee.G4: "Once: a retried publish is stored and delivered once; a cursor brings nothing back.",
+    Guarantee.G5: "Its own: an agent receives only what is addressed to it.",
+    Guarantee.G6: "Progress: once faults heal, everybody is caught up within the bound.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """The files of a report."""
+
+    html: Path
+    markdown: Path
+    json: Path
+    junit: Path
+
+
+def judge(history: Path, witnessed: Witnessed = NOTHING_ELSE) -> Report:
+    """Judge a history, with what the run saw beside it. Raises HistoryInvalid with the record at fault, OSError."""
+    reader = HistoryReader(history)
+    index = Index.of(reader)
+    run = index.run
+    chains = chains_of(index)
+    judged = [check(index, chains) for check in CHECKERS]
+    faults = statistics.faults(index)
+    decision = decide(index, judged, faults, witnessed)
+    reconnects = statistics.reconnects(index)
+    findings = sorted((found for one in judged for found in one), key=lambda found: (found.t_ns, found.kind))
+    healed_ns, converged_ns = index.phase_ns("healed"), index.phase_ns("converged")
+    notes = [f"The history ends in a torn line of {len(reader.torn)} bytes, left out."] if reader.torn else []
+    return Report(
+        verdict=decision.verdict,
+        reason=decision.reason,
+        exit_code=decision.exit_code,
+        plan=run.plan,
+        seed=run.seed,
+        world=run.world,
+        command=shlex.join(run.command) or f"meshrelay report {history.name}",
+        started_at=run.started_at,
+        duration_s=round(index.counts.last_ns / SECOND_NS, 3),
+        retention_critical_s=run.retention_ns.critical / SECOND_NS,
+        retention_standard_s=run.retention_ns.standard / SECOND_NS,
+        counts=statistics.counts(index, reconnects),
+        guarantees=[_result(one, index) for one in judged],
+        findings=[_shown(found) for found in findings[:FINDINGS_SHOWN_MAX]],
+        findings_omitted=sum(one.counts.total() for one in judged) - min(len(findings), FINDINGS_SHOWN_MAX),
+        faults=faults,
+        kills_s=statistics.kills_s(index),
+        healed_s=None if healed_ns is None else round(healed_ns / SECOND_NS, 3),
+        converged_s=None if converged_ns is None else round(converged_ns / SECOND_NS, 3),
+        timeline=statistics.timeline(index),
+        slice_s=statistics.slice_s(index),
+        gaps=[one.shown() for one in reconnects],
+        latency=statistics.latency(index),
+        versions=run.versions,
+        notes=[*notes, *_limits(index)],
+        history=history.name,
+    )
+
+
+def write_report(report: Report, out: Path) -> Written:
+    """Write a report's renderings into a folder, made if need be. Raises OSError."""
+    out.mkdir(parents=True, exist_ok=True)
+    written = Written(
+        html=out / "report.html", markdown=out / "report.md", json=out / "report.json", junit=out / "junit.xml"
+    )
+    written.html.write_text(html.render(report), encoding="utf-8")
+    written.markdown.write_text(markdown.render(report), encoding="utf-8")
+    written.json.write_bytes(encode(report))
+    written.junit.write_text(junit.render(report), encoding="utf-8")
+    return written
+
+
+def _result(judged: Judged, index: Index) -> GuaranteeResult:
+    tried = next(((name, count) for name, count in judged.trials.items() if count), None)
+    verdict: Literal["held", "violated", "not converged", "not tried"]
+    if judged.counts.total():
+        verdict = "not converged" if judged.guarantee is Guarantee.G6 else "violated"
+    elif tried is None or (judged.guarantee is Guarantee.G6 and index.phase_ns("converged") is None):
+        verdict = "not tried"
+    else:
+        verdict = "held"
+    return GuaranteeResult(
+        guarantee=judged.guarantee.value,
+        promise=PROMISES[judged.guarantee],
+        verdict=verdict,
+        trials=sum(judged.trials.values()) if tried is None else tried[1],
+        trial="; ".join(
+            f"{count:,} {name}" if place else name for place, (name, count) in enumerate(judged.trials.items())
+        ),
+        findings=judged.counts.total(),
+    )
+
+
+def _shown(found: Finding) -> FindingShown:
+    return FindingShown(
+        guarantee=found.guarantee.value,
+        kind=found.kind.value,
+        agent=found.agent,
+        event=found.event_id,
+        cursor=found.cursor,
+        at_s=round(found.t_ns / SECOND_NS, 3),
+        detail=found.detail,
+        evidence=list(found.evidence),
+    )
+
+
+def _limits(index: Index) -> list[str]:
+    kills = len(statistics.kills_s(index))
+    slack_s = index.run.slack_ns / SECOND_NS
+    return [
+        f"G8 (survival) is G1 to G5 of this run, which had {kills} SIGKILLs of the relay. "
+        "G7 (limits) is not in a history.",
+        f"An event's age is known to {slack_s:g} s: within that of its retention, an expiry is neither early nor late.",
+    ]

@@ -1,0 +1,47 @@
+"""G5, its own: an agent receives only what is addressed to it, and only what somebody published.
+
+The publisher's word says to whom an event is addressed; a delivery that names another addressee is foreign however it
+is labelled. `<id>~r<n>` is a stale redispatch, published by the relay itself: legitimate if `<id>` was published.
+An event that was refused at every attempt was not published; one whose outcome is unknown may have been.
+
+That a token opens one agent's stream only, and stops at its expiry, is not seen in a history; tests show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.checkers.chain import Chain, Misplaced
+from reports.checkers.findings import Finding, Guarantee, Judged, Kind
+from reports.index import NONE, Index
+
+
+def check_addressed(index: Index, chains: Sequence[Chain]) -> Judged:
+    """Judge G5."""
+    judged = Judged(Guarantee.G5, {"deliveries": index.counts.deliveries, "agents": len(chains)})
+    for chain in chains:
+        for misplaced in chain.misplaced:
+            if misplaced.kind in (Kind.FOREIGN, Kind.PHANTOM):
+                judged.add(_finding(index, chain, misplaced))
+    return judged
+
+
+def _finding(index: Index, chain: Chain, misplaced: Misplaced) -> Finding:
+    events, event = index.events, misplaced.event
+    if misplaced.kind is Kind.FOREIGN:
+        addressee = index.names[events.addressee[event]]
+        detail = f"expected only events for {chain.log.agent} or all; got one published for {addressee}"
+    elif events.is_published(event):
+        detail = "expected nothing of an event that was refused at every attempt; got it delivered"
+    else:
+        detail = "expected only what was published; got an event that nobody published"
+    record = events.publish_record[event]
+    return Finding(
+        kind=misplaced.kind,
+        agent=chain.log.agent,
+        event_id=events.ids[event],
+        cursor=index.cursor_of(misplaced.position),
+        t_ns=misplaced.t_ns,
+        detail=detail,
+        evidence=tuple(one for one in (record, misplaced.record) if one != NONE),
+    )

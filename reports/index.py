@@ -1,0 +1,393 @@
+"""An index of one history: what the checkers look up, in columns, built in one pass.
+
+A million deliveries must be judged in a few hundred megabytes, so nothing here holds a record for each: an event is a
+row of number columns, an agent's doings are rows of its own log, and a *record index* (the record's place in the
+history, from 0) is what leads back to the evidence. The index decides nothing; it refuses only what makes a history
+unreadable as one: a missing or second `run`, an acked publish without a cursor, a cursor that is none.
+
+Positions order everything: `epoch ordinal << 48 | sequence`, epochs numbered from 1 in the order in which the relay
+first named them in an ack, a delivery or a bookmark.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import get_args
+
+from reports.history import (
+    Acked,
+    Bookmark,
+    Connect,
+    Connected,
+    Deliver,
+    Disconnect,
+    Fault,
+    Gap,
+    Gone,
+    HistoryInvalid,
+    Phase,
+    Process,
+    Publish,
+    Published,
+    Record,
+    Run,
+    Saved,
+    Writer,
+)
+from system.cursor import SEQ_BITS, SEQ_MAX, Cursor, CursorMalformed, ordinal_of
+from system.event import ALL_AGENTS
+
+NONE = -1
+"""In every number column: no such time, position, status or name."""
+
+
+class Op(IntEnum):
+    """What a row of an agent's log is; the comment is what its columns `a` and `b` hold."""
+
+    CONNECT = 0  # a: note
+    CONNECTED = 1  # a: status
+    DELIVER = 2  # a: position, b: event, c: addressee
+    BOOKMARK = 3  # a: position
+    NOTICE = 4  # a: note
+    DISCONNECT = 5
+    ACKED = 6  # a: position
+
+
+class Events:
+    """Every event id that was published or delivered, one row each."""
+
+    def __init__(self) -> None:
+        self.row_of: dict[str, int] = {}
+        self.ids: list[str] = []
+        self.type = array("i")
+        self.addressee = array("i")
+        self.first_publish_ns = array("q")
+        self.acked_ns = array("q")
+        self.position = array("q")
+        """Where it is stored: from its first ack, else its first delivery.
+
+        A stream that begins a new epoch is read again from its start: what had been acknowledged and not yet written
+        then gets a place in the new epoch. So a first delivery in another epoch than the ack's is the truth.
+        """
+        self.delivered = bytearray()
+        """Whether anybody ever received it."""
+        self.attempts = array("i")
+        self.refused = array("i")
+        self.publish_record = array("q")
+        self.acked_record = array("q")
+
+    def row(self, event_id: str, event_type: int, addressee: int) -> int:
+        """The event's row, made at its first mention."""
+        row = self.row_of.get(event_id)
+        if row is None:
+            row = self.row_of[event_id] = len(self.ids)
+            self.ids.append(event_id)
+            self.type.append(event_type)
+            self.addressee.append(addressee)
+            self.delivered.append(False)
+            for column in (self.attempts, self.refused):
+                column.append(0)
+            for times in (self.first_publish_ns, self.acked_ns, self.position, self.publish_record, self.acked_record):
+                times.append(NONE)
+        return row
+
+    def is_published(self, row: int) -> bool:
+        """Whether a publisher ever sent it."""
+        return self.first_publish_ns[row] != NONE
+
+    def is_acked(self, row: int) -> bool:
+        """Whether the relay ever acknowledged it: only then does it owe anything."""
+        return self.acked_ns[row] != NONE
+
+    def is_unknown(self, row: int) -> bool:
+        """Whether nobody can say if it was stored: never acked, and not refused at every attempt."""
+        return self.is_published(row) and not self.is_acked(row) and self.refused[row] < self.attempts[row]
+
+
+class Log:
+    """One agent's doings, in the order of the history."""
+
+    def __init__(self, agent: str, name: int) -> None:
+        self.agent = agent
+        self.name = name
+        self.op = bytearray()
+        self.t_ns = array("q")
+        self.conn = array("i")
+        self.a = array("q")
+        self.b = array("i")
+        self.c = array("i")
+        self.record = array("q")
+        self.notes: list[Connect | Gap | Gone] = []
+        self.conns: list[str] = []
+        self._conn_of: dict[str, int] = {}
+
+    def add(self, op: Op, record: int, t_ns: int, conn: str, a: int = NONE, b: int = NONE, c: int = NONE) -> None:
+        """Append one row; `conn` is empty for what belongs to no connection."""
+        number = self._conn_of.get(conn) if conn else NONE
+        if number is None:
+            number = self._conn_of[conn] = len(self.conns)
+            self.conns.append(conn)
+        self.op.append(op)
+        self.t_ns.append(t_ns)
+        self.conn.append(number)
+        self.a.append(a)
+        self.b.append(b)
+        self.c.append(c)
+        self.record.append(record)
+
+    def note(self, record: Connect | Gap | Gone) -> int:
+        """Keep a record that is more than numbers; answers its place in `notes`."""
+        self.notes.append(record)
+        return len(self.notes) - 1
+
+
+@dataclass(slots=True)
+class EpochSeen:
+    """What the history shows of one stream epoch."""
+
+    tag: str
+    first_ns: int
+    position_max: int = 0
+    last_publish_ns: int = NONE
+    """When the last event that it took was sent: the epoch was current then."""
+    last_bookmark_ns: int = NONE
+
+
+@dataclass(slots=True)
+class Counts:
+    """Records seen, by kind, and what is counted nowhere else."""
+
+    records: int = 0
+    publish_attempts: int = 0
+    published: dict[str, int] = field(default_factory=lambda: {"acked": 0, "refused": 0, "unknown": 0})
+    duplicates_answered: int = 0
+    deliveries: int = 0
+    saved: int = 0
+    last_ns: int = 0
+
+
+class Index:
+    """The whole history, ready to be judged."""
+
+    def __init__(self) -> None:
+        self._run: Run | None = None
+        self.names: list[str] = []
+        self.types: list[str] = []
+        self._name_of: dict[str, int] = {}
+        self._type_of: dict[str, int] = {}
+        self.all_agents = self._name(ALL_AGENTS)
+        self.events = Events()
+        self.logs: dict[str, Log] = {}
+        self.epochs: list[EpochSeen] = []
+        """By ordinal, the first being number 1."""
+        self._ordinal_of: dict[str, int] = {}
+        self.faults: list[tuple[int, Fault]] = []
+        self.phases: list[tuple[int, Phase]] = []
+        self.writers: list[tuple[int, Writer]] = []
+        self.processes: list[tuple[int, Process]] = []
+        self.restored: list[tuple[int, int, int]] = []
+        """(event, position, record) of every ack that names another position in the epoch of the event's own."""
+        self.counts = Counts()
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> Index:
+        """Index a history.
+
+        Raises HistoryInvalid, naming the record, and whatever reading the records raises.
+        """
+        index = cls()
+        take: dict[type, Callable[[int, Record], None]] = {
+            kind: getattr(index, f"_take_{kind.__name__.lower()}") for kind in _KINDS
+        }
+        counts = index.counts
+        for number, record in enumerate(records):
+            take[type(record)](number, record)
+            if record.t_ns > counts.last_ns:
+                counts.last_ns = record.t_ns
+            counts.records += 1
+        return index
+
+    @property
+    def run(self) -> Run:
+        """What was asked of the run. Raises HistoryInvalid if the history doesn't say."""
+        if self._run is None:
+            raise HistoryInvalid("expected a 'run' record, got a history without one; write it first")
+        return self._run
+
+    @property
+    def has_run(self) -> bool:
+        """Whether the history says what was asked of the run."""
+        return self._run is not None
+
+    def phase_ns(self, name: str) -> int | None:
+        """When the run last entered a phase."""
+        return next((phase.t_ns for _, phase in reversed(self.phases) if phase.name == name), None)
+
+    def position_of(self, text: str | None) -> int | None:
+        """The position that a client's cursor names; None if it is no cursor or of an epoch that was never seen."""
+        try:
+            cursor = Cursor.parse(text or "")
+        except CursorMalformed:
+            return None
+        ordinal = self._ordinal_of.get(cursor.epoch)
+        return None if ordinal is None else ordinal << SEQ_BITS | cursor.seq
+
+    def cursor_of(self, position: int) -> str:
+        """A position as its cursor's text."""
+        return f"{self.epochs[(position >> SEQ_BITS) - 1].tag}-{position & SEQ_MAX}"
+
+    def epoch_of(self, position: int) -> EpochSeen:
+        """The epoch that a position lies in."""
+        return self.epochs[(position >> SEQ_BITS) - 1]
+
+    def is_critical(self, row: int) -> bool:
+        """Whether an event's type is of the critical class."""
+        return self.types[self.events.type[row]] in self.run.critical_types
+
+    def retention_ns(self, row: int) -> int:
+        """How long an event is to be kept."""
+        kept = self.run.retention_ns
+        return kept.critical if self.is_critical(row) else kept.standard
+
+    def is_for(self, row: int, log: Log) -> bool:
+        """Whether an event is addressed to an agent, alone or with all."""
+        return self.events.addressee[row] in (log.name, self.all_agents)
+
+    # One method a kind of record
+
+    def _take_run(self, number: int, record: Run) -> None:
+        if self._run is not None:
+            raise HistoryInvalid(f"record {number}: expected one 'run' record, got a second; one file holds one run")
+        self._run = record
+
+    def _take_publish(self, number: int, record: Publish) -> None:
+        events = self.events
+        row = events.row(record.id, self._type(record.type), self._name(record.agent))
+        if events.attempts[row] == 0:
+            events.first_publish_ns[row] = record.t_ns
+            events.publish_record[row] = number
+            # a delivery may stand before it in the file: what the publisher says is the truth
+            events.type[row], events.addressee[row] = self._type(record.type), self._name(record.agent)
+        events.attempts[row] += 1
+        self.counts.publish_attempts += 1
+
+    def _take_published(self, number: int, record: Published) -> None:
+        counts, events = self.counts, self.events
+        counts.published[record.outcome] += 1
+        counts.duplicates_answered += record.duplicate
+        row = events.row_of.get(record.id)
+        if row is None:
+            raise HistoryInvalid(f"record {number}: expected a 'publish' of {record.id!r} before its 'published'")
+        if record.outcome == "refused":
+            events.refused[row] += 1
+        if record.outcome != "acked":
+            return
+        if record.cursor is None:
+            raise HistoryInvalid(f"record {number}: expected a cursor in an acked 'published', got none")
+        position = self._learned(number, record.cursor, record.t_ns)
+        epoch = self.epoch_of(position)
+        epoch.last_publish_ns = max(epoch.last_publish_ns, events.first_publish_ns[row])
+        known = events.position[row]
+        if known == NONE:
+            events.position[row] = position
+        elif known != position and ordinal_of(known) == ordinal_of(position):
+            self.restored.append((row, position, number))
+        if events.acked_ns[row] == NONE:
+            events.acked_ns[row] = record.t_ns
+            events.acked_record[row] = number
+
+    def _take_connect(self, number: int, record: Connect) -> None:
+        log = self._log(record.agent)
+        log.add(Op.CONNECT, number, record.t_ns, record.conn, log.note(record))
+
+    def _take_connected(self, number: int, record: Connected) -> None:
+        status = NONE if record.status is None else record.status
+        self._log(record.agent).add(Op.CONNECTED, number, record.t_ns, record.conn, status)
+
+    def _take_deliver(self, number: int, record: Deliver) -> None:
+        position = self._learned(number, record.cursor, record.t_ns)
+        addressee = self._name(record.addressee)
+        events = self.events
+        row = events.row(record.id, self._type(record.type), addressee)
+        known = events.position[row]
+        if known == NONE or (not events.delivered[row] and ordinal_of(known) != ordinal_of(position)):
+            events.position[row] = position
+        events.delivered[row] = True
+        self._log(record.agent).add(Op.DELIVER, number, record.t_ns, record.conn, position, row, addressee)
+        self.counts.deliveries += 1
+
+    def _take_bookmark(self, number: int, record: Bookmark) -> None:
+        position = self._learned(number, record.cursor, record.t_ns)
+        epoch = self.epoch_of(position)
+        epoch.last_bookmark_ns = max(epoch.last_bookmark_ns, record.t_ns)
+        self._log(record.agent).add(Op.BOOKMARK, number, record.t_ns, record.conn, position)
+
+    def _take_gap(self, number: int, record: Gap | Gone) -> None:
+        log = self._log(record.agent)
+        log.add(Op.NOTICE, number, record.t_ns, record.conn, log.note(record))
+
+    _take_gone = _take_gap
+
+    def _take_disconnect(self, number: int, record: Disconnect) -> None:
+        self._log(record.agent).add(Op.DISCONNECT, number, record.t_ns, record.conn)
+
+    def _take_saved(self, number: int, record: Saved) -> None:
+        self.counts.saved += 1
+
+    def _take_acked(self, number: int, record: Acked) -> None:
+        position = self.position_of(record.cursor)
+        self._log(record.agent).add(Op.ACKED, number, record.t_ns, "", NONE if position is None else position)
+
+    def _take_fault(self, number: int, record: Fault) -> None:
+        self.faults.append((number, record))
+
+    def _take_phase(self, number: int, record: Phase) -> None:
+        self.phases.append((number, record))
+
+    def _take_writer(self, number: int, record: Writer) -> None:
+        self.writers.append((number, record))
+
+    def _take_process(self, number: int, record: Process) -> None:
+        self.processes.append((number, record))
+
+    def _learned(self, number: int, text: str, t_ns: int) -> int:
+        """The position of a cursor that the relay gave out, its epoch noted."""
+        try:
+            cursor = Cursor.parse(text)
+        except CursorMalformed as error:
+            raise HistoryInvalid(f"record {number}: {error}") from None
+        ordinal = self._ordinal_of.get(cursor.epoch)
+        if ordinal is None:
+            self.epochs.append(EpochSeen(cursor.epoch, t_ns))
+            ordinal = self._ordinal_of[cursor.epoch] = len(self.epochs)
+        position = ordinal << SEQ_BITS | cursor.seq
+        epoch = self.epochs[ordinal - 1]
+        if position > epoch.position_max:
+            epoch.position_max = position
+        return position
+
+    def _log(self, agent: str) -> Log:
+        log = self.logs.get(agent)
+        if log is None:
+            log = self.logs[agent] = Log(agent, self._name(agent))
+        return log
+
+    def _name(self, name: str) -> int:
+        number = self._name_of.get(name)
+        if number is None:
+            number = self._name_of[name] = len(self.names)
+            self.names.append(name)
+        return number
+
+    def _type(self, event_type: str) -> int:
+        number = self._type_of.get(event_type)
+        if number is None:
+            number = self._type_of[event_type] = len(self.types)
+            self.types.append(event_type)
+        return number
+
+
+_KINDS: tuple[type[Record], ...] = get_args(Record)

@@ -1,0 +1,91 @@
+"""The verdict: what all checkers together say of a run, and the exit code that a program sees.
+
+A run counts as *held* only if it took place as asked: every fault took effect, every guarantee was put to the test, and
+everybody was caught up in the end. What did not take place is never green.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reports.checkers.findings import Guarantee, Judged, Kind
+from reports.index import Index
+from reports.report import FaultShown, Verdict
+
+EXIT_CODES: dict[Verdict, int] = {"held": 0, "violated": 1, "not converged": 3, "could not run": 4}
+"""2 is a usage error, as everywhere."""
+
+UNCONVERGED = frozenset({Kind.NOT_CONVERGED, Kind.CONVERGED_LATE, Kind.NOT_CAUGHT_UP, Kind.WRITER_PENDING})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witnessed:
+    """What the run itself saw and no history can say."""
+
+    broken: tuple[str, ...] = ()
+    """Such as a relay that ended by itself: as bad as a violation."""
+    useless: tuple[str, ...] = ()
+    """Such as a step of the plan taken far too late: the run proves nothing."""
+
+
+NOTHING_ELSE = Witnessed()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The verdict with its reason, one sentence."""
+
+    verdict: Verdict
+    reason: str
+
+    @property
+    def exit_code(self) -> int:
+        """What the command exits with."""
+        return EXIT_CODES[self.verdict]
+
+
+def decide(
+    index: Index, judged: Sequence[Judged], faults: Sequence[FaultShown], witnessed: Witnessed = NOTHING_ELSE
+) -> Decision:
+    """Draw the verdict; a violation outweighs everything, for it is a fact whatever else went wrong."""
+    broken = [one for one in judged if one.guarantee is not Guarantee.G6 and one.counts.total()]
+    if broken:
+        parts = [
+            f"{one.guarantee} ({', '.join(f'{count} {kind}' for kind, count in sorted(one.counts.items()))})"
+            for one in broken
+        ]
+        return Decision(verdict="violated", reason=f"the history shows breaches of {'; '.join(parts)}.")
+    if witnessed.broken:
+        return Decision(verdict="violated", reason="; ".join(witnessed.broken) + ".")
+    if witnessed.useless:
+        return Decision(verdict="could not run", reason=f"the run proves nothing: {'; '.join(witnessed.useless)}.")
+    idle = [fault for fault in faults if not fault.effective]
+    if idle:
+        names = ", ".join(f"{fault.id} ({fault.what} on {fault.target})" for fault in idle[:5])
+        return Decision(
+            verdict="could not run",
+            reason=f"{len(idle)} of {len(faults)} faults were asked for and never took effect: {names}.",
+        )
+    if not index.counts.deliveries or not index.counts.published["acked"]:
+        return Decision(
+            verdict="could not run",
+            reason=f"expected events and deliveries, got {index.counts.published['acked']} acknowledged events and "
+            f"{index.counts.deliveries} deliveries: nothing was put to the test.",
+        )
+    untried = [
+        str(one.guarantee) for one in judged if one.guarantee is not Guarantee.G6 and not any(one.trials.values())
+    ]
+    if untried:
+        return Decision(verdict="could not run", reason=f"{', '.join(untried)} were not put to the test.")
+    late = [one for one in judged if one.guarantee is Guarantee.G6 and one.counts.total()]
+    if late:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(late[0].counts.items()))
+        return Decision(verdict="not converged", reason=f"after healing not everybody was caught up in time: {kinds}.")
+    if index.phase_ns("converged") is None:
+        return Decision(verdict="not converged", reason="the history ends before everybody was caught up.")
+    return Decision(
+        verdict="held",
+        reason=f"no acknowledged event was lost, repeated, misdirected or hushed up in {index.counts.deliveries:,} "
+        f"deliveries to {len(index.logs)} agents, with {len(faults)} faults that each left proof.",
+    )

@@ -1,0 +1,1 @@
+"""The relay's HTTP interface: thin handlers that translate between HTTP and the relay."""

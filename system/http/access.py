@@ -1,0 +1,44 @@
+"""Who asks: the bearer token of a request, checked for what it opens."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from system.event import is_agent_name
+from system.http.problems import Problem, unavailable
+from system.settings import Settings
+from system.tokens import Grant, KeysUnavailable, TokenChecker, TokenRefused
+
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="meshrelay"'}
+
+
+async def require(request: web.Request, checker: TokenChecker, settings: Settings, scope: str) -> Grant:
+    """The request's grant, if its token is valid and has the scope. Raises Problem 401, 403 or 503."""
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not token.strip():
+        token = request.query.get("access_token", "") if settings.allow_query_token else ""
+    if not token.strip():
+        raise Problem(401, "expected 'Authorization: Bearer <token>'", headers=CHALLENGE)
+    try:
+        grant = await checker.check(token.strip())
+    except TokenRefused as error:
+        raise Problem(401, str(error), headers=CHALLENGE) from None
+    except KeysUnavailable as error:
+        raise unavailable(str(error), retry_after_s=3) from None
+    if scope not in grant.scopes:
+        raise Problem(403, f"expected a token with the scope '{scope}', got {sorted(grant.scopes)}")
+    return grant
+
+
+async def require_agent(request: web.Request, checker: TokenChecker, settings: Settings) -> tuple[str, Grant]:
+    """The agent of the address, if the token is that agent's own. Raises Problem 400, 401, 403 or 503."""
+    agent = request.match_info["agent"]
+    if not is_agent_name(agent):
+        raise Problem(
+            400,
+            f"expected an agent name: 1 to 64 of A-Z a-z 0-9 _ -, beginning with a letter or digit; got {agent[:80]!r}",
+        )
+    grant = await require(request, checker, settings, "stream")
+    if grant.subject != agent:
+        raise Problem(403, f"the token is for {grant.subject[:64]!r}: a token opens one agent's stream, its own")
+    return agent, grant

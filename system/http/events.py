@@ -1,0 +1,336 @@
+"""GET /v1/agents/{agent}/events: the stream over SSE, or pages as JSON for resync; and POST …/acks."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from system.cursor import Cursor, CursorMalformed, Position
+from system.database import DatabaseUnavailable
+from system.event import is_event_type
+from system.frames import close_frame, notice_frame, retry_frame
+from system.http.access import require_agent
+from system.http.problems import Problem, json_response, unavailable
+from system.http.publish import read_body
+from system.places import CursorForeign, NotReady, Place, Places
+from system.session import FIRST_PAGE_ROWS, Floors, Notice, OnGone, Page, PageRow, next_page_rows, notice_for
+from system.sessions import AtCapacity, Sessions
+from system.stream_session import Services, StreamSession
+from system.tokens import Grant, TokenChecker
+
+log = structlog.get_logger(__name__)
+
+SSE_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store, no-transform",  # no-transform: a proxy that compresses would buffer
+    "X-Accel-Buffering": "no",
+}
+PAGE_EVENTS_MAX = 1_000
+GONE_DETAIL = {
+    "expired": "critical events addressed to this agent after its cursor are past retention and deleted",
+    "wrong_epoch": "the cursor belongs to another life of the stream; its sequence numbers mean nothing here",
+    "ahead": "the cursor lies ahead of the stream; it was not issued by this one",
+}
+
+
+class AgentEndpoint:
+    """One agent's events and acknowledgements."""
+
+    def __init__(self, services: Services, sessions: Sessions, checker: TokenChecker) -> None:
+        self._services = services
+        self._sessions = sessions
+        self._checker = checker
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Open the stream, or answer a page. Raises Problem."""
+        agent, grant = await require_agent(request, self._checker, self._services.settings)
+        as_page = _wants_page(request)
+        on_gone = _on_gone(request)
+        types = _types(request)
+        wish = request.headers.get("Last-Event-ID") or request.query.get("cursor") or None
+        try:
+            place = await self._services.places.resolve(agent, wish)
+            await self._ensure_tags(place)
+        except CursorForeign as error:
+            await self._ensure_tags(error.place)
+            document = gone_document(
+                self._services.places,
+                error.reason,
+                agent,
+                wish,
+                error.place.floors,
+                error.place.head,
+                types=types,
+                in_band=on_gone is OnGone.EVENT,
+            )
+            return await self._foreign(request, agent, error, document, on_gone, types, grant, as_page=as_page)
+        except _REFUSALS as error:
+            raise refusal(error) from None
+        if as_page:
+            return await self._page(request, agent, place, types, on_gone)
+        if on_gone is OnGone.STATUS and notice_for(place.position, place.floors, place.told) is Notice.GONE:
+            self._services.metrics.gone.labels("expired").inc()
+            raise _gone(self._services.notice(Notice.GONE, agent, place.position, place.floors, place.head, types))
+        return await self._stream(request, agent, place, types, on_gone, grant)
+
+    async def acks(self, request: web.Request) -> web.Response:
+        """Store a cumulative acknowledgement. Raises Problem."""
+        agent, _ = await require_agent(request, self._checker, self._services.settings)
+        body = await read_body(request, self._services.settings)
+        try:
+            cursor = Cursor.parse(msgspec.json.decode(body, type=_Ack).cursor)
+            acked = await self._services.places.store_ack(agent, cursor)
+            await self._services.places.ensure_tag(acked)
+        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Problem(400, f'expected {{"cursor": "<id of the last event handled>"}}: {error}') from None
+        except CursorForeign as error:
+            await self._ensure_tags(error.place)
+            places = self._services.places
+            raise _gone(
+                gone_document(places, error.reason, agent, str(cursor), error.place.floors, error.place.head)
+            ) from None
+        except _REFUSALS as error:
+            raise refusal(error) from None
+        self._services.metrics.acks.inc()
+        return json_response(200, {"acked": self._services.places.cursor_of(acked)})
+
+    async def _stream(
+        self,
+        request: web.Request,
+        agent: str,
+        place: Place,
+        types: frozenset[str],
+        on_gone: OnGone,
+        grant: Grant,
+        first: list[bytes] | None = None,
+    ) -> web.StreamResponse:
+        if request.version < (1, 1):
+            raise Problem(400, "expected HTTP/1.1 for an event stream (nginx: proxy_http_version 1.1)")
+        session = StreamSession(self._services, agent, place, types=types, on_gone=on_gone)
+        response = web.StreamResponse(headers=SSE_HEADERS)
+        try:
+            with self._sessions.opened(session, grant.expires_at):
+                await session.serve(request, response, first=first or [])
+        except AtCapacity as error:
+            if on_gone is OnGone.EVENT:
+                return await _refused_in_band(request, session.retry_ms())
+            raise Problem(error.status, str(error), headers={"Retry-After": str(error.retry_after_s)}) from None
+        return response
+
+    async def _foreign(
+        self,
+        request: web.Request,
+        agent: str,
+        error: CursorForeign,
+        document: dict[str, Any],
+        on_gone: OnGone,
+        types: frozenset[str],
+        grant: Grant,
+        *,
+        as_page: bool,
+    ) -> web.StreamResponse:
+        """A cursor of another epoch, or ahead: 410, or its in-band form."""
+        self._services.metrics.gone.labels(error.reason).inc()
+        if on_gone is OnGone.STATUS:
+            raise _gone(document)
+        if as_page:
+            return await self._page(request, agent, error.place, types, on_gone, gone=document)
+        frame = notice_frame("gone", document)
+        if on_gone is OnGone.SKIP:
+            return await self._stream(request, agent, error.place, types, on_gone, grant, first=[frame])
+        response = web.StreamResponse(headers=SSE_HEADERS)
+        await response.prepare(request)
+        await response.write(retry_frame(self._services.settings.retry_max_ms) + frame)
+        await response.write_eof()
+        return response
+
+    async def _page(
+        self,
+        request: web.Request,
+        agent: str,
+        place: Place,
+        types: frozenset[str],
+        on_gone: OnGone,
+        gone: dict[str, Any] | None = None,
+    ) -> web.Response:
+        services = self._services
+        try:
+            page = await self._read_page(agent, place.position, _limit(request))
+        except _REFUSALS as error:
+            raise refusal(error) from None
+        for position in [row.pos for row in page.rows[:1]] + [page.end, page.floors.critical, page.floors.standard]:
+            await services.places.ensure_tag(position)
+        notice = notice_for(place.position, page.floors, place.told)
+        document = None
+        if notice is not None:
+            document = services.notice(notice, agent, place.position, page.floors, page.watermark, types)
+        if notice is Notice.GONE:
+            services.metrics.gone.labels("expired").inc()
+            if on_gone is OnGone.STATUS:
+                raise _gone(document or {})
+        rows = [row for row in page.rows if not types or row.type in types]
+        end = max(page.end, place.position)
+        services.metrics.replayed.inc(len(rows))
+        answer = {
+            "events": [
+                {"cursor": services.places.cursor_of(row.pos), "event": msgspec.Raw(row.text.encode())} for row in rows
+            ],
+            "next": services.places.cursor_of(end),
+            "head": services.places.cursor_of(page.watermark),
+            "more": page.full,
+            "gap": document if notice is Notice.GAP else None,
+            "gone": gone or (document if notice is Notice.GONE else None),
+        }  # fmt: skip
+        return json_response(200, answer)
+
+    async def _read_page(self, agent: str, position: Position, limit: int) -> Page:
+        """As many rows as asked for, but not many more bytes than a page of the stream has.
+
+        It reads in pieces, because nobody knows the events' size beforehand. The floors are those of the first piece's
+        snapshot; a sweep in between ends the page, so that the next one tells of it exactly.
+        """
+        settings, size = self._services.settings, 0
+        rows: list[PageRow] = []
+        ask = min(limit, FIRST_PAGE_ROWS)
+        page = await self._services.places.read_page(agent, position, ask)
+        floors = page.floors
+        while True:
+            rows += page.rows
+            size += sum(len(row.text) for row in page.rows)
+            if not page.full or len(rows) >= limit or size >= settings.page_bytes:
+                break
+            ask = next_page_rows(
+                rows=ask,
+                page_bytes=size,
+                last_rows=len(rows),
+                rows_max=limit - len(rows),
+                bytes_max=settings.page_bytes - size,
+            )
+            more = await self._services.places.read_page(agent, page.end, ask)
+            if more.floors != floors:
+                break
+            page = more
+        return Page(rows=rows, floors=floors, watermark=page.watermark, full=page.full)
+
+    async def _ensure_tags(self, place: Place) -> None:
+        for position in (place.position, place.head, place.floors.critical, place.floors.standard):
+            await self._services.places.ensure_tag(position)
+
+
+class _Ack(msgspec.Struct):
+    cursor: str
+
+
+_REFUSALS = (CursorMalformed, DatabaseUnavailable, NotReady)
+
+
+def refusal(error: Exception) -> Problem:
+    """The problem for what reading a place can raise."""
+    if isinstance(error, CursorMalformed):
+        return Problem(400, f"{error} — or 'earliest', 'now', 'acked'")
+    return unavailable(str(error))
+
+
+def notice_document(
+    places: Places,
+    notice: Notice,
+    agent: str,
+    position: Position,
+    floors: Floors,
+    head: Position,
+    types: frozenset[str] = frozenset(),
+) -> dict[str, Any]:
+    """The document of a notice about expiry, for relay.gap, relay.gone and 410."""
+    cursor = places.cursor_of(position) if position else "earliest"
+    if notice is Notice.GONE:
+        return gone_document(places, "expired", agent, cursor, floors, head, types=types)
+    return {"reason": "expired", "class": "standard", "cursor": cursor, **_bounds(places, floors, head)}
+
+
+def gone_document(
+    places: Places,
+    reason: str,
+    agent: str,
+    cursor: str | None,
+    floors: Floors,
+    head: Position,
+    *,
+    types: frozenset[str] = frozenset(),
+    in_band: bool = False,
+) -> dict[str, Any]:
+    """The problem document of a 410, with the address at which to go on as asked: the same types, `in_band` or not."""
+    resync = f"cursor={quote(cursor or 'acked')}&on_gone=skip" if reason == "expired" else "cursor=earliest"
+    if in_band and reason != "expired":
+        # a client that sees no status would end for good at the next 410
+        resync += "&on_gone=event"
+    if types:
+        resync += f"&types={quote(','.join(sorted(types)), safe=',')}"
+    return Problem(
+        410,
+        f"{GONE_DETAIL[reason]}. Fetch your state anew, then go on at 'resync' with what is retained",
+        reason=reason,
+        cursor=cursor,
+        resync=f"/v1/agents/{agent}/events?{resync}",
+        **_bounds(places, floors, head),
+    ).document()
+
+
+def _gone(document: dict[str, Any]) -> Problem:
+    more = {name: value for name, value in document.items() if name not in ("type", "title", "status", "detail")}
+    return Problem(410, str(document["detail"]), **more)
+
+
+def _bounds(places: Places, floors: Floors, head: Position) -> dict[str, Any]:
+    return {
+        "floors": {
+            "critical": places.cursor_of(floors.critical) if floors.critical else None,
+            "standard": places.cursor_of(floors.standard) if floors.standard else None,
+        },
+        "head": places.cursor_of(head),
+    }
+
+
+async def _refused_in_band(request: web.Request, retry_ms: int) -> web.StreamResponse:
+    """At capacity, for a client that cannot see a status: a stream that asks it to come back later."""
+    response = web.StreamResponse(headers=SSE_HEADERS)
+    await response.prepare(request)
+    await response.write(close_frame("capacity", retry_ms))
+    await response.write_eof()
+    return response
+
+
+def _wants_page(request: web.Request) -> bool:
+    accept = request.headers.get("Accept", "*/*").lower()
+    if "text/event-stream" in accept or "*/*" in accept or "text/*" in accept:
+        return False
+    if "application/json" in accept or "application/*" in accept:
+        return True
+    raise Problem(406, f"expected Accept: text/event-stream or application/json, got {accept[:80]!r}")
+
+
+def _types(request: web.Request) -> frozenset[str]:
+    """The wanted types, all if none is named; one that no event can have is a mistake, not a quiet agent."""
+    types = frozenset(part.strip() for part in request.query.get("types", "").split(",") if part.strip())
+    for name in sorted(types):
+        if not is_event_type(name):
+            raise Problem(400, f"types: expected event types such as task.assigned, comma separated; got {name[:80]!r}")
+    return types
+
+
+def _on_gone(request: web.Request) -> OnGone:
+    value = request.query.get("on_gone", OnGone.STATUS.value)
+    try:
+        return OnGone(value)
+    except ValueError:
+        raise Problem(400, f"on_gone: expected status, event or skip, got {value[:32]!r}") from None
+
+
+def _limit(request: web.Request) -> int:
+    value = request.query.get("limit", "200")
+    if not (value.isascii() and value.isdigit() and len(value) <= 9 and 1 <= int(value) <= PAGE_EVENTS_MAX):
+        raise Problem(400, f"limit: expected 1 to {PAGE_EVENTS_MAX}, got {value[:32]!r}")
+    return int(value)

@@ -1,0 +1,141 @@
+"""Leadership: one replica at a time writes, sweeps and redispatches, under a lease on Postgres's clock.
+
+The lease only spares work; safety is the fence, which every write checks in its own statement. A leader that was paused
+past its lease therefore finds its fence gone and does no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from nats.errors import Error as NatsError
+
+from system import sql
+from system.cursor import tag_from
+from system.database import Database, DatabaseUnavailable
+from system.host import Host
+from system.link import NatsLink, NatsUnavailable, describe
+from system.metrics import Metrics
+from system.redispatch import Redispatcher
+from system.settings import Settings
+from system.stream import StreamUnsafe, ensure_stream, read_state, stream_config
+from system.sweeper import Sweeper
+from system.writer import LeaseLost, Writer
+
+log = structlog.get_logger(__name__)
+
+
+class Leader:
+    """Tries for the lease for ever, and does the leader's work while it holds it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        link: NatsLink,
+        host: Host,
+        metrics: Metrics,
+        *,
+        writer: Writer,
+        sweeper: Sweeper,
+        redispatcher: Redispatcher,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._link = link
+        self._host = host
+        self._metrics = metrics
+        self._writer = writer
+        self._sweeper = sweeper
+        self._redispatcher = redispatcher
+        self._holder = host.new_id()
+        self.fence: int | None = None
+        """The fence while leading, else None."""
+
+    async def run(self) -> None:
+        """Lead whenever possible, until cancelled; then hand the lease back."""
+        try:
+            while True:
+                try:
+                    if await self._try_once():
+                        continue
+                except DatabaseUnavailable as error:
+                    log.warning("leader.database_unavailable", error=describe(error))
+                except StreamUnsafe as error:
+                    self._writer.problem = str(error)
+                    log.error("leader.stream_unsafe", problem=str(error))
+                except (NatsUnavailable, NatsError, TimeoutError) as error:
+                    log.warning("leader.nats_unavailable", error=describe(error))
+                await asyncio.sleep(self._host.rng.uniform(0.2, 0.4) * self._settings.lease_s)
+        finally:
+            await self._release()
+
+    async def _try_once(self) -> bool:
+        """Lead until the lease is lost; answers True to try again at once."""
+        row = await self._database.fetchrow(sql.TAKE_LEASE, self._settings.stream, self._holder, self._settings.lease_s)
+        if row is None:
+            return await self._init_if_new()
+        self.fence = row["fence"]
+        self._metrics.leading.set(1)
+        log.info("leader.began", fence=self.fence)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._writer.run(row["fence"]), name="pg-writer")
+                group.create_task(self._renew(row["fence"]), name="lease")
+                group.create_task(self._sweeper.run(), name="sweeper")
+                group.create_task(self._redispatcher.run(), name="redispatcher")
+        except* LeaseLost as lost:
+            log.warning("leader.lost", why=str(lost.exceptions[0]))
+            self.fence = None
+            self._writer.problem = None  # from here on the next leader's
+        finally:
+            self._metrics.leading.set(0)
+        return False
+
+    async def _renew(self, fence: int) -> None:
+        """Renew at a third of the lease; a lease that could not be renewed for its whole life is lost."""
+        loop = asyncio.get_running_loop()
+        renewed_at = loop.time()
+        while True:
+            await asyncio.sleep(self._settings.lease_s / 3)
+            try:
+                rows = await self._database.fetch(sql.RENEW_LEASE, self._settings.stream, fence, self._settings.lease_s)
+            except DatabaseUnavailable as error:
+                if loop.time() - renewed_at > self._settings.lease_s:
+                    raise LeaseLost(f"not renewed for {self._settings.lease_s} s: {error}") from error
+                continue
+            if not rows:
+                raise LeaseLost(f"the fence {fence} is no longer ours")
+            renewed_at = loop.time()
+
+    async def _init_if_new(self) -> bool:
+        """Give a database that has never seen the stream its row; False if it has one: then somebody else leads.
+
+        Raises DatabaseUnavailable, StreamUnsafe, and what NATS may raise before it is ready.
+        """
+        if await self._database.fetchrow(sql.READ_STATE, self._settings.stream) is not None:
+            self._writer.problem = None
+            return False
+        connection = await self._link.wait_connected()
+        await ensure_stream(connection.js, stream_config(self._settings.stream, **self._settings.stream_limits()))
+        state = await read_state(connection.js, self._settings.stream)
+        await self._database.execute(
+            sql.INIT_STATE,
+            self._settings.stream,
+            tag_from(self._host.new_id()),
+            state.created,
+            max(0, state.first_seq - 1),
+        )
+        log.info("leader.stream_adopted", stream=self._settings.stream, first_seq=state.first_seq)
+        return True
+
+    async def _release(self) -> None:
+        """Hand the lease back, so that the next leader need not wait for it to run out."""
+        fence, self.fence = self.fence, None
+        if fence is None:
+            return
+        try:
+            await self._database.execute(sql.RELEASE_LEASE, self._settings.stream, fence)
+        except DatabaseUnavailable as error:
+            log.warning("leader.release_failed", error=describe(error))

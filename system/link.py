@@ -1,0 +1,183 @@
+"""The connection to NATS: one life, then a new one.
+
+nats-py's own reconnect can hang for minutes on a half-open connection, replays a buffer of stale publishes, and keeps
+`is_connected` true after its read loop has died. So it is switched off here: a connection that closes, or that stops
+answering probes, is abandoned whole and a new one is dialled with jittered back-off. Users hold a `Connection` only as
+long as it is the current one; a subscription never outlives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import nats
+import structlog
+from nats.js import JetStreamContext
+
+from system.direct import DirectClient
+from system.host import Host
+
+log = structlog.get_logger(__name__)
+
+DIAL_BACKOFF_MIN_S = 0.1
+DIAL_BACKOFF_MAX_S = 3.0
+CLOSE_LIMIT_S = 1.0
+"""An abandoned connection gets this long to close itself; on a half-open one nats-py would wait for minutes."""
+
+
+class NatsUnavailable(Exception):
+    """NATS is not connected, or did not answer; whether a publish took effect is unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """One connection's life: the client, its JetStream context, and the event set when it is over."""
+
+    nc: DirectClient
+    js: JetStreamContext
+    over: asyncio.Event
+
+
+class NatsLink:
+    """Keeps one current connection to NATS, and proves it by probes."""
+
+    def __init__(
+        self, url: str, *, host: Host, name: str, stream: str, timeout_s: float, probe_interval_s: float
+    ) -> None:
+        self._url = url
+        self._host = host
+        self._name = name
+        self._stream = stream
+        self._timeout_s = timeout_s
+        self._probe_interval_s = probe_interval_s
+        self._current: Connection | None = None
+        self._arrived = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.answered_at: float | None = None
+        """Loop time of the last answered probe, in s; readiness looks at this, not at `is_connected`."""
+        self.last_seq = 0
+        """The stream's last sequence, as of that probe."""
+
+    def start(self) -> None:
+        """Begin to dial; returns at once."""
+        self._task = asyncio.create_task(self._keep(), name="nats-link")
+
+    async def stop(self) -> None:
+        """Close the current connection and dial no more."""
+        while self._task is not None and not self._task.done():
+            self._task.cancel()  # until it heeds it: see `heed_cancellation`
+            await asyncio.wait([self._task], timeout=CLOSE_LIMIT_S * 2)
+
+    def current(self) -> Connection:
+        """The current connection. Raises NatsUnavailable if there is none."""
+        if self._current is None or self._current.over.is_set():
+            raise NatsUnavailable("not connected to NATS; the relay keeps dialling")
+        return self._current
+
+    async def wait_connected(self) -> Connection:
+        """Wait until there is a connection and return it."""
+        while self._current is None or self._current.over.is_set():
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._current
+
+    async def _keep(self) -> None:
+        failures = 0
+        while True:
+            try:
+                connection = await self._dial()
+            except Exception as error:  # nats-py raises a dozen kinds while dialling; all mean 'not yet'
+                failures += 1
+                limit = min(DIAL_BACKOFF_MAX_S, DIAL_BACKOFF_MIN_S * 2 ** min(failures, 10))
+                log.warning("nats.dial_failed", error=repr(error), failures=failures)
+                await asyncio.sleep(self._host.rng.uniform(DIAL_BACKOFF_MIN_S, limit))
+                continue
+            failures = 0
+            self._current = connection
+            self._arrived.set()
+            log.info("nats.connected", client_id=connection.nc.client_id)
+            try:
+                await self._probe_until_over(connection)
+            finally:
+                connection.over.set()
+                self._current = None
+                await _close(connection.nc)
+            log.warning("nats.connection_over")
+
+    async def _dial(self) -> Connection:
+        over = asyncio.Event()
+
+        async def closed() -> None:
+            over.set()
+
+        async def errored(error: Exception) -> None:
+            # An exception in here would kill nats-py's read loop: it may only log.
+            log.warning("nats.client_error", error=repr(error))
+
+        nc = DirectClient()
+        dialling = nc.connect(
+            self._url,
+            name=self._name,
+            allow_reconnect=False,
+            max_reconnect_attempts=0,
+            connect_timeout=max(1, round(self._timeout_s)),
+            ping_interval=5,
+            max_outstanding_pings=2,
+            closed_cb=closed,
+            disconnected_cb=closed,
+            error_cb=errored,
+        )
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await dialling
+        except BaseException:
+            await _close(nc)
+            raise
+        return Connection(nc=nc, js=nc.jetstream(timeout=self._timeout_s, publish_async_max_pending=10_000), over=over)
+
+    async def _probe_until_over(self, connection: Connection) -> None:
+        """Ask the stream's state now and then; two unanswered probes in a row end the connection's life."""
+        misses = 0
+        while misses < 2:
+            try:
+                subject = f"$JS.API.STREAM.INFO.{self._stream}"
+                answer = await connection.nc.request(subject, b"", timeout=self._timeout_s)
+                self.last_seq = json.loads(answer.data).get("state", {}).get("last_seq", self.last_seq)
+                misses, self.answered_at = 0, asyncio.get_running_loop().time()
+            except Exception as error:  # timeout, no responders, closed: each is a missed probe
+                if isinstance(error, nats.errors.NoRespondersError):
+                    misses = 0  # the server is there, JetStream is not yet
+                else:
+                    misses += 1
+                log.warning("nats.probe_missed", error=repr(error), misses=misses)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._probe_interval_s):
+                    await connection.over.wait()
+                return
+
+
+async def _close(nc: DirectClient) -> None:
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(CLOSE_LIMIT_S):
+            await nc.close()
+
+
+def heed_cancellation() -> None:
+    """Raise the cancellation of this task that a library has swallowed, if there is one.
+
+    Python 3.11's `asyncio.wait_for`, by which nats-py waits, loses a cancellation that comes together with its result;
+    a loop that missed its only cancellation would run for ever, and whoever waits for its end would too.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError("cancelled earlier; a library swallowed it")
+
+
+def describe(error: BaseException) -> str:
+    """An error of nats-py in one line."""
+    text: Any = getattr(error, "description", None) or str(error) or type(error).__name__
+    return f"{type(error).__name__}: {text}"

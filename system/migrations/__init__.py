@@ -1,0 +1,1 @@
+"""Numbered SQL files; `system.migrate` applies them."""

@@ -1,0 +1,133 @@
+"""Where agents stand, read from Postgres: resolving a wish to a position, reading pages, storing acks.
+
+The thin driver under `session.py`: one statement each, every answer of one snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+
+from system import sql
+from system.cursor import Cursor, Position, ordinal_of, pack, seq_of
+from system.database import Database
+from system.session import NOTHING_TOLD, Floors, Page, PageRow
+from system.settings import Settings
+
+_POS = itemgetter("pos")
+
+
+class NotReady(Exception):
+    """The database does not know the stream yet; the first replica that reaches NATS and Postgres adopts it."""
+
+
+class CursorForeign(Exception):
+    """The cursor belongs to another epoch, or lies ahead of the stream; a 410 with that reason."""
+
+    def __init__(self, reason: str, place: Place) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.place = place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a session begins, with what is gone and known at that moment."""
+
+    position: Position
+    told: Floors
+    """What counts as told already: everything, for those who ask for 'what there is'."""
+    floors: Floors
+    head: Position
+
+
+class Places:
+    """Reads and writes agents' positions."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+        self._ordinals: dict[str, int] = {}
+        self._tags: dict[int, str] = {}
+        self._gate = asyncio.Semaphore(settings.replays_max)
+
+    async def resolve(self, agent: str, wish: str | None) -> Place:
+        """The place that a request asks for: a cursor, `earliest`, `now`, `acked`, or None for acked-else-earliest.
+
+        Raises CursorMalformed, CursorForeign, NotReady, DatabaseUnavailable.
+        """
+        cursor = None if wish in (None, "earliest", "now", "acked") else Cursor.parse(str(wish))
+        row = await self._database.fetchrow(sql.READ_PLACE, self._settings.stream, agent)
+        if row is None:
+            raise NotReady("the relay has not adopted the stream yet")
+        floors = Floors(row["critical"], row["standard"])
+        head = Position(row["watermark"])
+        earliest = Place(position=Position(0), told=floors, floors=floors, head=head)
+        if cursor is not None:
+            position = await self._position(cursor, epoch=row["epoch"], earliest=earliest)
+            return Place(position=position, told=NOTHING_TOLD, floors=floors, head=head)
+        if wish == "now":
+            return Place(position=head, told=floors, floors=floors, head=head)
+        if wish == "earliest" or row["acked"] is None:
+            return earliest
+        if ordinal_of(row["acked"]) != row["epoch"]:
+            raise CursorForeign("wrong_epoch", earliest)
+        return Place(position=Position(row["acked"]), told=NOTHING_TOLD, floors=floors, head=head)
+
+    async def read_page(self, agent: str, after: Position, rows_max: int) -> Page:
+        """A page of the agent's events after a position. Raises NotReady, DatabaseUnavailable."""
+        async with self._gate:
+            rows = await self._database.fetch(sql.READ_PAGE, self._settings.stream, agent, after, rows_max)
+        if not rows:
+            raise NotReady("the relay has not adopted the stream yet")
+        first = rows[0]
+        # in order but for what SQL promises; to see that costs next to nothing
+        events = [PageRow(row[3], row[4], row[5]) for row in sorted(rows, key=_POS)] if first["pos"] is not None else []
+        return Page(
+            rows=events,
+            floors=Floors(first["critical"], first["standard"]),
+            watermark=first["watermark"],
+            full=len(events) >= rows_max,
+        )
+
+    async def store_ack(self, agent: str, cursor: Cursor) -> Position:
+        """Store a cumulative acknowledgement; answers the highest one. Raises as `resolve`."""
+        place = await self.resolve(agent, str(cursor))
+        row = await self._database.fetchrow(sql.STORE_ACK, self._settings.stream, agent, place.position)
+        return Position(row["acked"])
+
+    async def learn_epochs(self) -> None:
+        """Read all epochs' tags; the tail calls this when it sees a new one."""
+        rows = await self._database.fetch(sql.READ_EPOCHS)
+        self._tags = {row["ordinal"]: row["tag"] for row in rows}
+        self._ordinals = {row["tag"]: row["ordinal"] for row in rows}
+
+    async def ensure_tag(self, position: Position) -> None:
+        """Make sure that `cursor_of` knows this position's epoch."""
+        if ordinal_of(position) not in self._tags and position:
+            await self.learn_epochs()
+
+    def cursor_of(self, position: Position) -> str:
+        """A position as clients see it; `ensure_tag` must have seen its epoch."""
+        return f"{self._tags[ordinal_of(position)]}-{seq_of(position)}"
+
+    @property
+    def tags(self) -> Mapping[int, str]:
+        """The epochs' tags by ordinal; `ensure_tag` must have seen those that are asked for."""
+        return self._tags
+
+    def prefix_of(self, ordinal: int) -> str:
+        """The part of a cursor before its sequence, for building many."""
+        return f"{self._tags[ordinal]}-"
+
+    async def _position(self, cursor: Cursor, *, epoch: int, earliest: Place) -> Position:
+        if cursor.epoch not in self._ordinals or epoch not in self._tags:
+            await self.learn_epochs()
+        if self._ordinals.get(cursor.epoch) != epoch:
+            raise CursorForeign("wrong_epoch", earliest)
+        position = pack(epoch, cursor.seq)
+        if position > earliest.head:
+            raise CursorForeign("ahead", earliest)
+        return position

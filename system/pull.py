@@ -1,0 +1,113 @@
+"""Pulling from a durable consumer with requests kept in flight.
+
+nats-py's `fetch` waits for one request after another, and creates a task for every message. This reader keeps one
+direct subscription and asks for more before it runs dry, so that messages flow, and are prepared, while the last batch
+commits. It refuses to interpret: it hands on what came, in order, and says when the consumer is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import structlog
+
+from system.direct import Delivered, Status
+from system.link import Connection, describe
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+EXPIRES_S = 5.0
+"""A pull request's life: within the 1-5 s after which a lost request is noticed."""
+
+
+class PullEnded(Exception):
+    """The consumer or the connection is gone; begin again from its state."""
+
+
+class PullReader(Generic[T]):
+    """Messages of one durable consumer, prepared by `prepare` as they arrive."""
+
+    def __init__(
+        self, connection: Connection, stream: str, consumer: str, *, prepare: Callable[[Delivered], T], batch: int
+    ) -> None:
+        self._connection = connection
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._prepare = prepare
+        self._batch = batch
+        self._ready: deque[T] = deque()
+        self._wake = asyncio.Event()
+        self._in_flight = 0
+        self._ended: str | None = None
+        self._heard_at = 0.0
+        self._inbox = ""
+        self._loop = asyncio.get_running_loop()
+
+    async def __aenter__(self) -> PullReader[T]:
+        self._inbox = self._connection.nc.new_inbox()
+        self._subscription = await self._connection.nc.subscribe_direct(self._inbox, self._take)
+        self._heard_at = self._loop.time()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await self._connection.nc.unsubscribe_direct(self._subscription)
+        except Exception as error:  # nats-py raises many kinds when the connection is gone, and with it our inbox
+            log.debug("pull.not_unsubscribed", error=describe(error))
+
+    async def next_batch(self, *, timeout_s: float) -> list[T]:
+        """The messages at hand, at most a batch, waiting up to `timeout_s` for the first; may be empty.
+
+        Raises PullEnded when the consumer or connection is gone.
+        """
+        await self._ask()
+        if not self._ready and self._ended is None:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._check_heard()
+        if self._ended is not None or self._connection.over.is_set():
+            raise PullEnded(self._ended or "the connection is over")
+        taken = [self._ready.popleft() for _ in range(min(self._batch, len(self._ready)))]
+        await self._ask()
+        return taken
+
+    async def _ask(self) -> None:
+        """Keep between one and two batches asked for or at hand."""
+        if self._in_flight + len(self._ready) > self._batch:
+            return
+        request = {"batch": self._batch, "expires": int(EXPIRES_S * 1e9)}
+        self._in_flight += self._batch
+        await self._connection.nc.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
+
+    def _take(self, message: Delivered) -> None:
+        """Keep one message; what we ask for, and so what can come, is bounded by two batches."""
+        self._heard_at = self._loop.time()
+        try:
+            if message.status is not None:
+                self._take_status(message.status)
+            else:
+                self._in_flight = max(0, self._in_flight - 1)
+                self._ready.append(self._prepare(message))
+        except Exception as error:  # a bug must not end nats-py's read loop, which would tell nobody
+            self._ended = f"{message.reply or message.status}: {error!r}"
+        self._wake.set()
+
+    def _take_status(self, status: Status) -> None:
+        if status.code in ("404", "408"):
+            unfilled = int(status.headers.get("Nats-Pending-Messages", self._batch))
+            self._in_flight = max(0, self._in_flight - unfilled)
+        elif status.code != "100":
+            # 409 consumer deleted or leader changed, 503 nobody answers, 400: all mean 'look again'.
+            self._ended = f"{status.code} {status.description}".strip()
+
+    def _check_heard(self) -> None:
+        """A request always ends in messages or a status; silence past its life means that it was lost."""
+        if self._loop.time() - self._heard_at > EXPIRES_S + 2.0:
+            self._in_flight = 0
+            self._heard_at = self._loop.time()

@@ -1,0 +1,196 @@
+"""Every SQL statement of the relay, by name; nothing else in `system/` writes SQL, migrations aside.
+
+Each operation is **one statement**, so that it is atomic without BEGIN and COMMIT: no transaction of ours can be left
+open on a pooled connection (a BEGIN that times out turns the next transaction into a savepoint that is rolled back:
+an acknowledged commit lost), and a page and its floors come from one snapshot. Arrays are `text[]`: any other array
+type costs asyncpg four to six round trips of type introspection per connection.
+"""
+
+READ_STATE = """
+SELECT s.epoch, e.tag, s.created, s.watermark, s.mark_ns, s.fence, s.holder, coalesce(m.swept, 0) AS swept
+FROM event_stream s JOIN stream_epoch e ON e.ordinal = s.epoch LEFT JOIN sweep_mark m ON m.stream = s.name
+WHERE s.name = $1
+"""
+
+INIT_STATE = """
+WITH first_epoch AS (
+    INSERT INTO stream_epoch (ordinal, tag, reason) VALUES (1, $2, 'first') ON CONFLICT DO NOTHING
+), mark AS (
+    INSERT INTO sweep_mark (stream, swept) VALUES ($1, 0) ON CONFLICT DO NOTHING
+)
+INSERT INTO event_stream (name, epoch, created, watermark) VALUES ($1, 1, $3, (1::bigint << 48) + $4)
+ON CONFLICT DO NOTHING
+"""
+"""$1 stream, $2 tag, $3 created, $4 the sequence before the stream's first."""
+
+READ_EPOCHS = "SELECT ordinal, tag FROM stream_epoch ORDER BY ordinal"
+
+TAKE_LEASE = """
+UPDATE event_stream s SET holder = $2, lease_until = now() + make_interval(secs => $3), fence = s.fence + 1
+WHERE s.name = $1 AND (s.holder = $2 OR s.lease_until < now())
+RETURNING s.epoch, s.created, s.watermark, s.mark_ns, s.fence
+"""
+
+RENEW_LEASE = """
+UPDATE event_stream SET lease_until = now() + make_interval(secs => $3)
+WHERE name = $1 AND fence = $2 RETURNING watermark
+"""
+
+RELEASE_LEASE = "UPDATE event_stream SET lease_until = '-infinity' WHERE name = $1 AND fence = $2"
+
+NEW_EPOCH = """
+WITH next AS (
+    INSERT INTO stream_epoch (ordinal, tag, reason)
+    SELECT s.epoch + 1, $3, $4 FROM event_stream s WHERE s.name = $1 AND s.fence = $2
+    RETURNING ordinal
+)
+UPDATE event_stream s SET epoch = next.ordinal, created = $5, mark_ns = NULL,
+       watermark = (next.ordinal::bigint << 48) + $6
+FROM next WHERE s.name = $1 AND s.fence = $2
+RETURNING s.watermark
+"""
+
+_BATCH = """
+batch AS (
+    SELECT b.pos::bigint AS pos, b.agent, b.class::smallint AS class, b.id, b.type, b.payload
+    FROM unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[])
+         AS b (pos, agent, class, id, type, payload)
+    WHERE EXISTS (SELECT 1 FROM fence)
+), dead AS (
+    INSERT INTO dead_letters (pos, last_pos, reason, detail, subject, payload)
+    SELECT d.pos::bigint, d.last_pos::bigint, d.reason, d.detail, d.subject, decode(d.payload, 'base64')
+    FROM unnest($11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[])
+         AS d (pos, last_pos, reason, detail, subject, payload)
+    WHERE EXISTS (SELECT 1 FROM fence)
+    ON CONFLICT (pos) DO NOTHING
+)"""
+
+_FENCE = """
+WITH fence AS (
+    UPDATE event_stream SET watermark = $4, mark_ns = $17, lease_until = now() + make_interval(secs => $18)
+    WHERE name = $1 AND fence = $2 AND watermark = $3
+    RETURNING 1
+), """
+
+_OPENED = """
+INSERT INTO open_assignments (pos, agent, due_at)
+SELECT s.pos, s.agent, now() + make_interval(secs => $19) FROM stored s
+WHERE s.type = 'task.assigned' AND s.agent <> '_all' AND s.id !~ '~r[0-9]+$'
+ON CONFLICT DO NOTHING"""
+
+WRITE_BATCH = f"""
+{_FENCE}{_BATCH}, stored AS (
+    INSERT INTO agent_events (pos, agent, class, id, type, payload) SELECT * FROM batch
+    RETURNING pos, agent, type, id
+), opened AS ({_OPENED})
+SELECT count(*) FROM fence
+"""
+"""The writer's fast path: $1 stream, $2 fence, $3 watermark before, $4 after, $5-$10 events, $11-$16 dead letters,
+$17 JetStream's time of the last message in ns, $18 lease in s, $19 redispatch limit in s. Answers 1, or 0 when another
+writer holds the fence or the watermark moved: then nothing was written. Raises UniqueViolation, and writes nothing, if
+an id is stored already; pg-writer then asks READ_STORED_MANY which ones and leaves them out."""
+
+READ_STORED_MANY = "SELECT id, pos, payload FROM agent_events WHERE id = ANY($1::text[])"
+
+READ_TAIL = """
+SELECT s.watermark, s.epoch, coalesce(m.swept, 0) AS swept, e.pos, e.agent, e.type, e.payload
+FROM event_stream s
+LEFT JOIN sweep_mark m ON m.stream = s.name
+LEFT JOIN LATERAL (
+    SELECT pos, agent, type, payload FROM agent_events
+    WHERE pos > $2 AND pos <= s.watermark ORDER BY pos LIMIT $3
+) e ON true
+WHERE s.name = $1
+ORDER BY e.pos
+"""
+
+_FLOORS = """
+    SELECT coalesce(max(floor) FILTER (WHERE class = 1), 0) AS critical,
+           coalesce(max(floor) FILTER (WHERE class = 2), 0) AS standard
+    FROM agent_floors WHERE agent IN ($2, '_all')"""
+
+READ_PLACE = f"""
+SELECT s.watermark, s.epoch, a.acked, f.critical, f.standard
+FROM event_stream s CROSS JOIN LATERAL ({_FLOORS}) f LEFT JOIN agent_acks a ON a.agent = $2
+WHERE s.name = $1
+"""
+
+READ_PAGE = f"""
+SELECT s.watermark, f.critical, f.standard, e.pos, e.type, e.payload
+FROM event_stream s
+CROSS JOIN LATERAL ({_FLOORS}) f
+LEFT JOIN LATERAL (
+    (SELECT pos, type, payload FROM agent_events
+     WHERE (agent, pos) > ($2, $3) AND (agent, pos) <= ($2, s.watermark) ORDER BY agent, pos LIMIT $4)
+    UNION ALL
+    (SELECT pos, type, payload FROM agent_events
+     WHERE (agent, pos) > ('_all', $3) AND (agent, pos) <= ('_all', s.watermark) ORDER BY agent, pos LIMIT $4)
+    ORDER BY pos LIMIT $4
+) e ON true
+WHERE s.name = $1
+"""
+"""$1 stream, $2 agent, $3 after this position, $4 rows at most. Rows, floors and watermark are of one snapshot.
+
+The rows come in order, though nothing promises it but that there is one row of `event_stream`; to sort them once more
+would add a fifth to the time of a page, so `Places.read_page` sees to it.
+
+Only the index (agent, pos) can serve a range of row values in that order. With `agent = $2 AND pos > $3 ... ORDER BY
+pos` the planner may walk the primary key and filter, if its statistics know of one agent only: a million rows read for
+an agent that has none."""
+
+SWEEP = """
+WITH doomed AS (
+    SELECT pos FROM agent_events
+    WHERE class = $2 AND persisted_at >= coalesce($5::timestamptz, '-infinity')
+      AND persisted_at <= now() - make_interval(secs => $3)
+    ORDER BY persisted_at LIMIT $4
+), deleted AS (
+    DELETE FROM agent_events WHERE pos = ANY(ARRAY(SELECT pos FROM doomed))
+    RETURNING pos, agent, class, persisted_at
+), floors AS (
+    INSERT INTO agent_floors (agent, class, floor)
+    SELECT agent, class, max(pos) FROM deleted GROUP BY agent, class ORDER BY agent
+    ON CONFLICT (agent, class) DO UPDATE SET floor = greatest(agent_floors.floor, excluded.floor)
+), closed AS (
+    DELETE FROM open_assignments WHERE pos = ANY(ARRAY(SELECT pos FROM deleted))
+), mark AS (
+    INSERT INTO sweep_mark (stream, swept) SELECT $1, max(pos) FROM deleted HAVING count(*) > 0
+    ON CONFLICT (stream) DO UPDATE SET swept = greatest(sweep_mark.swept, excluded.swept)
+)
+SELECT count(*), max(persisted_at) AS last FROM deleted
+"""
+"""$1 stream, $2 class, $3 retention in s, $4 rows at most, $5 no earlier than this, or null: the last persisted_at of
+the piece before, whose dead entries are in the index until a vacuum. A join instead of the arrays would be planned for
+a tenth of the table where the limit is not known to the planner: a sequential scan for each piece."""
+
+PRUNE_DEAD_LETTERS = "DELETE FROM dead_letters WHERE recorded_at < now() - make_interval(secs => $1)"
+
+STORE_ACK = """
+WITH head AS (
+    SELECT watermark FROM event_stream WHERE name = $1
+), closed AS (
+    DELETE FROM open_assignments o USING head h WHERE o.agent = $2 AND o.pos <= $3 AND $3 <= h.watermark
+), stored AS (
+    INSERT INTO agent_acks (agent, acked) SELECT $2, $3 FROM head WHERE $3 <= head.watermark
+    ON CONFLICT (agent) DO UPDATE SET acked = greatest(agent_acks.acked, excluded.acked), acked_at = now()
+    RETURNING acked
+)
+SELECT (SELECT watermark FROM head) AS watermark, (SELECT acked FROM stored) AS acked
+"""
+
+READ_OVERDUE = """
+SELECT o.pos, o.agent, o.count, e.payload FROM open_assignments o JOIN agent_events e ON e.pos = o.pos
+WHERE o.due_at < now() AND o.count < $1 ORDER BY o.due_at LIMIT $2
+"""
+
+MARK_REDISPATCHED = """
+UPDATE open_assignments SET count = $2, due_at = now() + make_interval(secs => $3) WHERE pos = $1 AND count < $2
+"""
+
+READ_STORED = "SELECT pos, payload FROM agent_events WHERE id = $1"
+
+READ_SAFETY = """
+SELECT current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
+       current_setting('synchronous_commit') AS synchronous_commit,
+       current_setting('server_version_num')::int AS version
+"""

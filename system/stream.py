@@ -1,0 +1,175 @@
+"""The JetStream stream MESH_EVENTS and pg-writer's consumer: their settings, and publishing into the stream."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+
+import nats
+import structlog
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    Header,
+    PubAck,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+
+from system.event import SUBJECT_PREFIX, Event, subject_of
+from system.link import Connection, NatsUnavailable, describe
+
+log = structlog.get_logger(__name__)
+
+WRITER = "pg-writer"
+ACK_WAIT_S = 30.0
+"""Well above a batch and its commit; unacknowledged events come again after it."""
+
+
+class StreamUnsafe(Exception):
+    """The stream exists with settings that can lose events; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamState:
+    """What the stream says of itself; `created` is its identity."""
+
+    created: str
+    first_seq: int
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """The stream's answer to a publish."""
+
+    seq: int
+    duplicate: bool
+
+
+def stream_config(
+    name: str, *, max_age_s: float, dedupe_window_s: float, replicas: int, max_bytes: int
+) -> StreamConfig:
+    """The stream as zero loss needs it; each line with its reason."""
+    return StreamConfig(
+        name=name,
+        subjects=[f"{SUBJECT_PREFIX}.>"],
+        storage=StorageType.FILE,  # memory forgets at a restart
+        retention=RetentionPolicy.LIMITS,
+        max_age=max_age_s,  # far above the worst writer lag: what expires unwritten is lost
+        max_bytes=max_bytes,
+        discard=DiscardPolicy.NEW,  # a full stream refuses publishes, honestly, and never drops what it acknowledged
+        duplicate_window=dedupe_window_s,  # above the longest publisher retry
+        num_replicas=replicas,
+        allow_direct=True,
+    )
+
+
+async def ensure_stream(js: JetStreamContext, config: StreamConfig) -> None:
+    """Create the stream, or check the one that is there.
+
+    Raises StreamUnsafe if its settings can lose acknowledged events.
+    """
+    assert config.name is not None
+    try:
+        found = (await js.stream_info(config.name)).config
+    except nats.js.errors.NotFoundError:
+        await js.add_stream(config)
+        log.info("stream.created", stream=config.name)
+        return
+    unsafe = [
+        f"{name}: expected {expected}, found {actual}"
+        for name, expected, actual, wrong in (
+            ("storage", "file", found.storage, found.storage != StorageType.FILE),
+            ("retention", "limits", found.retention, found.retention != RetentionPolicy.LIMITS),
+            ("subjects", config.subjects, found.subjects, f"{SUBJECT_PREFIX}.>" not in (found.subjects or [])),
+            ("persist_mode", "default", found.persist_mode, str(found.persist_mode or "").endswith("async")),
+            ("no_ack", False, found.no_ack, bool(found.no_ack)),
+        )
+        if wrong
+    ]
+    if unsafe:
+        raise StreamUnsafe(
+            f"stream {config.name} can lose events: {'; '.join(unsafe)}. Mend it with `nats stream edit`."
+        )
+    if found.duplicate_window < config.duplicate_window or found.discard != config.discard:
+        log.warning("stream.settings_differ", dedupe_window_s=found.duplicate_window, discard=str(found.discard))
+
+
+async def read_state(js: JetStreamContext, stream: str) -> StreamState:
+    """Ask the stream for its identity and bounds."""
+    info = await js.stream_info(stream)
+    created = info.created.isoformat() if isinstance(info.created, datetime) else str(info.created)
+    return StreamState(created=created, first_seq=info.state.first_seq, last_seq=info.state.last_seq)
+
+
+async def ensure_consumer(js: JetStreamContext, stream: str, *, after_seq: int, pending_max: int) -> int:
+    """Make sure that pg-writer's durable consumer exists; answers the last stream sequence that it has delivered.
+
+    Acks are cumulative (`all`): pg-writer commits in stream order, so one ack after the commit covers a batch, and an
+    ack that gets lost is made good by the next.
+    """
+    try:
+        info = await js.consumer_info(stream, WRITER)
+    except nats.js.errors.NotFoundError:
+        await js.add_consumer(
+            stream,
+            ConsumerConfig(
+                durable_name=WRITER,
+                ack_policy=AckPolicy.ALL,
+                ack_wait=ACK_WAIT_S,
+                max_deliver=-1,  # a limit would skip an event for ever after so many failures
+                max_ack_pending=pending_max,
+                deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+                opt_start_seq=after_seq + 1,
+            ),
+        )
+        return after_seq
+    return info.delivered.stream_seq if info.delivered else after_seq
+
+
+async def publish_all(
+    connection: Connection, stream: str, events: list[Event], *, timeout_s: float
+) -> list[Published | Exception]:
+    """Publish events in order; each answer is its PubAck, or the reason why there is none.
+
+    A reason is always *unknown*, never a refusal: the stream may have stored the event without our hearing of it. The
+    caller retries with the same ids, which the stream recognises.
+    """
+    answers: list[asyncio.Future[PubAck]] = []
+    results: list[Published | Exception] = []
+    try:
+        for event in events:
+            future = await connection.js.publish_async(
+                subject_of(event.subject, event.type),
+                event.text.encode(),
+                wait_stall=timeout_s,
+                stream=stream,
+                headers={Header.MSG_ID.value: event.id},
+            )
+            answers.append(future)
+        await asyncio.wait(answers, timeout=timeout_s)
+    except Exception as error:  # nats-py: closed, buffer full, stalled: nothing after this was sent
+        results = [NatsUnavailable(describe(error))] * (len(events) - len(answers))
+        if answers:
+            await asyncio.wait(answers, timeout=timeout_s)
+    finally:
+        # also when we are cancelled: each open future holds one of the connection's publish slots
+        for future in answers:
+            future.cancel()
+    return [_answer(future) for future in answers] + results
+
+
+def _answer(future: asyncio.Future[PubAck]) -> Published | Exception:
+    if future.cancelled():
+        return NatsUnavailable("no PubAck within the time limit")
+    error = future.exception()
+    if error is not None:
+        return NatsUnavailable(describe(error))
+    ack = future.result()
+    return Published(seq=ack.seq, duplicate=bool(ack.duplicate))

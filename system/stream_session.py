@@ -1,0 +1,321 @@
+"""One agent's SSE connection: the thin driver of `session.py` over an HTTP response.
+
+While replaying, its task reads pages and waits for the socket between them; while live, the hub writes to the socket
+directly and the task sleeps. A client that reads too slowly goes back to replay, where it sets the pace; one that
+stops reading is cut. Either way its cursor is its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from system.cursor import Position
+from system.database import DatabaseUnavailable
+from system.frames import HEARTBEAT, bookmark_frame, chunk, close_frame, notice_frame, page_frames, retry_frame
+from system.host import Host
+from system.hub import Hub, Released
+from system.metrics import Metrics
+from system.places import NotReady, Place, Places
+from system.session import (
+    FIRST_PAGE_ROWS,
+    Floors,
+    Notice,
+    OnGone,
+    Page,
+    Signal,
+    State,
+    advance,
+    next_page_rows,
+    notice_for,
+)
+from system.settings import Settings
+from system.tail import Tail
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT_CHUNK = chunk([HEARTBEAT])
+DATABASE_RETRY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What every session of a replica shares."""
+
+    settings: Settings
+    host: Host
+    metrics: Metrics
+    places: Places
+    hub: Hub
+    tail: Tail
+    notice: Callable[[Notice, str, Position, Floors, Position, frozenset[str]], dict[str, Any]]
+    """(notice, agent, cursor position, floors, head, types asked for) → its document."""
+
+
+class StreamSession:
+    """One connection; `serve` runs it to its end and says why it ended."""
+
+    __slots__ = (
+        "_ahead", "_idle_s", "_marked", "_on_gone", "_page_rows", "_request", "_response", "_services", "_told",
+        "_transport", "_wake", "_whole", "_wrote", "agent", "position", "reason", "state", "types",
+    )  # fmt: skip
+
+    def __init__(self, services: Services, agent: str, place: Place, *, types: frozenset[str], on_gone: OnGone) -> None:
+        self._services = services
+        self.agent = agent
+        self.types = types
+        self.position = place.position
+        self.state = State.REPLAY
+        self.reason = ""
+        self._told = place.told
+        self._on_gone = on_gone
+        self._page_rows = FIRST_PAGE_ROWS
+        self._ahead: asyncio.Task[Page] | None = None
+        self._whole = False
+        self._marked = Position(0)
+        self._idle_s = 0.0
+        self._wrote = True
+        self._wake: asyncio.Future[None] | None = None
+        self._transport: asyncio.Transport | None = None
+
+    async def serve(self, request: web.Request, response: web.StreamResponse, *, first: list[bytes]) -> str:
+        """Run until closed by either side; answers the reason. `first` frames go out ahead of everything."""
+        settings = self._services.settings
+        self._request, self._response = request, response
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        self._transport = request.transport
+        _notice_dead_peer(request.transport, settings.slow_client_timeout_s)
+        try:
+            await response.write(retry_frame(self.retry_ms()) + b"".join(first))
+            if self.state is State.CLOSED:  # by a drain or its token's end, before there was anything to write to
+                await response.write(close_frame(self.reason, self.retry_ms()))
+            while self.state is not State.CLOSED:
+                if self.state is State.REPLAY:
+                    await self._replay()
+                else:
+                    self._wake = asyncio.get_running_loop().create_future()
+                    await self._wake
+            await self._drained()
+            async with asyncio.timeout(settings.slow_client_timeout_s):
+                await response.write_eof()
+        except (ConnectionError, asyncio.CancelledError):
+            self.reason = self.reason or "client_left"
+            raise
+        except TimeoutError:
+            self.reason = "slow"
+            if request.transport is not None:
+                request.transport.abort()
+        finally:
+            self._services.hub.leave(self.agent, self)
+            if self.state is State.LIVE:
+                self._services.metrics.sessions_live.dec()
+            self.state = State.CLOSED
+            self._transport = None
+            if self._ahead is not None:
+                self._ahead.cancel()
+        return self.reason
+
+    def push(self, payload: bytes, count: int) -> None:
+        """Send live events at once (LiveSession)."""
+        transport, services = self._transport, self._services
+        if transport is None or transport.is_closing():
+            return
+        transport.write(payload)
+        self._wrote = True
+        services.metrics.live.inc(count)
+        if transport.get_write_buffer_size() > services.settings.slow_client_bytes and self.state is State.LIVE:
+            services.metrics.behind.inc()
+            services.hub.leave(self.agent, self)
+            self.lose_live()
+
+    def lose_live(self) -> None:
+        """Go back to replay from what was released so far (LiveSession)."""
+        if self.state is State.LIVE:
+            self.position = self._services.hub.head
+            self._services.metrics.sessions_live.dec()
+        self._whole = False
+        self.state = advance(self.state, Signal.FELL_BEHIND)
+        self._awake()
+
+    def close(self, reason: str) -> None:
+        """End the stream from our side: tell the client why and when to come back."""
+        if self.state is State.CLOSED:
+            return
+        if self.state is State.LIVE:
+            self.position = self._services.hub.head
+            self._services.metrics.sessions_live.dec()
+            self._services.hub.leave(self.agent, self)
+        self.state = advance(self.state, Signal.CLOSE)
+        self.reason = reason
+        self._write(chunk([close_frame(reason, self.retry_ms())]))
+        self._awake()
+
+    def tick(self, elapsed_s: float, *, bookmark: bool) -> None:
+        """Keep the connection alive and, when live, the cursor fresh; called about once a second."""
+        if bookmark and self.state is State.LIVE and self._services.hub.head > self._marked:
+            self._bookmark()
+        if self._wrote:
+            self._wrote, self._idle_s = False, 0.0
+            return
+        self._idle_s += elapsed_s
+        if self._idle_s >= self._services.settings.heartbeat_s:
+            self._write(HEARTBEAT_CHUNK)
+
+    def retry_ms(self) -> int:
+        """A jittered reconnect delay in ms, so that a lost replica's clients don't come back as one."""
+        settings = self._services.settings
+        return self._services.host.rng.randint(settings.retry_min_ms, settings.retry_max_ms)
+
+    async def _replay(self) -> None:
+        """One step: wait for the socket, then either join the hub or send the next page."""
+        await self._drained()
+        if self.state is not State.REPLAY or self._join():
+            return
+        hub = self._services.hub
+        if hub.start is not None and self.position > hub.head:
+            # read through a replica whose tail is ahead of ours
+            await self._services.tail.wait_moved(self._services.settings.tail_poll_s)
+            return
+        try:
+            ahead, self._ahead = self._ahead, None
+            page = await (ahead or self._read_page(self.position))
+        except (DatabaseUnavailable, NotReady) as error:
+            log.warning("session.page_unavailable", agent=self.agent, error=str(error))
+            await asyncio.sleep(DATABASE_RETRY_S)
+            return
+        if self.state is State.REPLAY:
+            await self._send_page(page)
+
+    async def _read_page(self, after: Position) -> Page:
+        with self._services.metrics.page_seconds.time():
+            return await self._services.places.read_page(self.agent, after, self._page_rows)
+
+    async def _read_ahead(self, page: Page) -> None:
+        """Have Postgres look for the page after this one, while this one is made into frames and sent.
+
+        One page and no more, so that a client that reads slowly costs two pages of memory.
+        """
+        self._page_rows = next_page_rows(
+            rows=self._page_rows,
+            page_bytes=sum(len(row.text) for row in page.rows),
+            last_rows=len(page.rows),
+            rows_max=self._services.settings.page_rows,
+            bytes_max=self._services.settings.page_bytes,
+        )
+        if page.full:
+            self._ahead = asyncio.get_running_loop().create_task(self._read_page(page.end), name="replay-ahead")
+            self._ahead.add_done_callback(_seen)
+            for _ in range(2):  # once for the task to ask, once for what it asked to leave
+                await asyncio.sleep(0)
+
+    def _join(self) -> bool:
+        """Take the rest from the window and go live, within one turn of the loop; or a piece of it, if it is much.
+
+        Only after the table's last page: the window may still hold what was swept since, and only a page has the floors
+        that say so. Without this a 410 could be followed by the very events that it called gone.
+        """
+        hub = self._services.hub
+        if not self._whole or not hub.covers(self.position):
+            return False
+        missed = hub.since(self.agent, self.position)
+        taken = _first_bytes(missed, self._services.settings.page_bytes)
+        rest = [one.frame for one in taken if not self.types or one.type in self.types]
+        self._write(chunk(rest))
+        self._services.metrics.live.inc(len(rest))
+        if len(taken) < len(missed):
+            self.position = taken[-1].pos  # the window can be large: the client sets the pace, as with pages
+            return True
+        self.position = hub.head
+        self.state = advance(self.state, Signal.CAUGHT_UP)
+        hub.join(self.agent, self)
+        self._services.metrics.sessions_live.inc()
+        self._bookmark()
+        return True
+
+    async def _send_page(self, page: Page) -> None:
+        services = self._services
+        for position in [row.pos for row in page.rows[:1]] + [page.end, page.floors.critical, page.floors.standard]:
+            await services.places.ensure_tag(position)
+        await self._read_ahead(page)
+        if self.state is not State.REPLAY:
+            return  # closed while it waited: nothing may follow relay.close
+        notice = notice_for(self.position, page.floors, self._told)
+        if notice is not None and not self._tell(notice, page):
+            return
+        wanted = [row for row in page.rows if row.type in self.types] if self.types else page.rows
+        self._write(chunk([page_frames(wanted, services.places.tags)]))
+        self.position = max(self.position, page.end)
+        self._whole = not page.full
+        services.metrics.replayed.inc(len(wanted))
+        if page.rows and not wanted:
+            # a page of unwanted types must still move the cursor, or a reconnect would read it again
+            self._write(chunk([bookmark_frame(services.places.cursor_of(self.position))]))
+
+    def _tell(self, notice: Notice, page: Page) -> bool:
+        """Send a notice ahead of what is retained; answers whether the stream goes on."""
+        services = self._services
+        document = services.notice(notice, self.agent, self.position, page.floors, page.watermark, self.types)
+        self._told = page.floors
+        self._write(chunk([notice_frame(notice.value, document)]))
+        if notice is Notice.GAP:
+            services.metrics.gaps.inc()
+            return True
+        services.metrics.gone.labels("expired").inc()
+        if self._on_gone is OnGone.SKIP:
+            return True
+        self.close("gone")
+        return False
+
+    def _bookmark(self) -> None:
+        head = self._services.hub.head
+        self._marked = head
+        if head:
+            self._write(chunk([bookmark_frame(self._services.places.cursor_of(head))]))
+
+    def _write(self, payload: bytes) -> None:
+        transport = self._transport
+        if payload and transport is not None and not transport.is_closing():
+            transport.write(payload)
+            self._wrote = True
+
+    async def _drained(self) -> None:
+        """Wait until the client has read most of what was sent. Raises TimeoutError, ConnectionError."""
+        if self._transport is None or self._transport.is_closing():
+            raise ConnectionResetError("the client has left")
+        async with asyncio.timeout(self._services.settings.slow_client_timeout_s):
+            await self._request.writer.drain()
+
+    def _awake(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+
+def _first_bytes(released: list[Released], bytes_max: int) -> list[Released]:
+    """The first events, at least one, within so many bytes."""
+    total = 0
+    for index, one in enumerate(released):
+        total += len(one.frame)
+        if total > bytes_max and index:
+            return released[:index]
+    return released
+
+
+def _seen(ahead: asyncio.Task[Page]) -> None:
+    """Look at the outcome of a page that may have been read for a session that has ended since."""
+    if not ahead.cancelled():
+        ahead.exception()
+
+
+def _notice_dead_peer(transport: asyncio.Transport | None, timeout_s: float) -> None:
+    """Have the kernel end a connection whose peer acknowledges nothing for this long; its default is 15 minutes."""
+    sock = None if transport is None else transport.get_extra_info("socket")
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
+    if sock is not None and option is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, option, round(timeout_s * 1000))

@@ -1,0 +1,158 @@
+"""The live tail: follows the watermark in Postgres and releases what lies below it to the hub.
+
+It reads Postgres, not the stream: an event is released exactly when it is decided (stored once, in order, with its
+repeats and dead letters left out), so that live and replay can never disagree, and a slow or reset consumer can lose
+nothing. A hint over NATS wakes it within a millisecond of a commit; without hints it polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import structlog
+from nats.errors import Error as NatsError
+
+from system import sql
+from system.cursor import Position, ordinal_of, seq_of
+from system.database import Database, DatabaseUnavailable
+from system.direct import Delivered
+from system.frames import event_frame
+from system.host import Host
+from system.hub import Hub, Released
+from system.link import NatsLink, describe
+from system.metrics import Metrics
+from system.places import Places
+from system.settings import Settings
+from system.writer import HINT_SUBJECT
+
+log = structlog.get_logger(__name__)
+
+_FAR = 1 << 62
+
+
+class Tail:
+    """Feeds the hub of one replica."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        link: NatsLink,
+        host: Host,
+        metrics: Metrics,
+        *,
+        places: Places,
+        hub: Hub,
+        on_epoch: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._link = link
+        self._host = host
+        self._metrics = metrics
+        self._places = places
+        self._hub = hub
+        self._on_epoch = on_epoch
+        self._rows_max = settings.tail_rows
+        self._hinted = asyncio.Event()
+        self._moved = asyncio.Event()
+        self.read_at: float | None = None
+        """Loop time of the last successful reading, in s; readiness looks at it."""
+
+    async def run(self) -> None:
+        """Follow the watermark for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen(), name="tail-hints")
+            group.create_task(self._follow(), name="tail")
+
+    async def wait_moved(self, timeout_s: float) -> None:
+        """Wait until the head moves, or the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._moved.wait()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                more = await self._step()
+            except DatabaseUnavailable as error:
+                # what did not come through within the limit is asked for in smaller pieces
+                self._rows_max = max(1, self._rows_max // 4)
+                log.warning("tail.database_unavailable", error=describe(error))
+                await asyncio.sleep(self._host.rng.uniform(0.1, 0.5))
+                continue
+            if not more:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._settings.tail_poll_s):
+                        await self._hinted.wait()
+                self._hinted.clear()
+
+    async def _step(self) -> bool:
+        """Read and release the next events; answers whether there may be more at once."""
+        hub = self._hub
+        after = _FAR if hub.start is None else hub.head
+        rows_max = self._rows_max
+        rows = await self._database.fetch(sql.READ_TAIL, self._settings.stream, after, rows_max)
+        self._rows_max = min(self._settings.tail_rows, rows_max * 2)
+        self.read_at = asyncio.get_running_loop().time()
+        if not rows:
+            return False  # the stream is not adopted yet
+        watermark = Position(rows[0]["watermark"])
+        self._metrics.watermark.set(seq_of(watermark))
+        await self._places.ensure_tag(watermark)
+        if hub.start is None:
+            hub.reset(watermark)
+            return False
+        if ordinal_of(watermark) != ordinal_of(hub.head):
+            log.error("tail.new_epoch", watermark=seq_of(watermark))
+            hub.reset(watermark)
+            self._on_epoch()
+            return False
+        if watermark < hub.head:
+            # an older state of the database (a failover that lost commits); the same positions will come again
+            log.error("tail.watermark_moved_back", head=seq_of(hub.head), watermark=seq_of(watermark))
+            return False
+        if rows[0]["swept"] > hub.head:
+            # a sweep got ahead of us: what it deleted was never released here; replay tells each agent exactly
+            self._metrics.hub_resets.inc()
+            log.warning("tail.overtaken_by_sweep", head=seq_of(hub.head), swept=seq_of(rows[0]["swept"]))
+            hub.reset(watermark)
+            return False
+        # without events there is one row still, that of the stream: it fills a reading of one
+        full = len(rows) >= rows_max and rows[-1]["pos"] is not None
+        head = Position(rows[-1]["pos"]) if full else watermark
+        if head == hub.head:
+            return False
+        prefix = self._places.prefix_of(ordinal_of(watermark))
+        hub.release(
+            [
+                Released(pos, agent, kind, event_frame(f"{prefix}{seq_of(pos)}", kind, text))
+                for _, _, _, pos, agent, kind, text in rows
+                if pos is not None
+            ],
+            head,
+        )
+        self._moved.set()
+        self._moved.clear()
+        return full
+
+    async def _listen(self) -> None:
+        """Keep a subscription for hints on whichever connection is current.
+
+        A direct one: anybody may write on this subject, and headers that nats-py can't read would end its read loop.
+        """
+
+        def hint(_: Delivered) -> None:
+            self._hinted.set()
+
+        while True:
+            connection = await self._link.wait_connected()
+            try:
+                await connection.nc.subscribe_direct(HINT_SUBJECT, hint)
+            except NatsError as error:
+                log.warning("tail.no_hints", error=describe(error))
+                await asyncio.sleep(0.5)
+                continue
+            await connection.over.wait()

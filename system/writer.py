@@ -1,0 +1,263 @@
+"""pg-writer: from the stream into `agent_events`, in order, once, behind a fence.
+
+It commits, then acknowledges. After any failure it forgets everything and begins again from the watermark in Postgres,
+which alone says what is decided; so a lost answer to COMMIT needs no case of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import asyncpg
+import nats
+import structlog
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+
+from system import sql
+from system.batch import Batch, Incoming, columns, contiguous, decide, lineage_break, pieces, without_stored
+from system.cursor import ordinal_of, pack, seq_of, tag_from
+from system.database import Database, DatabaseUnavailable
+from system.direct import Delivered
+from system.event import EventInvalid, read_event, subject_of
+from system.host import Host
+from system.link import Connection, NatsLink, NatsUnavailable, describe, heed_cancellation
+from system.metrics import Metrics
+from system.pull import PullEnded, PullReader
+from system.settings import Settings
+from system.stream import WRITER, StreamState, StreamUnsafe, ensure_consumer, ensure_stream, read_state, stream_config
+
+log = structlog.get_logger(__name__)
+
+HINT_SUBJECT = "mesh.relay.watermark"
+"""Core NATS subject on which a committed watermark is hinted to all tails; losing a hint costs latency only."""
+PIECE_BYTES_MAX = 4 * 1024 * 1024
+"""One statement's events: well within the time limit on any link that deserves the name."""
+PIECE_BYTES_MIN = 16 * 1024
+"""Still moves at 4 KB/s; a single larger event goes alone."""
+FILL_CONCURRENCY = 64
+NO_MESSAGE = 10037
+"""JetStream's error code for 'the stream has no such message'; a 404 with another code is about the stream."""
+
+
+class LeaseLost(Exception):
+    """Another replica holds the fence; this one must stop writing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where writing stands: the fence that we hold and the watermark that must not have moved."""
+
+    fence: int
+    ordinal: int
+    watermark: int
+
+
+class Writer:
+    """The one writer of `agent_events`, as long as its fence holds."""
+
+    def __init__(self, settings: Settings, database: Database, link: NatsLink, host: Host, metrics: Metrics) -> None:
+        self._settings = settings
+        self._database = database
+        self._link = link
+        self._host = host
+        self._metrics = metrics
+        self._piece_bytes = PIECE_BYTES_MAX
+        self.problem: str | None = None
+        """Why nothing can be written at all, for readiness; None when all is well."""
+
+    async def run(self, fence: int) -> None:
+        """Write until the lease is lost. Raises LeaseLost."""
+        while True:
+            heed_cancellation()
+            connection = await self._link.wait_connected()
+            try:
+                await self._write_from(connection, await self._begin(connection, fence))
+            except StreamUnsafe as error:
+                self.problem = str(error)
+                log.error("writer.stream_unsafe", problem=self.problem)
+            except (DatabaseUnavailable, NatsUnavailable, PullEnded, NatsError, TimeoutError) as error:
+                if isinstance(error, DatabaseUnavailable):
+                    # what did not get through within the limit must come in smaller pieces, or it never will
+                    self._piece_bytes = max(PIECE_BYTES_MIN, self._piece_bytes // 4)
+                log.warning("writer.restarted", error=describe(error))
+            self._metrics.writer_restarts.inc()
+            await asyncio.sleep(self._host.rng.uniform(0.05, 0.5))
+
+    async def _begin(self, connection: Connection, fence: int) -> _Place:
+        """Find the watermark, check that the stream is still the one it belongs to, and fill what was in flight."""
+        settings = self._settings
+        await ensure_stream(connection.js, stream_config(settings.stream, **settings.stream_limits()))
+        self.problem = None
+        state = await read_state(connection.js, settings.stream)
+        row = await self._database.fetchrow(sql.READ_STATE, settings.stream)
+        if row["fence"] != fence:
+            raise LeaseLost(f"the fence is {row['fence']}, ours was {fence}")
+        place = _Place(fence=fence, ordinal=row["epoch"], watermark=row["watermark"])
+        reason = lineage_break(
+            known_created=row["created"],
+            watermark_seq=seq_of(place.watermark),
+            created=state.created,
+            last_seq=state.last_seq,
+            mark_ns=row["mark_ns"],
+            found_ns=await _message_time_ns(connection.js, settings.stream, seq_of(place.watermark)),
+        )
+        if reason is not None:
+            place = await self._new_epoch(place, state, reason)
+        delivered = await ensure_consumer(
+            connection.js, settings.stream, after_seq=seq_of(place.watermark), pending_max=settings.writer_batch * 8
+        )
+        first = seq_of(place.watermark) + 1
+        if state.first_seq > first:
+            # the stream has left us behind: one record for all that is gone, not one look-up each
+            self._metrics.writer_lost.inc(state.first_seq - first)
+            place = await self._commit(place, [Incoming(first, 0, None, "", lost_until=state.first_seq - 1)])
+            first = state.first_seq
+        while first <= min(delivered, state.last_seq):
+            # delivered to a writer that may be dead: read it directly instead of waiting for its ack to time out
+            last = min(first + settings.writer_batch - 1, delivered, state.last_seq)
+            place = await self._commit(place, await self._fill(connection, first, last))
+            first = last + 1
+        return place
+
+    async def _write_from(self, connection: Connection, place: _Place) -> None:
+        settings = self._settings
+        log.info("writer.began", fence=place.fence, epoch=place.ordinal, watermark=seq_of(place.watermark))
+        reader = PullReader[tuple[Incoming, Delivered]](
+            connection, settings.stream, WRITER, prepare=self._read, batch=settings.writer_batch
+        )
+        async with reader:
+            while True:
+                heed_cancellation()
+                arrived = await reader.next_batch(timeout_s=settings.lease_s / 3)
+                if not arrived:
+                    await self._check_fence(place)
+                    continue
+                place = await self._write(connection, place, [incoming for incoming, _ in arrived])
+                last_seq, last = arrived[-1][0].seq, arrived[-1][1]
+                # after the commit, and never for more than is decided
+                assert last_seq <= seq_of(place.watermark), (last_seq, place)
+                await connection.nc.publish(last.reply, b"")
+
+    async def _write(self, connection: Connection, place: _Place, arrived: list[Incoming]) -> _Place:
+        while True:
+            taken, hole = contiguous(seq_of(place.watermark), arrived)
+            self._metrics.writer_redelivered.inc(sum(one.seq <= seq_of(place.watermark) for one in arrived))
+            if taken:
+                place = await self._commit(place, taken)
+            if hole is None:
+                await connection.nc.publish(HINT_SUBJECT, str(place.watermark).encode())
+                return place
+            first, last = hole
+            last = min(last, first + self._settings.writer_batch - 1)
+            place = await self._commit(place, await self._fill(connection, first, last))
+
+    async def _commit(self, place: _Place, taken: list[Incoming]) -> _Place:
+        """Write contiguous messages and move the watermark over them, a piece of bounded size at a time."""
+        for piece in pieces(taken, self._piece_bytes):
+            place = await self._commit_piece(place, piece)
+            self._piece_bytes = min(PIECE_BYTES_MAX, self._piece_bytes * 2)
+        return place
+
+    async def _commit_piece(self, place: _Place, taken: list[Incoming]) -> _Place:
+        """Write contiguous messages and move the watermark over them, in one statement."""
+        batch = decide(taken)
+        try:
+            after = await self._execute(place, batch)
+        except asyncpg.UniqueViolationError:
+            ids = [event.id for _, event in batch.events]
+            rows = await self._database.fetch(sql.READ_STORED_MANY, ids)
+            batch = without_stored(batch, {row["id"]: row["payload"] for row in rows})
+            after = await self._execute(place, batch)
+        self._metrics.wrote(batch)
+        for letter in batch.dead:
+            log.error("writer.dead_letter", seq=letter.seq, reason=letter.reason, detail=letter.detail)
+        return after
+
+    async def _execute(self, place: _Place, batch: Batch) -> _Place:
+        settings = self._settings
+        after = pack(place.ordinal, batch.last_seq)
+        row = await self._database.fetchrow(
+            sql.WRITE_BATCH,
+            settings.stream,
+            place.fence,
+            place.watermark,
+            after,
+            *columns(batch, place.ordinal, settings.critical_types),
+            batch.mark_ns,
+            settings.lease_s,
+            settings.redispatch_after_s,
+        )
+        if row["count"] != 1:
+            raise LeaseLost(f"the fence {place.fence} or the watermark {place.watermark} is no longer ours")
+        return _Place(fence=place.fence, ordinal=place.ordinal, watermark=after)
+
+    async def _check_fence(self, place: _Place) -> None:
+        rows = await self._database.fetch(sql.RENEW_LEASE, self._settings.stream, place.fence, self._settings.lease_s)
+        if not rows or rows[0]["watermark"] != place.watermark:
+            raise LeaseLost(f"the fence {place.fence} is no longer ours")
+
+    async def _new_epoch(self, place: _Place, state: StreamState, reason: str) -> _Place:
+        first_before = max(0, state.first_seq - 1)
+        tag = tag_from(self._host.new_id())
+        row = await self._database.fetchrow(
+            sql.NEW_EPOCH, self._settings.stream, place.fence, tag, reason, state.created, first_before
+        )
+        if row is None:
+            raise LeaseLost(f"the fence {place.fence} is no longer ours")
+        log.error("writer.new_epoch", reason=reason, tag=tag, old_watermark=seq_of(place.watermark))
+        return _Place(fence=place.fence, ordinal=ordinal_of(row["watermark"]), watermark=row["watermark"])
+
+    async def _fill(self, connection: Connection, first: int, last: int) -> list[Incoming]:
+        """Read a hole's messages directly; those that the stream no longer has come back as lost."""
+        gate = asyncio.Semaphore(FILL_CONCURRENCY)
+
+        async def one(seq: int) -> Incoming:
+            async with gate:
+                try:
+                    found = await connection.js.get_msg(self._settings.stream, seq=seq)
+                except nats.js.errors.NotFoundError as error:
+                    if error.err_code != NO_MESSAGE:
+                        raise  # the stream itself is not there just now: that says nothing about its messages
+                    return Incoming(seq, 0, None, "", lost_until=seq)
+            ts_ns = round(found.time.timestamp() * 1e6) * 1000 if found.time else 0
+            return self._parse(seq, ts_ns, found.subject or "", found.data or b"")
+
+        filled = await asyncio.gather(*(one(seq) for seq in range(first, last + 1)))
+        lost = sum(one.lost_until > 0 for one in filled)
+        self._metrics.writer_lost.inc(lost)
+        log.warning("writer.filled", first=first, last=last, lost=lost)
+        return list(filled)
+
+    def _read(self, message: Delivered) -> tuple[Incoming, Delivered]:
+        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<ts ns>.<pending>
+        _, seq, _, ts_ns, _ = message.reply.rsplit(".", 4)
+        return self._parse(int(seq), int(ts_ns), message.subject, message.data), message
+
+    def _parse(self, seq: int, ts_ns: int, subject: str, data: bytes) -> Incoming:
+        try:
+            event = read_event(data, bytes_max=self._settings.event_bytes_max + REDISPATCH_BYTES)
+        except EventInvalid as error:
+            return Incoming(seq, ts_ns, None, subject, data, str(error))
+        if subject != subject_of(event.subject, event.type):
+            expected = subject_of(event.subject, event.type)
+            return Incoming(seq, ts_ns, None, subject, data, f"expected the NATS subject {expected}, got {subject}")
+        return Incoming(seq, ts_ns, event, subject)
+
+
+REDISPATCH_BYTES = 512
+"""What the relay's own redispatch attributes add to an event that was just small enough."""
+
+
+async def _message_time_ns(js: JetStreamContext, stream: str, seq: int) -> int | None:
+    """JetStream's time of a stored message, or None if it is no longer there."""
+    if seq == 0:
+        return None
+    try:
+        found = await js.get_msg(stream, seq=seq)
+    except nats.js.errors.NotFoundError as error:
+        if error.err_code != NO_MESSAGE:
+            raise
+        return None
+    return round(found.time.timestamp() * 1e6) * 1000 if found.time else None

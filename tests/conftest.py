@@ -1,0 +1,51 @@
+"""Fixtures that several folders share: the real stack, an empty database, an empty NATS.
+
+What lives longer than a test holds processes only, never an object of an event loop, so that every test may have its
+own loop. A part that can't be had fails the test with the sentence that says why; it never skips it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import asyncpg
+import pytest
+
+from faults.stack import EmbeddedStack, NatsProcess
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[EmbeddedStack]:
+    """NATS and Postgres, started by the first test of an xdist worker that asks; don't kill its processes."""
+    running = asyncio.run(EmbeddedStack.open())
+    yield running
+    running.close()
+
+
+@pytest.fixture
+async def fresh_database(stack: EmbeddedStack) -> AsyncIterator[str]:
+    """The connection string of an empty database, dropped afterwards with whatever is still connected."""
+    name = f"test_{uuid.uuid4().hex}"
+    await _execute(stack.postgres_dsn, f"create database {name}")
+    yield re.sub(r"/[^/]*$", f"/{name}", stack.postgres_dsn)
+    await _execute(stack.postgres_dsn, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+async def fresh_nats(stack: EmbeddedStack) -> AsyncIterator[NatsProcess]:
+    """A NATS server with an empty JetStream for this test alone; it may be killed, paused and restarted."""
+    server = stack.add_nats(f"nats-{uuid.uuid4().hex[:8]}")
+    await server.start()
+    yield server
+    await stack.remove(server)
+
+
+async def _execute(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

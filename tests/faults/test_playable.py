@@ -1,0 +1,110 @@
+"""What the real stack can't play is named with its reason; nothing is dropped in silence."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+
+from faults.plan import Plan
+from faults.playable import RETURN_S, not_playable, playable, toxic_of
+from faults.vocabulary import (
+    KINDS,
+    ClockSkew,
+    Cut,
+    Direction,
+    Fault,
+    HalfOpen,
+    Kill,
+    Latency,
+    Link,
+    LinkFault,
+    Pause,
+    PowerLoss,
+    ProcessName,
+    Restart,
+    kind_of,
+)
+from tests.faults.test_plan import latency, plans, small_plan
+
+PLAYED = {"cut", "down", "latency", "bandwidth", "timeout", "reset_peer", "slicer", "slow_close", "limit_data"}
+PLACE: dict[str, Any] = {"at_s": 10.0, "for_s": 5.0}
+
+
+def test_every_kind_is_played_or_named() -> None:
+    """Each kind of the vocabulary has a toxic, is a signal, or is on the list of those left out."""
+    left_out = {
+        one.kind
+        for one in not_playable(
+            small_plan(
+                faults=(
+                    HalfOpen(id="a", link=Link.AGENT_RELAY, **PLACE),
+                    PowerLoss(id="b", process=ProcessName.NATS, at_s=1.0, down_s=1.0),
+                    ClockSkew(id="c", process=ProcessName.POSTGRES, skew_ms=5, **PLACE),
+                )
+            )
+        )
+    }
+    assert left_out == {"half_open", "power_loss", "clock_skew"}
+    assert PLAYED | left_out | {"pause", "kill", "restart"} == set(KINDS)
+    assert {kind_of(kind) for kind in get_args(LinkFault)} == PLAYED | {"half_open"}
+
+
+@given(plans())
+def test_what_is_not_played_is_what_is_left_out(plan: Plan) -> None:
+    """Played and left-out faults together are the plan's, each once, in its order."""
+    left_out = {one.fault for one in not_playable(plan)}
+    played = [fault.id for fault in playable(plan)]
+    assert [fault.id for fault in plan.faults if fault.id in left_out or fault.id in played] == [
+        fault.id for fault in plan.faults
+    ]
+    assert left_out.isdisjoint(played)
+
+
+def test_a_fault_that_ends_before_its_proof_is_left_out() -> None:
+    """A fault must last as long as its proof takes, which depends on what it does."""
+    assert not_playable(small_plan(faults=(latency(for_s=1.2),))) == ()
+    (short,) = not_playable(small_plan(faults=(latency(for_s=1.1),)))
+    (slow,) = not_playable(small_plan(faults=(latency(for_s=5.0, latency_ms=3_000),)))
+    assert short.reason == "its proof takes up to 1.2 s, and it lasts 1.1 s"
+    assert slow.reason == "its proof takes up to 7 s, and it lasts 5 s"
+
+
+@pytest.mark.parametrize(
+    "outage",
+    [
+        Kill(id="out", process=ProcessName.RELAY, at_s=12.0, down_s=1.0),
+        Pause(id="out", process=ProcessName.RELAY, at_s=12.0, for_s=1.0),
+        Restart(id="out", process=ProcessName.RELAY, at_s=12.0),
+    ],
+)
+def test_a_fault_without_a_server_behind_it_is_left_out(outage: Fault) -> None:
+    """A link whose server is away, or has only just come back, could not be told from a faulty one."""
+    (left_out,) = not_playable(small_plan(faults=(latency(), outage)))
+    assert left_out.reason == "relay is away meanwhile (out), so nothing could prove it"
+    after = latency(at_s=outage.until_s + RETURN_S)
+    elsewhere = latency(id="nats", link=Link.RELAY_NATS)
+    assert not_playable(small_plan(faults=(after, elsewhere, outage))) == ()
+
+
+def test_cuts_hold_bytes_and_one_way_cuts_one_way() -> None:
+    """A cut is played by what keeps bytes, not by what drops them, on the ways that it names."""
+    cut = Cut(id="c", link=Link.AGENT_RELAY, direction=Direction.UPSTREAM, **PLACE)
+    toxic = toxic_of(cut)
+    assert toxic is not None
+    assert toxic.type == "latency"
+    assert toxic.attributes["latency"] > 3_600_000
+    assert cut.directions == (Direction.UPSTREAM,)
+    assert msgspec.structs.replace(cut, direction=Direction.BOTH).directions == (
+        Direction.UPSTREAM,
+        Direction.DOWNSTREAM,
+    )
+
+
+def test_attributes_are_in_toxiproxys_units() -> None:
+    """Milliseconds stay milliseconds: a latency of 100 ms is `latency: 100`."""
+    toxic = toxic_of(Latency(id="l", link=Link.AGENT_RELAY, latency_ms=100, jitter_ms=7, **PLACE))
+    assert toxic is not None
+    assert toxic.attributes == {"latency": 100, "jitter": 7}

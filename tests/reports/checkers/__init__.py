@@ -1,0 +1,1 @@
+"""Hand-written histories: every class of finding is hit by one, and legitimate behaviour by none."""

@@ -1,0 +1,107 @@
+"""G5: its own, and only what was published."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.checkers.findings import Kind
+from reports.history import Deliver
+from tests.reports.story import Story, kinds_of
+
+
+def test_foreign() -> None:
+    """Another agent's event is foreign; the order of what is the agent's own does not suffer."""
+    story = Story()
+    story.publish("e1", "b")
+    story.connect("a", "earliest")
+    story.deliver("a", "e1")
+    story.converge()
+    assert story.kinds() == [Kind.FOREIGN]
+
+
+def test_foreign_in_disguise() -> None:
+    """What the publisher addressed to another agent is foreign, whatever the delivery says."""
+    story = Story()
+    story.publish("e1", "b")
+    story.connect("a", "earliest")
+    story.deliver("a", "e1")
+    *rest, deliver = story.records
+    assert isinstance(deliver, Deliver)
+    disguised = Deliver(
+        t_ns=deliver.t_ns, agent="a", conn=deliver.conn, cursor=deliver.cursor, id="e1", type="x", addressee="a"
+    )
+    assert kinds_of([*rest, disguised]) == [Kind.FOREIGN]
+
+
+def test_a_broadcast_is_everybodys() -> None:
+    """An event for all is delivered to all, and owed to all."""
+    story = Story()
+    story.publish("e1", "_all")
+    story.publish("e2", "a")
+    for agent in ("a", "b"):
+        story.connect(agent, "earliest")
+    story.deliver("a", "e1", "e2")
+    story.converge()
+    assert story.kinds() == [Kind.LOST_TAIL]
+    assert story.findings()[0].agent == "b"
+
+
+def test_phantom() -> None:
+    """An event that nobody published is a phantom."""
+    story = Story()
+    story.store("ghost", "a")
+    story.connect("a", "earliest")
+    story.deliver("a", "ghost")
+    assert story.kinds() == [Kind.PHANTOM]
+
+
+def test_refused_yet_delivered() -> None:
+    """Refused at every attempt means not published: delivered, it is a phantom."""
+    story = Story()
+    story.send("e1", "a")
+    story.fail("e1", "refused", 422)
+    story.store("e1", "a")
+    story.connect("a", "earliest")
+    story.deliver("a", "e1")
+    assert story.kinds() == [Kind.PHANTOM]
+
+
+@pytest.mark.parametrize(("event_id", "kinds"), [("e1~r1", []), ("e1~r12", []), ("e9~r1", [Kind.PHANTOM])])
+def test_redispatch(event_id: str, kinds: list[Kind]) -> None:
+    """A stale redispatch of a published event is legitimate, of any other a phantom."""
+    story = Story()
+    story.publish("e1", "a")
+    story.store(event_id, "a")
+    story.connect("a", "earliest")
+    story.deliver("a", "e1", event_id)
+    story.converge()
+    assert story.kinds() == kinds
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+@pytest.mark.parametrize("answered", [True, False])
+def test_unknown_outcome_may_appear_or_not(delivered: bool, answered: bool) -> None:
+    """A publish without a clear answer is neither a phantom when delivered nor lost when not."""
+    story = Story()
+    story.send("u1", "a")
+    if answered:
+        story.fail("u1", "unknown", 503)
+    story.store("u1", "a")
+    story.publish("e2", "a")
+    story.connect("a", "earliest")
+    story.deliver("a", *(["u1"] if delivered else []), "e2")
+    story.converge()
+    assert story.kinds() == []
+    assert story.index().events.is_unknown(0)
+
+
+def test_an_unknown_outcome_is_not_delivered_twice() -> None:
+    """If it appears, it appears once: under two cursors it was stored twice."""
+    story = Story()
+    story.send("u1", "a")
+    story.fail("u1", "unknown")
+    story.store("u1", "a")
+    story.connect("a", "earliest")
+    story.deliver("a", "u1")
+    story.deliver("a", "u1", cursor="aaaaaa-4")
+    assert story.kinds() == [Kind.DUPLICATE_STORAGE]

@@ -1,0 +1,86 @@
+"""G2: cursors that mean nothing in the stream, and what is said of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.checkers.findings import Kind
+from tests.reports.story import Story
+
+
+def test_wrong_epoch() -> None:
+    """A cursor of the epoch before is a right 410; of the only epoch there is, a false one."""
+    story = Story()
+    story.publish("e1", "a")
+    story.connect("a", "e1", status=410)
+    story.gone("a", reason="wrong_epoch", via="status")
+    story.disconnect("a")
+    assert story.kinds() == []  # the stream may just have been made anew
+    story.publish("e2", "a")
+    assert story.kinds() == [Kind.FALSE_410]
+
+
+def test_ahead() -> None:
+    """`ahead` is false for a cursor that the stream had reached, unless the stream went back."""
+    story = Story()
+    for number in (1, 2, 3):
+        story.publish(f"e{number}", "a")
+    story.connect("a", "e2", status=410)
+    story.gone("a", reason="ahead", via="status")
+    story.disconnect("a")
+    assert story.kinds() == [Kind.FALSE_410]
+    story.publish("again", "b", seq=2)
+    assert Kind.FALSE_410 not in story.kinds()
+
+
+def test_ahead_after_power_loss() -> None:
+    """Where power was lost the stream may have gone back."""
+    story = Story()
+    story.publish("e1", "a")
+    story.fault("f", "effective", "power_loss")
+    story.connect("a", "e1", status=410)
+    story.gone("a", reason="ahead", via="status")
+    assert story.kinds() == []
+
+
+def test_ahead_of_everything_is_right() -> None:
+    """A cursor beyond all that was acknowledged is ahead."""
+    story = Story()
+    story.publish("e1", "a")
+    story.connect("a", "aaaaaa-7", status=410)
+    story.gone("a", reason="ahead", via="status")
+    assert story.kinds() == []
+
+
+@pytest.mark.parametrize("cursor", ["zzzzzz-1", "aaaaaa-9", "aaaaaa-1"])
+def test_a_cursor_that_means_nothing_must_not_be_served(cursor: str) -> None:
+    """Of an epoch never seen, ahead of everything, or of the epoch before: a stream is no answer."""
+    story = Story()
+    story.publish("e1", "a")
+    if cursor == "aaaaaa-1":
+        story.new_epoch("bbbbbb")
+    story.publish("f1", "b")
+    story.wait(10)
+    story.connect("a", cursor)
+    story.bookmark("a", cursor if cursor == "aaaaaa-1" else None)
+    expected = [Kind.CURSOR_ACCEPTED]
+    if cursor == "aaaaaa-9":
+        expected.append(Kind.OUT_OF_ORDER)  # the bookmark lies behind the cursor
+    assert story.kinds() == expected
+
+
+def test_a_wrong_epoch_told_in_the_stream_is_right() -> None:
+    """With on_gone=event or skip the answer is 200, and the first word is the notice."""
+    story = Story()
+    story.publish("e1", "a")
+    story.connect("a", "earliest")
+    story.deliver("a", "e1")
+    story.disconnect("a")
+    story.new_epoch("bbbbbb")
+    story.publish("f1", "a")
+    story.wait(10)
+    story.connect("a", "e1")
+    story.gone("a", reason="wrong_epoch")
+    story.deliver("a", "f1")
+    story.converge()
+    assert story.kinds() == []

@@ -1,0 +1,247 @@
+"""The rules of `database.py`: time limits, thrown-away connections, two kinds of failure, and no lost cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+
+from system.database import Database, DatabaseUnavailable, is_transient
+from system.link import heed_cancellation
+from tests.system.harness import eventually
+
+
+class Connection:
+    """A connection that notes whether it was thrown away."""
+
+    def __init__(self) -> None:
+        self.terminated = False
+
+    def terminate(self) -> None:
+        """Throw it away."""
+        self.terminated = True
+
+
+class Pool:
+    """A pool of one connection, which can be made to hang or fail."""
+
+    def __init__(self) -> None:
+        self.connection = Connection()
+        self.released = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+
+    async def acquire(self) -> Connection:
+        """Lend the connection."""
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return self.connection
+
+    async def release(self, connection: Connection, timeout: float) -> None:
+        """Take it back."""
+        self.released += 1
+
+    async def close(self) -> None:
+        """Wait until it may close."""
+        await self.gate.wait()
+
+    def terminate(self) -> None:
+        """Cut everything."""
+        self.connection.terminate()
+
+
+@pytest.fixture
+def pool() -> Pool:
+    """A pool that lends at once."""
+    return Pool()
+
+
+@pytest.fixture
+def database(pool: Pool) -> Database:
+    """A database over the pool, with a short time limit."""
+    made = Database("", size_max=1, timeout_s=0.05)
+    made._pool = pool
+    return made
+
+
+async def hang(_: Any) -> None:
+    """A statement that is never answered."""
+    await asyncio.Event().wait()
+
+
+def failing(error: BaseException) -> Any:
+    """A statement that fails like this."""
+
+    async def work(_: Any) -> None:
+        raise error
+
+    return work
+
+
+async def test_a_result_comes_back_and_the_connection_is_kept(database: Database, pool: Pool) -> None:
+    """Success costs nothing: the connection is given back as it is."""
+
+    async def work(connection: Any) -> int:
+        assert connection is pool.connection
+        return 7
+
+    assert await database.use(work) == 7
+    assert (pool.released, pool.connection.terminated) == (1, False)
+
+
+@pytest.mark.parametrize("error", [asyncpg.UniqueViolationError("x"), asyncpg.PostgresSyntaxError("x")])
+async def test_a_plain_server_error_passes_and_the_connection_is_kept(
+    database: Database, pool: Pool, error: Exception
+) -> None:
+    """What the server said of the statement is for the caller; the connection is as good as before."""
+    with pytest.raises(type(error)):
+        await database.use(failing(error))
+    assert (pool.released, pool.connection.terminated) == (1, False)
+
+
+UNAVAILABLE = [
+    ConnectionResetError("x"),
+    TimeoutError(),
+    asyncpg.InterfaceError("connection is closed"),
+    asyncpg.InternalClientError("cannot switch to state"),
+    asyncpg.ConnectionDoesNotExistError("x"),
+    asyncpg.AdminShutdownError("x"),
+    asyncpg.CannotConnectNowError("x"),
+    asyncpg.TooManyConnectionsError("x"),
+    asyncpg.DiskFullError("x"),
+    asyncpg.QueryCanceledError("x"),
+    asyncpg.DeadlockDetectedError("x"),
+    asyncpg.ReadOnlySQLTransactionError("x"),
+    asyncpg.UndefinedTableError("x"),
+]
+
+
+@pytest.mark.parametrize("error", UNAVAILABLE, ids=lambda error: type(error).__name__)
+async def test_a_lost_connection_is_unavailable_and_thrown_away(
+    database: Database, pool: Pool, error: Exception
+) -> None:
+    """Whatever says 'the server or the connection failed' becomes one kind, and nobody gets that connection again."""
+    with pytest.raises(DatabaseUnavailable, match=type(error).__name__):
+        await database.use(failing(error))
+    assert (pool.released, pool.connection.terminated) == (1, True)
+
+
+def test_the_real_error_may_be_hidden_behind_another() -> None:
+    """asyncpg raises InterfaceError over the reset that caused it: the chain is looked at, but not for ever."""
+    outer = ValueError("x")
+    outer.__context__ = ValueError("y")
+    outer.__context__.__cause__ = ConnectionResetError()
+    assert is_transient(outer)
+    loop = ValueError("z")
+    loop.__cause__ = loop
+    assert not is_transient(loop)
+
+
+async def test_silence_has_a_limit(database: Database, pool: Pool) -> None:
+    """No answer, and no connection to be had, are unavailable within the limit; a silent connection is thrown away."""
+    with pytest.raises(DatabaseUnavailable):
+        await database.use(hang)
+    assert pool.connection.terminated
+    pool.gate.clear()
+    with pytest.raises(DatabaseUnavailable):
+        await database.use(hang)
+    assert pool.released == 1
+
+
+async def test_a_bug_is_not_unavailable(database: Database, pool: Pool) -> None:
+    """An error of ours passes as it is, and the connection, which may hold half a statement, is thrown away."""
+    with pytest.raises(ZeroDivisionError):
+        await database.use(failing(ZeroDivisionError()))
+    assert pool.connection.terminated
+
+
+async def test_a_cancelled_use_throws_its_connection_away(database: Database, pool: Pool) -> None:
+    """A statement that was given up may still run: its connection is not for others."""
+    task = asyncio.create_task(database.use(hang, timeout_s=60))
+    await eventually(lambda: task.get_stack(), "a start")
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (pool.released, pool.connection.terminated) == (1, True)
+
+
+async def test_a_cancellation_that_meets_a_result_is_not_lost(database: Database) -> None:
+    """A part of the relay is cancelled in the very moment in which its statement is answered: it ends.
+
+    Python 3.11's `asyncio.wait_for` returned the result and forgot the cancellation: one drain in five hung until its
+    deadline, without handing back the lease.
+    """
+    answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    waiting = asyncio.Event()
+
+    async def work(_: Any) -> int:
+        waiting.set()
+        return await answered
+
+    task = asyncio.create_task(database.use(work, timeout_s=60))
+    await waiting.wait()
+    answered.set_result(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_cancellation_that_a_library_swallowed_is_heeded() -> None:
+    """A loop that awaits such a library ends at its next turn; one that was not cancelled goes on."""
+    turns = 0
+
+    async def part() -> None:
+        nonlocal turns
+        while True:
+            heed_cancellation()
+            turns += 1
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                pass  # as wait_for does when its result is there
+
+    task = asyncio.create_task(part())
+    await asyncio.sleep(0)
+    heed_cancellation()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert turns == 1
+
+
+async def test_closing_ends_whatever_the_server_does(database: Database, pool: Pool) -> None:
+    """A pool that can't close is cut within the limit; closing twice is harmless."""
+    pool.gate.clear()
+    await database.close(within_s=0.01)
+    assert pool.connection.terminated
+    await database.close()
+
+
+@pytest.mark.stack
+async def test_on_the_real_server(fresh_database: str) -> None:
+    """After a time-out, a violation and a cancellation, in turn, the next statements see a sound connection, and none
+    of what was given up has been committed.
+    """
+    database = Database(fresh_database, size_max=1, timeout_s=0.5)
+    try:
+        await database.execute("CREATE TABLE t (n int PRIMARY KEY)")
+        await database.execute("INSERT INTO t VALUES (1)")
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await database.execute("INSERT INTO t VALUES (1)")
+        with pytest.raises(DatabaseUnavailable):
+            await database.execute("INSERT INTO t SELECT 2 FROM pg_sleep(30)")
+        task = asyncio.create_task(database.execute("INSERT INTO t SELECT 3 FROM pg_sleep(30)"))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        for number in range(10, 14):
+            await database.execute("INSERT INTO t SELECT $1::int", number)
+        assert [row["n"] for row in await database.fetch("SELECT n FROM t ORDER BY n")] == [1, 10, 11, 12, 13]
+    finally:
+        await database.close()

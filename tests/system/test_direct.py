@@ -1,0 +1,165 @@
+"""Direct subscriptions and pulling: what nats-py would deliver, at once, and every end of a consumer is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from nats.js.api import AckPolicy, ConsumerConfig
+
+from faults.stack import NatsProcess
+from system.direct import Delivered, DirectClient, Status, read_status
+from system.link import Connection
+from system.pull import PullEnded, PullReader
+
+STREAM = "EVENTS"
+CONSUMER = "puller"
+LIMIT_S = 10.0
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+async def client(fresh_nats: NatsProcess) -> AsyncIterator[DirectClient]:
+    """A connected client with a stream and a durable consumer behind it."""
+    client = DirectClient()
+    await client.connect(fresh_nats.url, allow_reconnect=False)
+    js = client.jetstream()
+    await js.add_stream(name=STREAM, subjects=["events.>"])
+    await js.add_consumer(STREAM, ConsumerConfig(durable_name=CONSUMER, ack_policy=AckPolicy.ALL))
+    yield client
+    await client.close()
+
+
+def pulling(
+    client: DirectClient, *, batch: int, prepare: Callable[[Delivered], Any] = lambda message: message.data
+) -> PullReader[Any]:
+    """A reader of the consumer; by default it hands on the messages' bytes."""
+    connection = Connection(nc=client, js=client.jetstream(), over=asyncio.Event())
+    return PullReader(connection, STREAM, CONSUMER, prepare=prepare, batch=batch)
+
+
+async def publish(client: DirectClient, count: int) -> list[bytes]:
+    """Publish so many messages, with headers as events have them."""
+    js = client.jetstream()
+    sent = [b"%d" % number for number in range(count)]
+    for data in sent:
+        await js.publish("events.x", data, headers={"Nats-Msg-Id": data.decode()})
+    return sent
+
+
+async def test_a_direct_subscription_gets_what_an_ordinary_one_gets(client: DirectClient) -> None:
+    """Subject, reply and bytes are the same, with and without headers, in the same order."""
+    direct: list[Delivered] = []
+    ordinary: list[Any] = []
+    complete = asyncio.Event()
+
+    async def keep(message: Any) -> None:
+        ordinary.append(message)
+        if len(ordinary) == 20:
+            complete.set()
+
+    subscription = await client.subscribe_direct("plain.>", direct.append)
+    await client.subscribe("plain.>", cb=keep)
+    for number in range(20):
+        headers = {"Name": "value"} if number % 2 else None
+        await client.publish(f"plain.{number}", b"x" * number * 5_000, reply=f"to.{number}", headers=headers)
+    await client.flush()
+    async with asyncio.timeout(LIMIT_S):
+        while len(ordinary) < 20:  # noqa: ASYNC110  the callback is nats-py's own
+            await asyncio.sleep(0.01)
+    assert [(one.subject, one.reply, one.data) for one in direct] == [
+        (one.subject, one.reply, one.data) for one in ordinary
+    ]
+    assert all(one.status is None for one in direct)
+    await client.unsubscribe_direct(subscription)
+    await client.publish("plain.after", b"")
+    await client.flush()
+    assert len(direct) == 20
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (b"NATS/1.0 404\r\n\r\n", Status("404", "", {})),
+        (b"NATS/1.0 404 No Messages\r\n\r\n", Status("404", "No Messages", {})),
+        (
+            b"NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: 7\r\nNats-Pending-Bytes: 0\r\n\r\n",
+            Status("408", "Request Timeout", {"Nats-Pending-Messages": "7", "Nats-Pending-Bytes": "0"}),
+        ),
+        (b"NATS/1.0\r\nNats-Msg-Id: 404\r\n\r\n", None),
+        (b"NATS/1.0\r\nStatus: 404\r\n\r\n", None),
+        (b"NATS/1.0 four\r\n\r\n", None),
+        (b"", None),
+        (b"\xff\xfe", None),
+    ],
+)
+def test_a_status_is_told_from_a_messages_headers(headers: bytes, status: Status | None) -> None:
+    """Only a code in the version line is the server's own word."""
+    assert read_status(headers) == status
+
+
+async def test_batches_hold_every_message_in_order(client: DirectClient) -> None:
+    """Whatever a batch's size, all messages come once, in the stream's order, none above that size."""
+    sent = await publish(client, 25)
+    got: list[bytes] = []
+    async with pulling(client, batch=4) as reader:
+        while len(got) < len(sent):
+            batch = await reader.next_batch(timeout_s=LIMIT_S)
+            assert 1 <= len(batch) <= 4
+            got += batch
+    assert got == sent
+
+
+async def test_no_more_is_asked_for_than_two_batches(client: DirectClient) -> None:
+    """G7: what can come while nobody takes is bounded, however much the stream has."""
+    await publish(client, 40)
+    arrived: list[bytes] = []
+    async with pulling(client, batch=5, prepare=lambda message: arrived.append(message.data)) as reader:
+        await reader.next_batch(timeout_s=LIMIT_S)
+        for _ in range(20):
+            await client.flush()
+    assert 5 <= len(arrived) <= 15
+
+
+async def test_an_empty_stream_is_an_empty_batch(client: DirectClient) -> None:
+    """Nothing to read is no failure, and what comes later is still read."""
+    async with pulling(client, batch=5) as reader:
+        assert await reader.next_batch(timeout_s=0.05) == []
+        sent = await publish(client, 1)
+        assert await reader.next_batch(timeout_s=LIMIT_S) == sent
+
+
+async def test_a_deleted_consumer_ends_the_reading(client: DirectClient) -> None:
+    """The server's word that the consumer is gone reaches whoever waits."""
+    async with pulling(client, batch=5) as reader:
+        waiting = asyncio.create_task(reader.next_batch(timeout_s=LIMIT_S))
+        await asyncio.sleep(0.05)
+        await client.jetstream().delete_consumer(STREAM, CONSUMER)
+        with pytest.raises(PullEnded, match="409 Consumer Deleted"):
+            await waiting
+
+
+async def test_a_missing_consumer_ends_the_reading(client: DirectClient) -> None:
+    """Asking for what is not there is answered, not waited for."""
+    await client.jetstream().delete_consumer(STREAM, CONSUMER)
+    async with pulling(client, batch=5) as reader:
+        with pytest.raises(PullEnded, match="503"):
+            await reader.next_batch(timeout_s=LIMIT_S)
+
+
+async def test_a_fault_in_preparing_ends_the_reading_and_not_the_connection(client: DirectClient) -> None:
+    """A bug is told to whoever reads, with the message that it met; nats-py's read loop lives on."""
+
+    def fail(message: Delivered) -> bytes:
+        raise ValueError("odd")
+
+    await publish(client, 1)
+    async with pulling(client, batch=5, prepare=fail) as reader:
+        with pytest.raises(PullEnded, match=r"\$JS\.ACK\.EVENTS\.puller.*odd"):
+            await reader.next_batch(timeout_s=LIMIT_S)
+    async with asyncio.timeout(LIMIT_S):
+        await client.flush()
+        assert (await client.jetstream().stream_info(STREAM)).state.messages == 1

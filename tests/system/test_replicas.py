@@ -1,0 +1,184 @@
+"""Two replicas: one leads, each serves, and whatever happens to the leader nothing is lost, repeated or moved."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from faults.stack import EmbeddedStack, NatsProcess, RelayProcess
+from tests.system.conftest import StartRelay
+from tests.system.harness import QUICK, UnderTest, event, eventually, under_test
+from tests.system.traffic import traffic
+
+pytestmark = pytest.mark.stack
+
+LEASE_S = 2.0
+TAKE_OVER_S = LEASE_S * 1.4 + 3.0
+"""A lease runs out, the next try comes within 0.4 of it; 3 s for two busy cores."""
+
+
+@dataclass
+class Replica:
+    """A relay's process and what a test asks of it."""
+
+    process: RelayProcess
+    relay: UnderTest
+
+    async def leads(self) -> bool:
+        """Whether it says that it leads."""
+        try:
+            response = await self.relay.http.get("/readyz", timeout=1.0)
+        except httpx.TransportError:
+            return False
+        return bool(response.json().get("leading"))
+
+
+@pytest.fixture
+async def replicas(
+    stack: EmbeddedStack, fresh_database: str, fresh_nats: NatsProcess
+) -> AsyncIterator[tuple[Replica, Replica]]:
+    """Two replicas as processes; the first leads."""
+    made: list[Replica] = []
+    for number in range(2):
+        settings = {name.upper(): str(value) for name, value in QUICK.items()}
+        process = stack.add_relay(
+            f"{fresh_nats.name}-relay-{number}",
+            settings
+            | {
+                "NATS_URL": fresh_nats.url,
+                "NATS_MONITOR_URL": fresh_nats.monitor_url,
+                "POSTGRES_DSN": fresh_database,
+                "LEASE_S": str(LEASE_S),
+                "READY_AFTER_SILENCE_S": "3",
+            },
+        )
+        process.start_nowait()
+        made.append(Replica(process, under_test(process, fresh_database, fresh_nats, stack.jwt_secret)))
+    for one in made:
+        await one.process.wait_ready()
+    await eventually(lambda: _leaders(made), "a leader")
+    if not await made[0].leads():
+        made.reverse()
+    yield made[0], made[1]
+    for one in made:
+        await one.relay.close()
+        await stack.remove(one.process)
+
+
+async def _leaders(replicas: list[Replica]) -> list[Replica]:
+    return [one for one in replicas if await one.leads()]
+
+
+async def test_one_leads_and_both_serve(start_relay: StartRelay) -> None:
+    """Exactly one writes; an agent gets from either what was published at the other, at once and from the beginning."""
+    leader, other = await start_relay(), await start_relay()
+    assert (leader.relay.readiness()[1]["leading"], other.relay.readiness()[1]["leading"]) == (True, False)
+    async with leader.stream(cursor="now") as one, other.stream(cursor="now") as two:
+        await other.publish(event("via-other"))
+        await leader.publish(event("via-leader"))
+        for stream in (one, two):
+            assert await stream.events(2) == ["via-other", "via-leader"]
+        assert one.cursors == two.cursors
+
+
+async def test_a_cursor_of_one_replica_is_good_at_another_that_is_behind(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that moves to a replica whose tail has not caught up waits there: it is not told that it is ahead, and
+    goes on without a loss or a repeat.
+    """
+    leader, other = await start_relay(), await start_relay()
+    gate = asyncio.Event()
+    tail = other.relay._tail
+    step = tail._step
+
+    async def held() -> bool:
+        await gate.wait()
+        return await step()
+
+    monkeypatch.setattr(tail, "_step", held)
+    await asyncio.sleep(0.1)  # the reading under way, if any, ends
+    (cursor,) = await leader.publish(event("e1"))
+    await leader.settled()
+    async with other.stream(last_event_id=cursor) as stream:
+        assert (stream.response.status_code, (await stream.frame()).retry_ms is not None) == (200, True)
+        await leader.publish(event("e2"))
+        await leader.settled()
+        gate.set()
+        assert await stream.events(1) == ["e2"]
+        assert stream.delivered == ["e2"]
+
+
+async def test_killed_and_stopped_leaders_are_replaced(replicas: tuple[Replica, Replica]) -> None:
+    """G8, under traffic: after SIGKILL of the leader the other one leads within the lease's bound; the killed one comes
+    back as a follower; after SIGTERM of the second it leads at once, because the lease was handed back, exit code 0,
+    agents told. What was acknowledged all the while is delivered once, in order.
+    """
+    first, second = replicas
+    loop = asyncio.get_running_loop()
+    async with traffic(second.relay, first.relay) as books:
+        await first.process.kill()
+        killed_at = loop.time()
+        await eventually(second.leads, "a new leader")
+        assert loop.time() - killed_at < TAKE_OVER_S
+        await books.more()
+        await first.process.start()
+        await books.more()
+        assert await _only(second, first)
+
+        assert await second.process.stop() == 0
+        (row,) = await first.relay.rows("SELECT lease_until < now() AS free FROM event_stream")
+        assert row["free"] or await first.leads()
+        await eventually(first.leads, "the first as leader again")
+        await books.more()
+        assert books.closes == ["drain"]
+
+
+async def test_paused_replicas_do_no_harm_when_they_wake(replicas: tuple[Replica, Replica]) -> None:
+    """G8: SIGSTOP of the leader past its lease makes a zombie that believes it leads: its writes are refused by the
+    fence, it steps down, and the books of what came before, meanwhile and after are exact. Then the same replica, now
+    a follower, sleeps through events: its own agent gets all of them when it wakes, and hears of no gap.
+    """
+    zombie, other = replicas
+    async with traffic(other.relay) as books:
+        zombie.process.pause()
+        await eventually(other.leads, "a new leader")
+        await books.more(30)
+        zombie.process.resume()
+        await books.more(30)
+        await eventually(lambda: _only(other, zombie), "one leader")
+    assert await other.relay.rows("SELECT * FROM dead_letters") == []
+    (row,) = await other.relay.rows("SELECT count(*) AS rows, count(DISTINCT id) AS ids FROM agent_events")
+    assert row["rows"] == row["ids"]
+
+    async with zombie.relay.stream("bob", cursor="now") as stream:
+        await stream.named("relay.cursor")
+        zombie.process.pause()
+        made = [event(subject="bob") for _ in range(50)]
+        await other.relay.publish(*made)
+        await other.relay.settled()
+        zombie.process.resume()
+        assert await stream.events(50) == [one["id"] for one in made]
+        assert not [frame for frame in stream.seen if frame.event in ("relay.gap", "relay.gone")]
+
+
+async def _only(leading: Replica, following: Replica) -> bool:
+    return await leading.leads() and not await following.leads()
+
+
+async def test_two_that_start_together_migrate_once(start_relay: StartRelay) -> None:
+    """An empty database and two relays at once: each migration is applied once, a third start applies nothing."""
+    relays = await asyncio.gather(*(start_relay(wait=False) for _ in range(3)))
+    for relay in relays:
+        await relay.ready()
+    before = await relays[0].rows("SELECT * FROM schema_migration")
+    assert [row["number"] for row in before] == list(range(1, len(before) + 1))
+    await (await start_relay()).publish(event())
+    assert await relays[0].rows("SELECT * FROM schema_migration") == before
+    leading = [relay for relay in relays if relay.relay.readiness()[1]["leading"]]
+    assert len(leading) == 1
+    assert len(await relays[0].rows("SELECT * FROM stream_epoch")) == 1

@@ -148,10 +148,12 @@ class Toxiproxy:
                 answer = (await http.get(f"http://{_text(self._address)}/metrics")).raise_for_status()
         except httpx.HTTPError as error:
             raise ToxiproxyFailed(f"expected metrics from Toxiproxy, got {error!r}") from error
+        # Counters outlive their proxy: its name alone may also find those of an earlier proxy of that name.
+        mine = {"proxy": route.name, "listener": _text(route.listen), "upstream": _text(route.upstream)}
         found: dict[str, dict[str, int]] = {direction.value: {} for direction in Direction}
         for family in text_string_to_metric_families(answer.text):
             for sample in family.samples:
-                if family.name in COUNTERS and sample.labels["proxy"] == route.name:
+                if family.name in COUNTERS and mine.items() <= sample.labels.items():
                     found[sample.labels["direction"]][COUNTERS[family.name]] = int(sample.value)
         return {way: Counted(**found[way.value]) for way in (Direction.UPSTREAM, Direction.DOWNSTREAM)}
 

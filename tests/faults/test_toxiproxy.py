@@ -11,10 +11,10 @@ import pytest
 
 from faults.dialects import SIZE_BYTES_MAX, dialect_of
 from faults.playable import Toxic, toxic_of
-from faults.probe import Ending, Experiment, look
+from faults.probe import Ending, Experiment, Seen, look
 from faults.proof import experiment_for, judge, passes
 from faults.stack import EmbeddedStack, ReservedPort
-from faults.toxiproxy import Route, Toxiproxy, ToxiproxyFailed
+from faults.toxiproxy import Counted, Route, Toxiproxy, ToxiproxyFailed
 from faults.vocabulary import (
     Bandwidth,
     Cut,
@@ -158,20 +158,38 @@ async def test_refused_connections_are_seen_as_such(toxic_stack: EmbeddedStack) 
     assert seen.connected_ms is None
 
 
+async def _moved(toxiproxy: Toxiproxy, route: Route) -> tuple[Seen, dict[Direction, int]]:
+    """What one connection that the server ends saw, and by how much the counters of received bytes rose."""
+    before = await toxiproxy.counted(route)
+    ended = Experiment(size_bytes=4_000, ending=Ending.SERVER, wait_s=2.0)
+    seen = await look(route.listen, dialect_of(Link.RELAY_NATS), ended)
+    for _ in range(250):
+        after = await toxiproxy.counted(route)
+        if after[Direction.DOWNSTREAM].received > before[Direction.DOWNSTREAM].received:
+            break
+        await asyncio.sleep(0.02)
+    return seen, {way: after[way].received - before[way].received for way in before}
+
+
 async def test_counters_tell_of_ended_connections(toxic_stack: EmbeddedStack) -> None:
     """Toxiproxy counts the bytes of the way whose sender ended it; the other way, cut by that, whole or not at all."""
     async with _route(toxic_stack, Link.RELAY_NATS) as (toxiproxy, route):
-        before = await toxiproxy.counted(route)
-        ended = Experiment(size_bytes=4_000, ending=Ending.SERVER, wait_s=2.0)
-        seen = await look(route.listen, dialect_of(Link.RELAY_NATS), ended)
-        for _ in range(250):
-            after = await toxiproxy.counted(route)
-            if after[Direction.DOWNSTREAM].received > before[Direction.DOWNSTREAM].received:
-                break
-            await asyncio.sleep(0.02)
-    moved = {way: after[way].received - before[way].received for way in before}
+        seen, moved = await _moved(toxiproxy, route)
     assert moved[Direction.DOWNSTREAM] == seen.received_bytes
     assert moved[Direction.UPSTREAM] in (0, seen.sent_bytes)
+
+
+async def test_counters_are_those_of_this_proxy(toxic_stack: EmbeddedStack) -> None:
+    """A proxy named like an earlier one begins at zero and counts its own bytes.
+
+    Counters outlive their proxy, and were once looked up by its name alone: the count of whichever proxy of that
+    name had the greatest address was taken for this one's, and now and then a fault's traffic read 0 bytes.
+    """
+    for _ in range(4):
+        async with _route(toxic_stack, Link.RELAY_NATS) as (toxiproxy, route):
+            assert await toxiproxy.counted(route) == {Direction.UPSTREAM: Counted(), Direction.DOWNSTREAM: Counted()}
+            seen, moved = await _moved(toxiproxy, route)
+        assert moved[Direction.DOWNSTREAM] == seen.received_bytes
 
 
 async def test_what_toxiproxy_refuses_is_an_error(toxic_stack: EmbeddedStack) -> None:

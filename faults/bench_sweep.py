@@ -20,6 +20,7 @@ from system.cursor import Position, pack
 from system.database import Database
 from system.event import ALL_AGENTS
 from system.host import Host
+from system.link import NatsLink
 from system.metrics import Metrics
 from system.migrate import migrate
 from system.places import Places
@@ -42,6 +43,9 @@ PAGE_ROWS = 200
 PAGES_PER_S = 300
 """Enough for a 99th percentile of a second or two, few enough to leave both of two cores mostly idle."""
 QUIET_S = 2.0
+
+NO_NATS = NatsLink("", host=Host.real(), name="none", stream=STREAM, timeout_s=1.0, probe_interval_s=1.0)
+"""Never started: pages are read without NATS."""
 
 LOAD = f"""
 INSERT INTO agent_events (pos, agent, class, id, type, payload, persisted_at)
@@ -132,7 +136,7 @@ async def measure_sweep(
     sweep_s: list[float] = []
     try:
         await connection.execute("VACUUM ANALYZE agent_events")
-        load = _Load(Places(settings, database), random.Random(seed), events)
+        load = _Load(Places(settings, database, NO_NATS), random.Random(seed), events)
         await load.read(asyncio.sleep(QUIET_S))  # not counted: connections are opened, caches filled
         for number in range(1, rounds + 1):
             load.first = number * swept

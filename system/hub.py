@@ -9,7 +9,7 @@ window and sends every session back to replay.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Protocol
 
@@ -30,6 +30,8 @@ class Released(msgspec.Struct, frozen=True, gc=False):
 
 
 _POS = attrgetter("pos")
+PIECE_BYTES_MAX = 256 * 1024
+"""What a live session can be given beyond its limit of unsent bytes, a single larger event aside."""
 
 
 class LiveSession(Protocol):
@@ -38,7 +40,10 @@ class LiveSession(Protocol):
     types: frozenset[str]
 
     def push(self, payload: bytes, count: int) -> None:
-        """Send a chunk of `count` events at once; must not raise nor wait."""
+        """Send a chunk of `count` events at once, or none of it and lose live; must not raise nor wait.
+
+        Meanwhile the hub's head is still what the session has been sent up to.
+        """
 
     def lose_live(self) -> None:
         """Go back to replay."""
@@ -47,9 +52,10 @@ class LiveSession(Protocol):
 class Hub:
     """The window, and the live sessions by agent."""
 
-    def __init__(self, *, events_max: int, bytes_max: int) -> None:
+    def __init__(self, *, events_max: int, bytes_max: int, piece_bytes_max: int = PIECE_BYTES_MAX) -> None:
         self._events_max = events_max
         self._bytes_max = bytes_max
+        self._piece_bytes_max = piece_bytes_max
         self._window: deque[Released] = deque()
         self._bytes = 0
         self._live: dict[str, dict[LiveSession, None]] = {}
@@ -96,10 +102,19 @@ class Hub:
                 del self._live[agent]
 
     def release(self, events: Sequence[Released], head: Position) -> None:
-        """Take the next events in order, send them to the live sessions, and move the head."""
+        """Take the next events in order, send them to the live sessions, and move the head.
+
+        A piece at a time, so that a session whose client does not read is found out before it is given all of them.
+        """
         assert self.start is not None, "reset first"
+        first = 0
+        for last in piece_ends(events, self._piece_bytes_max):
+            self._release(events[first:last], events[last - 1].pos)
+            first = last
+        self._release(events[first:], head)
+
+    def _release(self, events: Sequence[Released], head: Position) -> None:
         self._keep(events)
-        self.head = head
         addressed: dict[str, list[Released]] = {}
         for released in events:
             addressed.setdefault(released.agent, []).append(released)
@@ -110,6 +125,7 @@ class Hub:
                 _send(list(group), sorted(everyone + own, key=_POS) if everyone else own)
         if everyone:
             _send([one for agent, group in self._live.items() if agent not in addressed for one in group], everyone)
+        self.head = head  # last: who falls behind at this release has not been sent any of it
 
     def _keep(self, events: Sequence[Released]) -> None:
         self._window.extend(events)
@@ -118,6 +134,16 @@ class Hub:
             oldest = self._window.popleft()
             self._bytes -= len(oldest.frame)
             self.start = oldest.pos
+
+
+def piece_ends(events: Sequence[Released], bytes_max: int) -> Iterator[int]:
+    """Where to cut events into pieces of so many bytes, or of one larger event; the rest is the last piece."""
+    size = 0
+    for index, one in enumerate(events):
+        size += len(one.frame)
+        if size > bytes_max and index:
+            yield index
+            size = len(one.frame)
 
 
 def _send(sessions: list[LiveSession], events: Sequence[Released]) -> None:

@@ -13,8 +13,10 @@ from operator import itemgetter
 from system import sql
 from system.cursor import Cursor, Position, ordinal_of, pack, seq_of
 from system.database import Database
+from system.link import NatsLink
 from system.session import NOTHING_TOLD, Floors, Page, PageRow
 from system.settings import Settings
+from system.stream import read_last_seq
 
 _POS = itemgetter("pos")
 
@@ -46,9 +48,10 @@ class Place:
 class Places:
     """Reads and writes agents' positions."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, link: NatsLink) -> None:
         self._settings = settings
         self._database = database
+        self._link = link
         self._ordinals: dict[str, int] = {}
         self._tags: dict[int, str] = {}
         self._gate = asyncio.Semaphore(settings.replays_max)
@@ -56,7 +59,10 @@ class Places:
     async def resolve(self, agent: str, wish: str | None) -> Place:
         """The place that a request asks for: a cursor, `earliest`, `now`, `acked`, or None for acked-else-earliest.
 
-        Raises CursorMalformed, CursorForeign, NotReady, DatabaseUnavailable.
+        The position may lie ahead of the watermark, if the stream is that far: a publisher has the cursor of its event
+        before pg-writer has it.
+
+        Raises CursorMalformed, CursorForeign, NotReady, DatabaseUnavailable, NatsUnavailable.
         """
         cursor = None if wish in (None, "earliest", "now", "acked") else Cursor.parse(str(wish))
         row = await self._database.fetchrow(sql.READ_PLACE, self._settings.stream, agent)
@@ -95,6 +101,8 @@ class Places:
     async def store_ack(self, agent: str, cursor: Cursor) -> Position:
         """Store a cumulative acknowledgement; answers the highest one. Raises as `resolve`."""
         place = await self.resolve(agent, str(cursor))
+        if place.position > place.head:
+            raise CursorForeign("ahead", place)  # nobody was given this event yet
         row = await self._database.fetchrow(sql.STORE_ACK, self._settings.stream, agent, place.position)
         return Position(row["acked"])
 
@@ -128,6 +136,6 @@ class Places:
         if self._ordinals.get(cursor.epoch) != epoch:
             raise CursorForeign("wrong_epoch", earliest)
         position = pack(epoch, cursor.seq)
-        if position > earliest.head:
+        if position > earliest.head and cursor.seq > await read_last_seq(self._link, self._settings.stream):
             raise CursorForeign("ahead", earliest)
         return position

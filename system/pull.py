@@ -20,6 +20,10 @@ from system.link import Connection, describe
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+ENDED_IN_ORDER = ("Batch Completed", "Message Size Exceeds MaxBytes")
+"""How NATS says that a request with a limit of bytes ended at one of its limits: 409, as for a consumer's end."""
+BATCH_BYTES_MAX = 16 * 1024 * 1024
+"""What a request may bring: a full batch of ordinary events, and no more memory than a few replay pages."""
 EXPIRES_S = 5.0
 """A pull request's life: within the 1-5 s after which a lost request is noticed."""
 
@@ -38,6 +42,8 @@ class PullReader(Generic[T]):
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._prepare = prepare
         self._batch = batch
+        # twice what the server takes as one message: the largest one and its headers always fit
+        self._bytes = max(BATCH_BYTES_MAX, 2 * connection.nc.max_payload)
         self._ready: deque[T] = deque()
         self._wake = asyncio.Event()
         self._in_flight = 0
@@ -63,14 +69,16 @@ class PullReader(Generic[T]):
 
         Raises PullEnded when the consumer or connection is gone.
         """
-        await self._ask()
-        if not self._ready and self._ended is None:
+        deadline = self._loop.time() + timeout_s
+        while not self._ready and self._ended is None:
             self._wake.clear()
+            await self._ask()  # again after each status: a request may end without a message
             try:
-                async with asyncio.timeout(timeout_s):
+                async with asyncio.timeout_at(deadline):
                     await self._wake.wait()
             except TimeoutError:
                 self._check_heard()
+                break
         if self._ended is not None or self._connection.over.is_set():
             raise PullEnded(self._ended or "the connection is over")
         taken = [self._ready.popleft() for _ in range(min(self._batch, len(self._ready)))]
@@ -78,10 +86,10 @@ class PullReader(Generic[T]):
         return taken
 
     async def _ask(self) -> None:
-        """Keep between one and two batches asked for or at hand."""
+        """Keep between one and two batches asked for or at hand, in messages and in bytes."""
         if self._in_flight + len(self._ready) > self._batch:
             return
-        request = {"batch": self._batch, "expires": int(EXPIRES_S * 1e9)}
+        request = {"batch": self._batch, "expires": int(EXPIRES_S * 1e9), "max_bytes": self._bytes}
         self._in_flight += self._batch
         await self._connection.nc.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
 
@@ -99,7 +107,7 @@ class PullReader(Generic[T]):
         self._wake.set()
 
     def _take_status(self, status: Status) -> None:
-        if status.code in ("404", "408"):
+        if status.code in ("404", "408") or status.description in ENDED_IN_ORDER:
             unfilled = int(status.headers.get("Nats-Pending-Messages", self._batch))
             self._in_flight = max(0, self._in_flight - unfilled)
         elif status.code != "100":

@@ -60,7 +60,7 @@ class Relay:
             timeout_s=min(settings.publish_timeout_s, 5.0),
             probe_interval_s=settings.ready_after_silence_s / 4,
         )
-        self._places = Places(settings, self._database)
+        self._places = Places(settings, self._database, self._link)
         self._hub = Hub(events_max=settings.hub_window_events, bytes_max=settings.hub_window_bytes)
         self._sessions = Sessions(settings, host, self.metrics)
         self._checker = TokenChecker(settings, host.wall)

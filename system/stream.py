@@ -8,6 +8,7 @@ from datetime import datetime
 
 import nats
 import structlog
+from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
@@ -22,7 +23,7 @@ from nats.js.api import (
 )
 
 from system.event import SUBJECT_PREFIX, Event, subject_of
-from system.link import Connection, NatsUnavailable, describe
+from system.link import Connection, NatsLink, NatsUnavailable, describe
 
 log = structlog.get_logger(__name__)
 
@@ -106,6 +107,14 @@ async def read_state(js: JetStreamContext, stream: str) -> StreamState:
     info = await js.stream_info(stream)
     created = info.created.isoformat() if isinstance(info.created, datetime) else str(info.created)
     return StreamState(created=created, first_seq=info.state.first_seq, last_seq=info.state.last_seq)
+
+
+async def read_last_seq(link: NatsLink, stream: str) -> int:
+    """The highest sequence that the stream has given out. Raises NatsUnavailable."""
+    try:
+        return (await read_state(link.current().js, stream)).last_seq
+    except (NatsError, TimeoutError) as error:
+        raise NatsUnavailable(f"expected the stream's state from NATS, got {describe(error)}") from error
 
 
 async def ensure_consumer(js: JetStreamContext, stream: str, *, after_seq: int, pending_max: int) -> int:

@@ -20,7 +20,7 @@ from system.cursor import Position
 from system.database import DatabaseUnavailable
 from system.frames import HEARTBEAT, bookmark_frame, chunk, close_frame, notice_frame, page_frames, retry_frame
 from system.host import Host
-from system.hub import Hub, Released
+from system.hub import Hub, Released, piece_ends
 from system.metrics import Metrics
 from system.places import NotReady, Place, Places
 from system.session import (
@@ -127,13 +127,14 @@ class StreamSession:
         transport, services = self._transport, self._services
         if transport is None or transport.is_closing():
             return
-        transport.write(payload)
-        self._wrote = True
-        services.metrics.live.inc(count)
-        if transport.get_write_buffer_size() > services.settings.slow_client_bytes and self.state is State.LIVE:
+        if transport.get_write_buffer_size() > services.settings.slow_client_bytes:
             services.metrics.behind.inc()
             services.hub.leave(self.agent, self)
             self.lose_live()
+            return
+        transport.write(payload)
+        self._wrote = True
+        services.metrics.live.inc(count)
 
     def lose_live(self) -> None:
         """Go back to replay from what was released so far (LiveSession)."""
@@ -187,6 +188,8 @@ class StreamSession:
             ahead, self._ahead = self._ahead, None
             page = await (ahead or self._read_page(self.position))
         except (DatabaseUnavailable, NotReady) as error:
+            # what did not come through within the limit is asked for in smaller pieces
+            self._page_rows = max(1, self._page_rows // 4)
             log.warning("session.page_unavailable", agent=self.agent, error=str(error))
             await asyncio.sleep(DATABASE_RETRY_S)
             return
@@ -299,12 +302,7 @@ class StreamSession:
 
 def _first_bytes(released: list[Released], bytes_max: int) -> list[Released]:
     """The first events, at least one, within so many bytes."""
-    total = 0
-    for index, one in enumerate(released):
-        total += len(one.frame)
-        if total > bytes_max and index:
-            return released[:index]
-    return released
+    return released[: next(piece_ends(released, bytes_max), len(released))]
 
 
 def _seen(ahead: asyncio.Task[Page]) -> None:

@@ -16,6 +16,7 @@ from system.frames import close_frame, notice_frame, retry_frame
 from system.http.access import require_agent
 from system.http.problems import Problem, json_response, unavailable
 from system.http.publish import read_body
+from system.link import NatsUnavailable
 from system.places import CursorForeign, NotReady, Place, Places
 from system.session import FIRST_PAGE_ROWS, Floors, Notice, OnGone, Page, PageRow, next_page_rows, notice_for
 from system.sessions import AtCapacity, Sessions
@@ -33,7 +34,7 @@ PAGE_EVENTS_MAX = 1_000
 GONE_DETAIL = {
     "expired": "critical events addressed to this agent after its cursor are past retention and deleted",
     "wrong_epoch": "the cursor belongs to another life of the stream; its sequence numbers mean nothing here",
-    "ahead": "the cursor lies ahead of the stream; it was not issued by this one",
+    "ahead": "the cursor lies ahead of the stream, which did not issue it, or acknowledges what was not delivered yet",
 }
 
 
@@ -225,7 +226,7 @@ class _Ack(msgspec.Struct):
     cursor: str
 
 
-_REFUSALS = (CursorMalformed, DatabaseUnavailable, NotReady)
+_REFUSALS = (CursorMalformed, DatabaseUnavailable, NatsUnavailable, NotReady)
 
 
 def refusal(error: Exception) -> Problem:

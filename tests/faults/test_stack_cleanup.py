@@ -25,7 +25,7 @@ GONE_S = 15.0
 ROOT = Path(__file__).parents[2]
 
 OWNER = """
-import asyncio, json, sys
+import asyncio, json, signal, sys
 from faults.stack import EmbeddedStack
 
 def tell(**facts):
@@ -49,6 +49,7 @@ async def main(how):
             raise RuntimeError("planted")
         await asyncio.sleep(60)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, as these tests may be, ignores it
 asyncio.run(main(sys.argv[1]))
 """
 

@@ -12,7 +12,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from faults.stack import NatsProcess
 from system.direct import Delivered, DirectClient, Status, read_status
 from system.link import Connection
-from system.pull import PullEnded, PullReader
+from system.pull import BATCH_BYTES_MAX, PullEnded, PullReader
 
 STREAM = "EVENTS"
 CONSUMER = "puller"
@@ -41,12 +41,12 @@ def pulling(
     return PullReader(connection, STREAM, CONSUMER, prepare=prepare, batch=batch)
 
 
-async def publish(client: DirectClient, count: int) -> list[bytes]:
-    """Publish so many messages, with headers as events have them."""
+async def publish(client: DirectClient, count: int, *, size: int = 0) -> list[bytes]:
+    """Publish so many messages of at least this size, with headers as events have them."""
     js = client.jetstream()
-    sent = [b"%d" % number for number in range(count)]
-    for data in sent:
-        await js.publish("events.x", data, headers={"Nats-Msg-Id": data.decode()})
+    sent = [b"%*d" % (size, number) for number in range(count)]
+    for number, data in enumerate(sent):
+        await js.publish("events.x", data, headers={"Nats-Msg-Id": str(number)})
     return sent
 
 
@@ -122,6 +122,27 @@ async def test_no_more_is_asked_for_than_two_batches(client: DirectClient) -> No
         for _ in range(20):
             await client.flush()
     assert 5 <= len(arrived) <= 15
+
+
+async def test_no_more_bytes_come_than_two_requests_allow(client: DirectClient) -> None:
+    """G7: a stream of large events fills the memory of two requests, not of two batches; and all of it comes."""
+    sent = await publish(client, 60, size=900_000)
+    arrived: list[int] = []
+
+    def prepare(message: Delivered) -> bytes:
+        arrived.append(len(message.data))
+        return message.data
+
+    async with pulling(client, batch=100, prepare=prepare) as reader:
+        got = await reader.next_batch(timeout_s=LIMIT_S)
+        for _ in range(20):
+            await client.flush()
+        assert sum(arrived) <= 2 * BATCH_BYTES_MAX < sum(map(len, sent))
+        while len(got) < len(sent):
+            batch = await reader.next_batch(timeout_s=LIMIT_S)
+            assert batch
+            got += batch
+    assert got == sent
 
 
 async def test_an_empty_stream_is_an_empty_batch(client: DirectClient) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from system.session import FIRST_PAGE_ROWS
 from tests.system.conftest import StartRelay
-from tests.system.harness import InProcess, event, eventually
+from tests.system.harness import InProcess, event, eventually, problem
 from tests.system.sse_reader import SseReader
 
 pytestmark = pytest.mark.stack
@@ -43,6 +44,33 @@ async def test_each_way_to_name_a_place(relay: InProcess, five: list[str]) -> No
     tag = five[0].split("-")[0]
     assert len(await first_events(relay, 5, cursor=f"{tag}-0")) == 5
     assert await first_events(relay, 0, cursor=five[4]) == []
+
+
+async def test_a_publishers_cursor_is_good_before_its_event_is_stored(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cursor that a 202 answers can be used at once: a stream from it waits for pg-writer and goes on behind it.
+
+    It was a 410 `ahead` until pg-writer had the event. Acknowledged it can't be: nobody was given that event.
+    """
+    relay = await start_relay()
+    writing, write = asyncio.Event(), relay.relay._writer._commit_piece
+
+    async def held(*args: Any) -> Any:
+        await writing.wait()
+        return await write(*args)
+
+    monkeypatch.setattr(relay.relay._writer, "_commit_piece", held)
+    (cursor,) = await relay.publish(event("e1"))
+    assert problem(await relay.ack(cursor), 410)["reason"] == "ahead"
+    page = (await relay.page(cursor=cursor)).json()
+    assert (page["events"], page["next"], page["more"]) == ([], cursor, False)
+    async with relay.stream(cursor=cursor) as stream:
+        assert stream.response.status_code == 200
+        writing.set()
+        await relay.publish(event("e2"))
+        assert await stream.events(1) == ["e2"]
+    assert (await relay.ack(cursor)).status_code == 200
 
 
 async def test_last_event_id_wins_over_the_query(relay: InProcess, five: list[str]) -> None:

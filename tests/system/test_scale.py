@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from faults.bench_sweep import ABSENT, BUSY, QUIET, STREAM, load_events, position, sweep_settings
+from faults.bench_sweep import ABSENT, BUSY, NO_NATS, QUIET, STREAM, load_events, position, sweep_settings
 from faults.stack import EmbeddedStack
 from system import sql
 from system.database import Database
@@ -200,7 +200,7 @@ async def test_a_sweep_blocks_nobody(database: Recording, loaded_dsn: str, obser
     """While 100,000 rows are swept nothing waits for a lock, pieces are bounded, and no page is silent about a loss."""
     retention_s = await _age_s(database, SWEPT)
     settings = sweep_settings(loaded_dsn, retention_s)
-    places = Places(settings, database)
+    places = Places(settings, database, NO_NATS)
     sweep = asyncio.create_task(Sweeper(settings, database, Host.real(), Metrics()).sweep())
     pages, waits = 0, []
     while not sweep.done():

@@ -27,6 +27,8 @@ PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID",
     "Access-Control-Max-Age": "600",
 }
+CLIENT_LEFT = 499
+"""Stands in our own books for an answer that nobody was there to read; nginx's number."""
 EXPOSED_HEADERS = "Retry-After, WWW-Authenticate"
 _TOO_MANY = msgspec.json.encode(Problem(503, "this replica has as many connections open as it may").document())
 REFUSAL_AT_CAPACITY = (
@@ -91,9 +93,11 @@ async def _refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
         return Problem(
             refused.status, f"{request.method} {request.path[:200]}: {refused.reason}", headers=allow
         ).response()
-    except (ConnectionError, asyncio.CancelledError):
+    except asyncio.CancelledError:
         raise
-    except Exception:  # a task's root: the client gets an honest 500, the log gets the trace
+    except Exception as error:  # a task's root: the client gets an honest 500, the log gets the trace
+        if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
+            return web.Response(status=CLIENT_LEFT)  # nobody reads it; to raise would be an error in the log
         log.exception("http.fault", method=request.method, path=request.path)
         return Problem(500, "a fault in the relay; its log has the trace").response()
 

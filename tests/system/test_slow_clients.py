@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
+import struct
 from typing import Any
 
 import pytest
@@ -48,6 +50,11 @@ class SlowClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._sock.close()
+
+    def reset(self) -> None:
+        """End the connection at once by a reset, as of a process that is killed with unread bytes."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._sock.close()
 
     async def _receive(self) -> bytes:
@@ -180,3 +187,39 @@ async def test_a_client_that_vanishes_leaves_nothing(start_relay: StartRelay) ->
     await eventually(gone, "the end of the session")
     assert await relay.metric("sse_sessions_closed_total", reason="client_left") == 1
     assert not relay.relay._hub._live
+
+
+async def test_who_leaves_in_mid_replay_is_no_fault(
+    start_relay: StartRelay, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that resets its connection just before it is written to leaves no error in the log.
+
+    A write that failed before the server had heard of the loss ended the handler with ConnectionResetError, and
+    aiohttp logged an error with a trace: found by random requests, of which the reader took the first bytes only.
+    """
+    relay = await start_relay()
+    await relay.publish(event())
+    await relay.settled()
+    places = relay.relay._places
+    read_page, asked, left = places.read_page, asyncio.Event(), asyncio.Event()
+    clients: list[SlowClient] = []
+
+    async def read_and_lose_the_reader(*args: Any) -> Any:
+        page = await read_page(*args)
+        asked.set()
+        await left.wait()
+        clients[0].reset()  # in the same turn of the loop as the session's next write
+        return page
+
+    monkeypatch.setattr(places, "read_page", read_and_lose_the_reader)
+    async with SlowClient(relay, "earliest") as client:
+        clients.append(client)
+        await asked.wait()
+        left.set()
+        await eventually(lambda: _has_no_session(relay), "the end of the session")
+    assert await relay.metric("sse_sessions_closed_total", reason="client_left") == 1
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def _has_no_session(relay: InProcess) -> bool:
+    return await relay.metric("sse_sessions") == 0

@@ -129,7 +129,7 @@ class Hub:
 
     def _keep(self, events: Sequence[Released]) -> None:
         self._window.extend(events)
-        self._bytes += sum(len(released.frame) for released in events)
+        self._bytes += sum([len(released.frame) for released in events])
         while self._window and (len(self._window) > self._events_max or self._bytes > self._bytes_max):
             oldest = self._window.popleft()
             self._bytes -= len(oldest.frame)

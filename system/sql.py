@@ -93,16 +93,21 @@ an id is stored already; pg-writer then asks READ_STORED_MANY which ones and lea
 READ_STORED_MANY = "SELECT id, pos, payload FROM agent_events WHERE id = ANY($1::text[])"
 
 READ_TAIL = """
-SELECT s.watermark, s.epoch, coalesce(m.swept, 0) AS swept, e.pos, e.agent, e.type, e.payload
-FROM event_stream s
-LEFT JOIN sweep_mark m ON m.stream = s.name
-LEFT JOIN LATERAL (
+WITH s AS MATERIALIZED (
+    SELECT s.watermark, coalesce(m.swept, 0) AS swept
+    FROM event_stream s LEFT JOIN sweep_mark m ON m.stream = s.name WHERE s.name = $1
+), e AS (
     SELECT pos, agent, type, payload FROM agent_events
-    WHERE pos > $2 AND pos <= s.watermark ORDER BY pos LIMIT $3
-) e ON true
-WHERE s.name = $1
-ORDER BY e.pos
+    WHERE pos > $2 AND pos <= (SELECT watermark FROM s) ORDER BY pos LIMIT $3
+)
+SELECT s.watermark, s.swept, NULL::bigint AS pos, NULL::text AS agent, NULL::text AS type, NULL::text AS payload FROM s
+UNION ALL
+SELECT NULL, NULL, e.pos, e.agent, e.type, e.payload FROM e
+ORDER BY pos NULLS FIRST
 """
+"""$1 stream, $2 after this position, $3 events at most. First a row of the stream itself, unless it is not adopted yet;
+then the events, of the same snapshot, in order. A NULL costs nothing to send and read;
+the watermark in every row would."""
 
 _FLOORS = """
     SELECT coalesce(max(floor) FILTER (WHERE class = 1), 0) AS critical,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import structlog
 from nats.errors import Error as NatsError
@@ -29,7 +30,14 @@ from system.writer import HINT_SUBJECT
 
 log = structlog.get_logger(__name__)
 
-_FAR = 1 << 62
+_FAR = Position(1 << 62)
+
+
+class _Reading(NamedTuple):
+    """What one statement found: the stream's own row, then at most so many events."""
+
+    rows_max: int
+    rows: Sequence[Any]
 
 
 class Tail:
@@ -56,6 +64,7 @@ class Tail:
         self._hub = hub
         self._on_epoch = on_epoch
         self._rows_max = settings.tail_rows
+        self._ahead: asyncio.Task[_Reading] | None = None
         self._hinted = asyncio.Event()
         self._moved = asyncio.Event()
         self.read_at: float | None = None
@@ -63,9 +72,13 @@ class Tail:
 
     async def run(self) -> None:
         """Follow the watermark for ever."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen(), name="tail-hints")
-            group.create_task(self._follow(), name="tail")
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._listen(), name="tail-hints")
+                group.create_task(self._follow(), name="tail")
+        finally:
+            if self._ahead is not None:
+                self._ahead.cancel()
 
     async def wait_moved(self, timeout_s: float) -> None:
         """Wait until the head moves, or the time is over."""
@@ -92,16 +105,38 @@ class Tail:
     async def _step(self) -> bool:
         """Read and release the next events; answers whether there may be more at once."""
         hub = self._hub
-        after = _FAR if hub.start is None else hub.head
-        rows_max = self._rows_max
-        rows = await self._database.fetch(sql.READ_TAIL, self._settings.stream, after, rows_max)
-        self._rows_max = min(self._settings.tail_rows, rows_max * 2)
+        ahead, self._ahead = self._ahead, None
+        reading = await (ahead or self._read(_FAR if hub.start is None else hub.head))
+        self._rows_max = min(self._settings.tail_rows, reading.rows_max * 2)
         self.read_at = asyncio.get_running_loop().time()
-        if not rows:
+        if not reading.rows:
             return False  # the stream is not adopted yet
-        watermark = Position(rows[0]["watermark"])
+        watermark = Position(reading.rows[0]["watermark"])
         self._metrics.watermark.set(seq_of(watermark))
         await self._places.ensure_tag(watermark)
+        if not self._goes_on(watermark, reading.rows[0]["swept"]):
+            return False
+        full = len(reading.rows) > reading.rows_max  # beside the stream's own row
+        head = Position(reading.rows[-1]["pos"]) if full else watermark
+        if full:
+            await self._read_ahead(head)
+        elif head == hub.head:
+            return False
+        prefix = self._places.prefix_of(ordinal_of(watermark))
+        hub.release(
+            [
+                Released(pos, agent, kind, event_frame(f"{prefix}{seq_of(pos)}", kind, text))
+                for _, _, pos, agent, kind, text in reading.rows[1:]
+            ],
+            head,
+        )
+        self._moved.set()
+        self._moved.clear()
+        return full
+
+    def _goes_on(self, watermark: Position, swept: int) -> bool:
+        """Whether what was read follows the hub's head without a hole; if not, the hub is set to where it does."""
+        hub = self._hub
         if hub.start is None:
             hub.reset(watermark)
             return False
@@ -114,29 +149,23 @@ class Tail:
             # an older state of the database (a failover that lost commits); the same positions will come again
             log.error("tail.watermark_moved_back", head=seq_of(hub.head), watermark=seq_of(watermark))
             return False
-        if rows[0]["swept"] > hub.head:
+        if swept > hub.head:
             # a sweep got ahead of us: what it deleted was never released here; replay tells each agent exactly
             self._metrics.hub_resets.inc()
-            log.warning("tail.overtaken_by_sweep", head=seq_of(hub.head), swept=seq_of(rows[0]["swept"]))
+            log.warning("tail.overtaken_by_sweep", head=seq_of(hub.head), swept=seq_of(Position(swept)))
             hub.reset(watermark)
             return False
-        # without events there is one row still, that of the stream: it fills a reading of one
-        full = len(rows) >= rows_max and rows[-1]["pos"] is not None
-        head = Position(rows[-1]["pos"]) if full else watermark
-        if head == hub.head:
-            return False
-        prefix = self._places.prefix_of(ordinal_of(watermark))
-        hub.release(
-            [
-                Released(pos, agent, kind, event_frame(f"{prefix}{seq_of(pos)}", kind, text))
-                for _, _, _, pos, agent, kind, text in rows
-                if pos is not None
-            ],
-            head,
-        )
-        self._moved.set()
-        self._moved.clear()
-        return full
+        return True
+
+    async def _read(self, after: Position) -> _Reading:
+        rows_max = self._rows_max
+        return _Reading(rows_max, await self._database.fetch(sql.READ_TAIL, self._settings.stream, after, rows_max))
+
+    async def _read_ahead(self, after: Position) -> None:
+        """Have Postgres look for the next events while these are made into frames and sent."""
+        self._ahead = asyncio.get_running_loop().create_task(self._read(after), name="tail-ahead")
+        for _ in range(2):  # once for the task to ask, once for what it asked to leave
+            await asyncio.sleep(0)
 
     async def _listen(self) -> None:
         """Keep a subscription for hints on whichever connection is current.

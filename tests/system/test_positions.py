@@ -212,6 +212,7 @@ async def test_pages_walk_through_everything_once(relay: InProcess, five: list[s
     assert got == ["e1", "e2", "e3", "e4", "e5"]
     assert cursor == five[4]
     await relay.publish(event("e6"))
+    await relay.settled()
     assert await first_events(relay, 1, cursor=cursor) == ["e6"]
     assert (await relay.page(cursor="now")).json()["events"] == []
 

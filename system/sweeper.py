@@ -20,8 +20,8 @@ from system.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-CHUNK_ROWS = 2_000
-"""One statement's work: 5 to 20 ms, so that locks and WAL stay small."""
+CHUNK_ROWS = 1_000
+"""One statement's work: 3 to 10 ms, so that locks and WAL stay small."""
 
 
 class Sweeper:

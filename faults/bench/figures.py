@@ -14,14 +14,17 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What a figure is to reach: a ratio at least, or a value at most."""
+    """What a figure is to reach: a ratio at least or at most, or a value at most."""
 
     ratio_min: float | None = None
+    ratio_max: float | None = None
     ours_max: float | None = None
 
     def __str__(self) -> str:
         """As shown in the table."""
-        return f"ratio ≥ {self.ratio_min:g}" if self.ratio_min is not None else f"≤ {self.ours_max:g}"
+        if self.ratio_min is not None:
+            return f"ratio ≥ {self.ratio_min:g}"
+        return f"ratio ≤ {self.ratio_max:g}" if self.ratio_max is not None else f"≤ {self.ours_max:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,8 @@ class Figure:
             return None
         if self.target.ratio_min is not None:
             return self.ratio >= self.target.ratio_min
+        if self.target.ratio_max is not None:
+            return self.ratio <= self.target.ratio_max
         assert self.target.ours_max is not None
         return self.ours_median <= self.target.ours_max
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from faults.bench import agents, fanout, ingest, latency, memory, replay
+from faults.bench import agents, fanout, ingest, latency, memory, replay, sweep
 from faults.bench.figures import Figure
 from faults.bench.ground import Ground, prepared
 from faults.bench.progress import Progress
@@ -27,6 +27,7 @@ class What(enum.StrEnum):
     LATENCY = "latency"
     MEMORY = "memory"
     AGENTS = "agents"
+    SWEEP = "sweep"
     ALL = "all"
 
 
@@ -65,6 +66,9 @@ FULL: dict[What, Measure] = {
     ),
     What.MEMORY: lambda ground, progress, runs: memory.measure(ground, progress, runs=runs, connections=1_000),
     What.AGENTS: lambda ground, progress, runs: agents.measure(ground, progress, runs=runs, events=3_000),
+    What.SWEEP: lambda ground, progress, runs: sweep.measure(
+        ground, progress, runs=runs, events=1_000_000, swept=100_000
+    ),
 }
 QUICK: dict[What, Measure] = {
     What.INGEST: lambda ground, progress, runs: ingest.measure(ground, progress, runs=runs, events=500),
@@ -75,6 +79,7 @@ QUICK: dict[What, Measure] = {
     ),
     What.MEMORY: lambda ground, progress, runs: memory.measure(ground, progress, runs=runs, connections=50),
     What.AGENTS: lambda ground, progress, runs: agents.measure(ground, progress, runs=runs, events=200, agents=(5, 20)),
+    What.SWEEP: lambda ground, progress, runs: sweep.measure(ground, progress, runs=runs, events=20_000, swept=2_000),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -12,10 +13,11 @@ from faults.bench.suite import Report
 
 def render(report: Report) -> Group:
     """The table, and below it what each side does and in which circumstances."""
-    table = Table(title=f"Medians of {report.runs} runs, relay and baseline in turns", title_justify="left")
+    title = f"Medians of {report.runs} runs, in turns; ratio: relay / bare, and its range over the runs"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("measured")
-    for heading in ("relay", "bare", "unit", "relay / bare", "lowest-highest", "target"):
-        table.add_column(heading, justify="left" if heading in ("unit", "target") else "right")
+    for heading in ("relay", "bare", "unit", "ratio", "range", "target"):
+        table.add_column(heading, justify="left" if heading in ("unit", "target") else "right", no_wrap=True)
     for figure in report.figures:
         low, high = figure.ratio_range
         table.add_row(

@@ -55,6 +55,8 @@ def test_the_ratio_is_the_median_of_the_runs_own_ratios() -> None:
         (None, None),
         (Target(ratio_min=0.5), True),
         (Target(ratio_min=0.51), False),
+        (Target(ratio_max=0.5), True),
+        (Target(ratio_max=0.49), False),
         (Target(ours_max=50), True),
         (Target(ours_max=49), False),
     ],
@@ -248,7 +250,7 @@ def test_a_quick_bench_measures_everything_on_the_real_stack() -> None:
     assert done.returncode == 0, done.stderr.decode()
     document = json.loads(done.stdout)
     assert (document["runs"], document["quick"]) == (1, True)
-    assert len(document["figures"]) == 9
+    assert len(document["figures"]) == 10
     for one in document["figures"]:
         assert len(one["ours"]["runs"]) == len(one["bare"]["runs"]) == 1
         assert one["ours"]["median"] > 0

@@ -1,6 +1,6 @@
 """A million retained events cost a reader no more than a thousand, and a sweep of a hundred thousand stops nobody.
 
-Nothing here is timed: plans, touched blocks and locks are. How long things take, `faults/bench_sweep.py` measures.
+Nothing here is timed: plans, touched blocks and locks are. How long things take, `meshrelay bench sweep` measures.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from faults.bench_sweep import ABSENT, BUSY, NO_NATS, QUIET, STREAM, load_events, position, sweep_settings
+from faults.bench.sweep import ABSENT, BUSY, NO_NATS, QUIET, STREAM, load_events, position, sweep_settings
 from faults.stack import EmbeddedStack
 from system import sql
 from system.database import Database
@@ -212,7 +212,7 @@ async def test_a_sweep_blocks_nobody(database: Recording, loaded_dsn: str, obser
     deleted = await sweep
     assert deleted == sum(database.pieces) >= SWEPT - CHUNK_ROWS
     assert max(database.pieces) <= CHUNK_ROWS
-    assert pages >= 9, "expected a sweep of 50 pieces to leave readers room between them"
+    assert pages >= 9, "expected a sweep of 100 pieces to leave readers room between them"
     assert waits == []
     assert await observer.fetchval("SELECT count(*) FROM agent_events") >= RETAINED - CHUNK_ROWS
 

@@ -1,21 +1,19 @@
-"""Does a sweep hold up readers? A million retained events, pages read at a fixed rate, with and without a sweep.
+"""Sweep: does it hold up readers? Pages of a million retained events, read at a fixed rate, with and without a sweep.
 
-`meshrelay bench` calls `measure_sweep(dsn)` with the connection string of an empty database that it may fill; it takes
-about half a minute and answers a dict of plain numbers (see there). No threshold is applied here. The events are also
-what the relay's scale tests read: `load_events` makes the same ones from a count alone.
+The events are also what the relay's scale tests read: `load_events` makes the same ones from a count alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import random
-import statistics
-from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 
+from faults.bench.figures import Figure, Target, percentile
+from faults.bench.ground import Ground, rest
+from faults.bench.progress import Progress
 from system.cursor import Position, pack
 from system.database import Database
 from system.event import ALL_AGENTS
@@ -114,63 +112,40 @@ def sweep_settings(dsn: str, retention_s: float) -> Settings:
     )
 
 
-async def measure_sweep(
-    dsn: str, *, events: int = 1_000_000, swept: int = 100_000, rounds: int = 5, seed: int = 1
-) -> dict[str, Any]:
-    """Measure page reads with and without a sweep beside them, in turns, on an empty database.
+async def measure(ground: Ground, progress: Progress, *, runs: int, events: int, swept: int) -> list[Figure]:
+    """The figure for sweeps of so many events below those that stay.
 
-    Each round reads pages for 2 s in quiet, then for as long as the relay's own sweeper takes to delete the `swept`
-    oldest events. Reads are scheduled at a fixed rate and timed from their schedule, so a stall is seen by all reads
-    that it delays. Answers `ratio` (median of the rounds' p99 with a sweep over p99 without) with what it comes from:
-    `ratios`, `quiet_p99_ms`, `sweep_p99_ms`, `quiet_p50_ms`, `sweep_p50_ms`, `sweep_s`, one figure a round; `pages`
-    read in all. Raises DatabaseUnavailable, asyncpg.PostgresError.
+    Each run reads pages for 2 s in quiet, then for as long as the relay's own sweeper takes. Reads are scheduled at a
+    fixed rate and timed from their schedule, so a stall is seen by all reads that it delays.
     """
-    if rounds * swept >= events:
-        raise ValueError(f"expected fewer than {events} events swept in all, got {rounds} times {swept}")
-    await load_events(dsn, events)
-    settings = sweep_settings(dsn, events)
-    database = Database(dsn, size_max=settings.database_pool_max, timeout_s=settings.database_timeout_s)
-    connection = await asyncpg.connect(dsn, command_timeout=LOAD_LIMIT_S)
-    quiet: list[list[float]] = []
-    beside: list[list[float]] = []
-    sweep_s: list[float] = []
-    try:
-        await connection.execute("VACUUM ANALYZE agent_events")
-        load = _Load(Places(settings, database, NO_NATS), random.Random(seed), events)
-        await load.read(asyncio.sleep(QUIET_S))  # not counted: connections are opened, caches filled
-        for number in range(1, rounds + 1):
-            load.first = number * swept
-            quiet.append(await load.read(asyncio.sleep(QUIET_S)))
-            sweeper = Sweeper(sweep_settings(dsn, events - number * swept), database, Host.real(), Metrics())
-            began_at = asyncio.get_running_loop().time()
-            beside.append(await load.read(sweeper.sweep()))
-            sweep_s.append(asyncio.get_running_loop().time() - began_at)
-    finally:
-        await connection.close()
-        await database.close()
-    ratios = [percentile(b, 0.99) / percentile(a, 0.99) for a, b in zip(quiet, beside, strict=True)]
-    return {
-        "events": events,
-        "swept": swept,
-        "rounds": rounds,
-        "pages": sum(map(len, quiet + beside)),
-        "ratio": round(statistics.median(ratios), 2),
-        "ratios": [round(ratio, 2) for ratio in ratios],
-        "quiet_p99_ms": _ms(quiet, 0.99),
-        "sweep_p99_ms": _ms(beside, 0.99),
-        "quiet_p50_ms": _ms(quiet, 0.5),
-        "sweep_p50_ms": _ms(beside, 0.5),
-        "sweep_s": [round(one, 2) for one in sweep_s],
-    }
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of the values that `share` of them do not exceed (nearest rank)."""
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
-
-
-def _ms(rounds: Sequence[Sequence[float]], share: float) -> list[float]:
-    return [round(percentile(one, share) * 1000, 2) for one in rounds]
+    figure = Figure(
+        name="page p99 beside a sweep",
+        unit="ms",
+        ours=f"pages of {PAGE_ROWS} of {events} retained events, {PAGES_PER_S}/s, while {swept} rows are swept",
+        bare="the same pages without a sweep",
+        more_is_better=False,
+        target=Target(ratio_max=2.0),
+    )
+    progress.say(f"storing {events + runs * swept} events")
+    async with ground.database() as fresh:
+        await load_events(fresh.dsn, events + runs * swept)
+        await fresh.connection.execute("VACUUM ANALYZE agent_events", timeout=LOAD_LIMIT_S)
+        settings = sweep_settings(fresh.dsn, events)
+        database = Database(fresh.dsn, size_max=settings.database_pool_max, timeout_s=settings.database_timeout_s)
+        try:
+            load = _Load(Places(settings, database, NO_NATS), random.Random(1), events + runs * swept)
+            await load.read(asyncio.sleep(QUIET_S))  # not counted: connections are opened, caches filled
+            for number in progress.runs(figure.name, runs):
+                load.first = number * swept
+                quiet = await load.read(asyncio.sleep(QUIET_S))
+                await rest()
+                keep_s = events + (runs - number) * swept  # a second an event
+                sweeper = Sweeper(sweep_settings(fresh.dsn, keep_s), database, Host.real(), Metrics())
+                beside = await load.read(sweeper.sweep())
+                figure.add(ours=1e3 * percentile(beside, 99), bare=1e3 * percentile(quiet, 99))
+        finally:
+            await database.close()
+    return [figure]
 
 
 class _Load:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from system.cursor import pack
-from system.event import Event, class_of, same_content
+from system.event import Event, RetentionClass, class_of, same_content
 
 DEAD_LETTER_BYTES_MAX = 64 * 1024
 """What of a message is kept among the dead letters: enough to see what it was."""
@@ -89,8 +89,31 @@ def pieces(taken: Sequence[Incoming], bytes_max: int) -> Iterator[list[Incoming]
         yield piece
 
 
-def decide(taken: Sequence[Incoming]) -> Batch:
-    """Sort contiguous messages into events, repeats within the batch, and dead letters."""
+CLOCKS_APART_NS = 600 * 1_000_000_000
+"""By how much JetStream's clock may be ahead of Postgres's, and an event be swept earlier than its time says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Former:
+    """What an earlier epoch of the same stream decided: all that JetStream stored up to `decided_ns`.
+
+    Of that, what is past retention may have been swept, so that its id is no longer known; `kept_since_ns` says from
+    which time on, by class, events are retained.
+    """
+
+    decided_ns: int
+    kept_since_ns: Mapping[RetentionClass, int]
+
+    def may_have_swept(self, ts_ns: int, kept_class: RetentionClass) -> bool:
+        """Whether an event of this time and class was decided then and may be unknown now.
+
+        Both must hold: what is retained still is told by its id, also if JetStream's clock was set back since.
+        """
+        return ts_ns <= self.decided_ns and ts_ns < self.kept_since_ns[kept_class] + CLOCKS_APART_NS
+
+
+def decide(taken: Sequence[Incoming], *, former: Former | None, critical_types: frozenset[str]) -> Batch:
+    """Sort contiguous messages into events, repeats within the batch or of a former epoch, and dead letters."""
     last = taken[-1]
     batch = Batch(
         first_seq=taken[0].seq,
@@ -105,6 +128,8 @@ def decide(taken: Sequence[Incoming]) -> Batch:
             batch.dead.append(
                 DeadLetter(message.seq, message.seq, "invalid", message.problem, message.subject, message.raw)
             )
+        elif former is not None and former.may_have_swept(message.ts_ns, class_of(message.event.type, critical_types)):
+            batch.repeats += 1
         elif (earlier := seen.get(message.event.id)) is not None:
             _repeat(batch, message.seq, message.event, earlier.text)
         else:

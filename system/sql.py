@@ -7,7 +7,8 @@ type costs asyncpg four to six round trips of type introspection per connection.
 """
 
 READ_STATE = """
-SELECT s.epoch, e.tag, s.created, s.watermark, s.mark_ns, s.fence, s.holder, coalesce(m.swept, 0) AS swept
+SELECT s.epoch, e.tag, s.created, s.watermark, s.mark_ns, s.decided_ns, s.fence, s.holder,
+       coalesce(m.swept, 0) AS swept, (extract(epoch FROM now()) * 1000000000)::bigint AS now_ns
 FROM event_stream s JOIN stream_epoch e ON e.ordinal = s.epoch LEFT JOIN sweep_mark m ON m.stream = s.name
 WHERE s.name = $1
 """
@@ -45,6 +46,7 @@ WITH next AS (
     RETURNING ordinal
 )
 UPDATE event_stream s SET epoch = next.ordinal, created = $5, mark_ns = NULL,
+       decided_ns = CASE WHEN s.created = $5 THEN coalesce(s.mark_ns, s.decided_ns) END,
        watermark = (next.ordinal::bigint << 48) + $6
 FROM next WHERE s.name = $1 AND s.fence = $2
 RETURNING s.watermark

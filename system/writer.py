@@ -7,7 +7,7 @@ which alone says what is decided; so a lost answer to COMMIT needs no case of it
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import asyncpg
 import nats
@@ -16,11 +16,11 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from system import sql
-from system.batch import Batch, Incoming, columns, contiguous, decide, lineage_break, pieces, without_stored
-from system.cursor import ordinal_of, pack, seq_of, tag_from
+from system.batch import Batch, Former, Incoming, columns, contiguous, decide, lineage_break, pieces, without_stored
+from system.cursor import pack, seq_of, tag_from
 from system.database import Database, DatabaseUnavailable
 from system.direct import Delivered
-from system.event import EventInvalid, read_event, subject_of
+from system.event import EventInvalid, RetentionClass, read_event, subject_of
 from system.host import Host
 from system.link import Connection, NatsLink, NatsUnavailable, describe, heed_cancellation
 from system.metrics import Metrics
@@ -52,6 +52,7 @@ class _Place:
     fence: int
     ordinal: int
     watermark: int
+    former: Former | None
 
 
 class Writer:
@@ -94,7 +95,11 @@ class Writer:
         row = await self._database.fetchrow(sql.READ_STATE, settings.stream)
         if row["fence"] != fence:
             raise LeaseLost(f"the fence is {row['fence']}, ours was {fence}")
-        place = _Place(fence=fence, ordinal=row["epoch"], watermark=row["watermark"])
+        kept_since_ns = {one: row["now_ns"] - round(settings.retention_s(one) * 1e9) for one in RetentionClass}
+        former = (
+            None if row["decided_ns"] is None else Former(decided_ns=row["decided_ns"], kept_since_ns=kept_since_ns)
+        )
+        place = _Place(fence=fence, ordinal=row["epoch"], watermark=row["watermark"], former=former)
         reason = lineage_break(
             known_created=row["created"],
             watermark_seq=seq_of(place.watermark),
@@ -104,7 +109,8 @@ class Writer:
             found_ns=await _message_time_ns(connection.js, settings.stream, seq_of(place.watermark)),
         )
         if reason is not None:
-            place = await self._new_epoch(place, state, reason)
+            await self._new_epoch(place, state, reason)
+            return await self._begin(connection, fence)
         delivered = await ensure_consumer(
             connection.js, settings.stream, after_seq=seq_of(place.watermark), pending_max=settings.writer_batch * 8
         )
@@ -162,7 +168,7 @@ class Writer:
 
     async def _commit_piece(self, place: _Place, taken: list[Incoming]) -> _Place:
         """Write contiguous messages and move the watermark over them, in one statement."""
-        batch = decide(taken)
+        batch = decide(taken, former=place.former, critical_types=self._settings.critical_types)
         try:
             after = await self._execute(place, batch)
         except asyncpg.UniqueViolationError:
@@ -191,14 +197,15 @@ class Writer:
         )
         if row["count"] != 1:
             raise LeaseLost(f"the fence {place.fence} or the watermark {place.watermark} is no longer ours")
-        return _Place(fence=place.fence, ordinal=place.ordinal, watermark=after)
+        return replace(place, watermark=after)
 
     async def _check_fence(self, place: _Place) -> None:
         rows = await self._database.fetch(sql.RENEW_LEASE, self._settings.stream, place.fence, self._settings.lease_s)
         if not rows or rows[0]["watermark"] != place.watermark:
             raise LeaseLost(f"the fence {place.fence} is no longer ours")
 
-    async def _new_epoch(self, place: _Place, state: StreamState, reason: str) -> _Place:
+    async def _new_epoch(self, place: _Place, state: StreamState, reason: str) -> None:
+        """Begin an epoch ahead of the stream's first message; what of it is stored already is recognised by its id."""
         first_before = max(0, state.first_seq - 1)
         tag = tag_from(self._host.new_id())
         row = await self._database.fetchrow(
@@ -207,7 +214,6 @@ class Writer:
         if row is None:
             raise LeaseLost(f"the fence {place.fence} is no longer ours")
         log.error("writer.new_epoch", reason=reason, tag=tag, old_watermark=seq_of(place.watermark))
-        return _Place(fence=place.fence, ordinal=ordinal_of(row["watermark"]), watermark=row["watermark"])
 
     async def _fill(self, connection: Connection, first: int, last: int) -> list[Incoming]:
         """Read a hole's messages directly; those that the stream no longer has come back as lost."""

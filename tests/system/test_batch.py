@@ -10,9 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from system.batch import Batch, Incoming, columns, contiguous, decide, lineage_break, without_stored
+from system.batch import (
+    CLOCKS_APART_NS,
+    Batch,
+    Former,
+    Incoming,
+    columns,
+    contiguous,
+    decide,
+    lineage_break,
+    without_stored,
+)
 from system.cursor import pack
-from system.event import CRITICAL_TYPES, Event, read_event
+from system.event import CRITICAL_TYPES, Event, RetentionClass, read_event
 from tests.system.harness import event
 
 
@@ -35,6 +45,11 @@ def bad(seq: int) -> Incoming:
 def lost(first: int, last: int) -> Incoming:
     """Sequences that the stream has no longer."""
     return Incoming(first, 0, None, "", lost_until=last)
+
+
+def decided(taken: list[Incoming], former: Former | None = None) -> Batch:
+    """What pg-writer decides with the ordinary classes."""
+    return decide(taken, former=former, critical_types=CRITICAL_TYPES)
 
 
 def last_of(message: Incoming) -> int:
@@ -116,7 +131,7 @@ def test_every_message_is_decided_exactly_once(plan: list[tuple[str, str, bool]]
     """
     taken = build(plan)
     stored = {key: an_event(key, data=1 if variant else 2).text for key, variant in before.items()}
-    batch = decide(taken)
+    batch = decided(taken)
     assert decided_by(batch) == len(taken)
     assert (batch.first_seq, batch.last_seq) == (1, last_of(taken[-1]))
     rest = without_stored(batch, stored)
@@ -146,24 +161,51 @@ def test_a_repeat_that_says_the_same_in_other_words_is_no_dead_letter() -> None:
     assert first.event is not None
     again = Incoming(2, 2, read_event(json.dumps(json.loads(first.event.text), indent=2).encode(), bytes_max=9_999), "")
     other = good(3, "a", data="other")
-    batch = decide([first, again, other])
+    batch = decided([first, again, other])
     assert (len(batch.events), batch.repeats) == (1, 1)
     (letter,) = batch.dead
     assert (letter.seq, letter.reason, json.loads(letter.raw)["data"]) == (3, "id_reused", "other")
 
 
+@pytest.mark.parametrize(
+    ("decided_seq", "standard_s", "critical_s", "stored"),
+    [
+        (3, 10_000, 10_000, []),  # all decided then, and all may have been swept
+        (1, 10_000, 10_000, [2, 3]),  # decided then: the first alone
+        (3, 0, 10_000, [1, 3]),  # of the standard ones none is old enough to be unknown
+        (3, 10_000, 0, [2]),
+    ],
+)
+def test_what_a_former_epoch_may_have_swept_is_not_stored_again(
+    decided_seq: int, standard_s: int, critical_s: int, stored: list[int]
+) -> None:
+    """Of a stream that is read again, an event is a repeat if it was decided then and is too old for its id to be
+    known; what is newer on either count is stored, or told by its id.
+    """
+    base_ns = CLOCKS_APART_NS  # messages are 1 ms apart from 0 on; this clock is ahead of theirs by as much as it may
+    kept = {RetentionClass.STANDARD: standard_s, RetentionClass.CRITICAL: critical_s}
+    former = Former(
+        decided_ns=decided_seq * 1_000_000,
+        kept_since_ns={one: seconds * 10**9 - base_ns for one, seconds in kept.items()},
+    )
+    taken = [good(1, type="note.made"), good(2, type="task.assigned"), good(3, type="note.made")]
+    batch = decided(taken, former)
+    assert [seq for seq, _ in batch.events] == stored
+    assert (batch.repeats, batch.last_seq) == (3 - len(stored), 3)
+
+
 def test_the_mark_is_the_time_of_the_last_message() -> None:
     """The time beside the watermark is the last message's own; a range that the stream lost has none."""
-    assert decide([good(1), good(2)]).mark_ns == 2_000_000
-    assert decide([good(1), bad(2)]).mark_ns == 2_000_000
-    assert decide([good(1), lost(2, 5)]).mark_ns is None
+    assert decided([good(1), good(2)]).mark_ns == 2_000_000
+    assert decided([good(1), bad(2)]).mark_ns == 2_000_000
+    assert decided([good(1), lost(2, 5)]).mark_ns is None
 
 
 def test_columns_carry_the_batch_into_sql() -> None:
     """Twelve columns of text, events in order, dead letters by position, classes by type, bytes as base64, no NUL."""
     taken = [good(1, "a", type="task.created"), bad(2), good(3, "b", type="note.made", subject="_all"), lost(4, 9)]
     taken[1] = Incoming(2, 1, None, "mesh.events.\0", b"\0\xff", "got a \0")
-    found = columns(decide(taken), 3, CRITICAL_TYPES)
+    found = columns(decided(taken), 3, CRITICAL_TYPES)
     base = pack(3, 0)
     assert len(found) == 12
     assert found[0] == [str(base + 1), str(base + 3)]

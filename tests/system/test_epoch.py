@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -146,6 +147,28 @@ async def test_a_stream_that_lost_its_tail_is_a_new_epoch(start_relay: StartRela
     await rewritten.settled()
     async with rewritten.stream(cursor="earliest") as stream:
         assert await stream.events(7) == ["a1", "a2", "a3", "a4", "a5", "b1", "c1"]
+
+
+async def test_what_was_swept_does_not_come_back_with_a_new_epoch(start_relay: StartRelay) -> None:
+    """G4: a stream that lost its tail is read again from its start; what had been delivered and swept before is not
+    stored and delivered once more, though its id is known no longer.
+    """
+    brief: dict[str, Any] = {"retention_standard_s": 1, "sweep_interval_s": 0.2}
+    relay = await start_relay(**brief)
+    await relay.publish(event("old", type="note.made"), event("kept"))
+    await relay.settled()
+
+    async def swept() -> bool:
+        return [row["id"] for row in await relay.rows("SELECT id FROM agent_events")] == ["kept"]
+
+    await eventually(swept, "the sweep")
+    await relay.relay.drain()
+    await relay.rows("UPDATE event_stream SET watermark = watermark + 2 RETURNING 1")
+    truncated = await start_relay(wait=False, **(brief | {"retention_standard_s": 300}))
+    await begun(truncated, 2)
+    await publish_until_taken(truncated, "new")
+    await truncated.settled()
+    assert [row["id"] for row in await truncated.rows("SELECT id FROM agent_events ORDER BY pos")] == ["kept", "new"]
 
 
 async def test_a_deleted_consumer_is_made_anew(relay: InProcess) -> None:

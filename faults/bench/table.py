@@ -15,7 +15,7 @@ def render(report: Report) -> Group:
     """The table, and below it what each side does and in which circumstances."""
     title = f"Medians of {report.runs} runs, in turns; ratio: relay / bare, and its range over the runs"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("measured")
+    table.add_column("measured", min_width=18)
     for heading in ("relay", "bare", "unit", "ratio", "range", "target"):
         table.add_column(heading, justify="left" if heading in ("unit", "target") else "right", no_wrap=True)
     for figure in report.figures:
@@ -48,6 +48,5 @@ def shown(value: float) -> str:
 def _judged(figure: Figure) -> Text:
     if figure.target is None:
         return Text("")
-    return (
-        Text(f"{figure.target} met", style="green") if figure.is_met else Text(f"{figure.target} missed", style="red")
-    )
+    bound = str(figure.target).removeprefix("ratio ")
+    return Text(f"{bound} met", style="green") if figure.is_met else Text(f"{bound} missed", style="red")

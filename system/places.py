@@ -89,8 +89,9 @@ class Places:
         if not rows:
             raise NotReady("the relay has not adopted the stream yet")
         first = rows[0]
+        assert first["pos"] is None, "expected the stream's own row first"
         # in order but for what SQL promises; to see that costs next to nothing
-        events = [PageRow(row[3], row[4], row[5]) for row in sorted(rows, key=_POS)] if first["pos"] is not None else []
+        events = [PageRow(pos, kind, text) for _, _, _, pos, kind, text in sorted(rows[1:], key=_POS)]
         return Page(
             rows=events,
             floors=Floors(first["critical"], first["standard"]),

@@ -123,22 +123,23 @@ WHERE s.name = $1
 """
 
 READ_PAGE = f"""
-SELECT s.watermark, f.critical, f.standard, e.pos, e.type, e.payload
-FROM event_stream s
-CROSS JOIN LATERAL ({_FLOORS}) f
-LEFT JOIN LATERAL (
+WITH s AS MATERIALIZED (
+    SELECT s.watermark, f.critical, f.standard FROM event_stream s CROSS JOIN LATERAL ({_FLOORS}) f WHERE s.name = $1
+)
+SELECT s.watermark, s.critical, s.standard, NULL::bigint AS pos, NULL::text AS type, NULL::text AS payload FROM s
+UNION ALL
+(SELECT NULL, NULL, NULL, e.pos, e.type, e.payload FROM (
     (SELECT pos, type, payload FROM agent_events
-     WHERE (agent, pos) > ($2, $3) AND (agent, pos) <= ($2, s.watermark) ORDER BY agent, pos LIMIT $4)
+     WHERE (agent, pos) > ($2, $3) AND (agent, pos) <= ($2, (SELECT watermark FROM s)) ORDER BY agent, pos LIMIT $4)
     UNION ALL
     (SELECT pos, type, payload FROM agent_events
-     WHERE (agent, pos) > ('_all', $3) AND (agent, pos) <= ('_all', s.watermark) ORDER BY agent, pos LIMIT $4)
+     WHERE (agent, pos) > ('_all', $3) AND (agent, pos) <= ('_all', (SELECT watermark FROM s))
+     ORDER BY agent, pos LIMIT $4)
     ORDER BY pos LIMIT $4
-) e ON true
-WHERE s.name = $1
+) e)
 """
-"""$1 stream, $2 agent, $3 after this position, $4 rows at most. Rows, floors and watermark are of one snapshot.
-
-The rows come in order, though nothing promises it but that there is one row of `event_stream`; to sort them once more
+"""$1 stream, $2 agent, $3 after this position, $4 rows at most. First a row of the stream itself, with the floors; then
+the events, of the same snapshot. They come in that order, though SQL promises it of no UNION; to sort them once more
 would add a fifth to the time of a page, so `Places.read_page` sees to it.
 
 Only the index (agent, pos) can serve a range of row values in that order. With `agent = $2 AND pos > $3 ... ORDER BY

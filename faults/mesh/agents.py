@@ -8,23 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from faults.mesh.store import ProcessDurableStore
 from faults.plan import Agent, RelayTimes
 from faults.recorder import Recorder
 from faults.schedule import What
-from reports import history
-from system.client import (
-    AgentClient,
-    ClientSettings,
-    Delivery,
-    GapNotice,
-    GoneNotice,
-    Observer,
-)
-from system.cursor import Cursor
+from faults.witness import AgentWitness
+from system.client import AgentClient, ClientSettings, Delivery, GapNotice, GoneNotice
 from system.host import Host
 from system.tokens import mint
 
@@ -36,17 +27,14 @@ FAILURES_MAX = 100
 """Noted failures of the client; each is a finding, and more of them say nothing new."""
 
 
-class MeshAgent(Observer):
+class MeshAgent(AgentWitness):
     """One agent: takes orders, keeps its client running while awake, and records what the client sees."""
 
     def __init__(
         self, agent: Agent, *, base_url: str, secret: str, folder: Path, times: RelayTimes, recorder: Recorder
     ) -> None:
-        self.name = agent.name
+        super().__init__(agent.name, recorder)
         self.is_awake = False
-        self.saved_seq = 0
-        """The sequence of the cursor that was saved last: everything up to it has been handled."""
-        self.delivered = 0
         self.failures: list[str] = []
         """What ended lives that nobody wanted to end."""
         self._agent = agent
@@ -54,11 +42,8 @@ class MeshAgent(Observer):
         self._secret = secret
         self._store = ProcessDurableStore(folder / f"{agent.name}.cursor")
         self._settings = _client_settings(agent, times)
-        self._recorder = recorder
         self._orders: asyncio.Queue[What] = asyncio.Queue()
         self._client: AgentClient | None = None
-        self._life = 0
-        self._is_answered = False
 
     @property
     def has_life(self) -> bool:
@@ -95,7 +80,7 @@ class MeshAgent(Observer):
         """Lives, one after the other, until it is to sleep."""
         await asyncio.sleep(after_s)
         while self.is_awake:
-            self._life += 1
+            self.life += 1
             self._client = AgentClient(
                 self._base_url,
                 self.name,
@@ -117,79 +102,6 @@ class MeshAgent(Observer):
 
     async def _token(self) -> str:
         return mint(self._secret, sub=self.name, scope="stream", ttl_s=self._agent.token_ttl_s, now=time.time())
-
-    # What the client shows
-
-    def connecting(self, conn: int, presented: str | None, resync: bool) -> None:
-        """A connection is tried."""
-        self._is_answered = False
-        self._recorder.record(history.Connect, agent=self.name, conn=self._name_of(conn), cursor=presented)
-
-    def connected(self, conn: int, status: int, reason: str | None, headers: Mapping[str, str]) -> None:
-        """The relay answered."""
-        self._is_answered = True
-        self._recorder.record(
-            history.Connected, agent=self.name, conn=self._name_of(conn), status=status, reason=reason
-        )
-
-    def deliver(self, conn: int, cursor: str, event_id: str, event_type: str, addressee: str) -> None:
-        """An event's frame arrived."""
-        self.delivered += 1
-        self._recorder.record(
-            history.Deliver,
-            agent=self.name,
-            conn=self._name_of(conn),
-            cursor=cursor,
-            id=event_id,
-            type=event_type,
-            addressee=addressee,
-        )
-
-    def bookmark(self, conn: int, cursor: str) -> None:
-        """A bookmark arrived."""
-        self._recorder.record(history.Bookmark, agent=self.name, conn=self._name_of(conn), cursor=cursor)
-
-    def gap(self, conn: int, cursor: str | None, notice: GapNotice) -> None:
-        """A gap notice arrived."""
-        self._recorder.record(
-            history.Gap,
-            agent=self.name,
-            conn=self._name_of(conn),
-            cursor=_place(notice.cursor, cursor),
-            floors=history.Floors(critical=notice.floors.critical, standard=notice.floors.standard),
-        )
-
-    def gone(self, conn: int, cursor: str | None, notice: GoneNotice) -> None:
-        """A notice of loss arrived."""
-        self._recorder.record(
-            history.Gone,
-            agent=self.name,
-            conn=self._name_of(conn),
-            cursor=cursor,
-            reason=notice.reason,
-            via=notice.via,
-            floors=history.Floors(critical=notice.floors.critical, standard=notice.floors.standard),
-        )
-
-    def closed(self, conn: int, why: str) -> None:
-        """The connection is over."""
-        if not self._is_answered:
-            self._recorder.record(
-                history.Connected, agent=self.name, conn=self._name_of(conn), status=None, reason=why[:200]
-            )
-        self._recorder.record(history.Disconnect, agent=self.name, conn=self._name_of(conn), why=why[:200])
-
-    def saved(self, cursor: str) -> None:
-        """The cursor is durable."""
-        self.saved_seq = Cursor.parse(cursor).seq
-        self._recorder.record(history.Saved, agent=self.name, cursor=cursor)
-
-    def acked(self, cursor: str) -> None:
-        """The relay confirmed an ack."""
-        self._recorder.record(history.Acked, agent=self.name, cursor=cursor)
-
-    def _name_of(self, conn: int) -> str:
-        return f"{self._life}.{conn}"
 
 
 class _Work:
@@ -221,11 +133,6 @@ def _client_settings(agent: Agent, times: RelayTimes) -> ClientSettings:
         ack_interval_s=agent.ack_interval_s,
         ack_flush_timeout_s=1.0,  # below the shortest nap: its end must not wait for the flush
     )
-
-
-def _place(told: str | None, stood: str | None) -> str | None:
-    """The cursor that a notice is about; a keyword such as `earliest` is none."""
-    return told if told is not None and "-" in told else stood
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -228,7 +228,7 @@ async def test_readers_and_writer_pass_an_unfinished_sweep(database: Recording, 
         answers = await database.use(_use_everything)
     finally:
         await sweeping.rollback()
-    assert answers == {"page": 500, "tail": 11, "place": 1, "written": 1}
+    assert answers == {"page": 501, "tail": 11, "place": 1, "written": 1}
 
 
 WAITING = """

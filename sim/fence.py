@@ -1,0 +1,193 @@
+"""The fence around the simulated world: clocks and entropy come from the process that asks; the rest is refused.
+
+It stands while a world runs, and only for code within one of its processes: whoever runs the simulation keeps the real
+machine. What is fenced is fenced where the libraries look: in `time`, `os`, `random`, and a few names that they have
+imported for themselves.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import os
+import random
+import sys
+import threading
+import time
+from asyncio import events
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import asyncpg.connection
+import httpcore._backends.anyio as httpcore_anyio
+
+from sim.errors import Fenced
+from sim.host import Process
+from sim.loop import HostLoop
+
+REFUSED = {
+    "socket.__new__": "a real socket",
+    "socket.connect": "a real socket",
+    "subprocess.Popen": "a subprocess",
+    "os.fork": "a fork",
+    "os.system": "a shell",
+}
+"""Audit events (PEP 578) that mean the real machine."""
+
+_standing: list[bool] = []
+_hooked: list[bool] = []
+
+
+def current_process() -> Process | None:
+    """The simulated process whose code runs now, or None outside the world."""
+    loop = events._get_running_loop()
+    return loop.process if isinstance(loop, HostLoop) else None
+
+
+@contextmanager
+def fenced() -> Iterator[None]:
+    """Raise the fence for the length of a `with`; one world at a time."""
+    assert not _standing, "one world at a time: the fence stands already"
+    if not _hooked:
+        sys.addaudithook(_audit)
+        _hooked.append(True)
+    before = [(owner, name, getattr(owner, name, _NOTHING)) for owner, name, _ in _PATCHES]
+    state = random.getstate()
+    for owner, name, value in _PATCHES:
+        setattr(owner, name, value)
+    # httpcore looks for it again and again, through all of sys.path, where it is not installed
+    has_no_sniffio = importlib.util.find_spec("sniffio") is None
+    if has_no_sniffio:
+        sys.modules["sniffio"] = None  # type: ignore[assignment]
+    _standing.append(True)
+    try:
+        yield
+    finally:
+        _standing.clear()
+        if has_no_sniffio:
+            del sys.modules["sniffio"]
+        random.setstate(state)
+        for owner, name, value in before:
+            if value is _NOTHING:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)
+
+
+class InOrder(dict[Any, None]):
+    """A set in the order of insertion, for libraries that go through a set of things hashed by address."""
+
+    def __init__(self, given: Iterable[Any] = ()) -> None:
+        super().__init__(dict.fromkeys(given))
+
+    def add(self, one: Any) -> None:
+        """As a set's."""
+        self[one] = None
+
+    def discard(self, one: Any) -> None:
+        """As a set's."""
+        self.pop(one, None)
+
+
+_NOTHING = object()
+
+
+def _clock(real: Callable[[], Any], simulated: Callable[[Process], Any]) -> Callable[[], Any]:
+    def now() -> Any:
+        process = current_process()
+        return real() if process is None else simulated(process)
+
+    return now
+
+
+def _entropy(real: Callable[[int], bytes]) -> Callable[[int], bytes]:
+    def drawn(size: int) -> bytes:
+        process = current_process()
+        return real(size) if process is None else process.rng.randbytes(size)
+
+    return drawn
+
+
+def _is_readable(real: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    def is_readable(sock: Any) -> bool:
+        return bool(sock.has_news) if hasattr(sock, "has_news") else real(sock)
+
+    return is_readable
+
+
+def _audit(event: str, _: tuple[Any, ...]) -> None:
+    if _standing and event in REFUSED:
+        process = current_process()
+        if process is not None:
+            raise Fenced(f"expected {process.name} to keep to the simulated world, but it reached for {REFUSED[event]}")
+
+
+def _shared(name: str) -> Callable[..., Any]:
+    """A function of `random` itself, drawn from the asking process."""
+    real = getattr(random, name)
+
+    def drawn(*args: Any, **options: Any) -> Any:
+        process = current_process()
+        return real(*args, **options) if process is None else getattr(process.rng, name)(*args, **options)
+
+    return drawn
+
+
+def _refused(real: Callable[..., Any], what: str) -> Callable[..., Any]:
+    def guarded(*args: Any, **options: Any) -> Any:
+        process = current_process()
+        if process is not None:
+            raise Fenced(f"expected {process.name} to keep to the simulated world, but it reached for {what}")
+        return real(*args, **options)
+
+    return guarded
+
+
+def _mono_s(process: Process) -> float:
+    return process.host.clock.monotonic_ns() / 1e9
+
+
+def _mono_ns(process: Process) -> int:
+    return process.host.clock.monotonic_ns()
+
+
+def _wall_s(process: Process) -> float:
+    return process.host.clock.wall_ns() / 1e9
+
+
+def _wall_ns(process: Process) -> int:
+    return process.host.clock.wall_ns()
+
+
+_URANDOM = _entropy(os.urandom)
+_PATCHES: list[tuple[Any, str, Any]] = [
+    (time, "time", _clock(time.time, _wall_s)),
+    (time, "time_ns", _clock(time.time_ns, _wall_ns)),
+    (time, "monotonic", _clock(time.monotonic, _mono_s)),
+    (time, "monotonic_ns", _clock(time.monotonic_ns, _mono_ns)),
+    (time, "perf_counter", _clock(time.perf_counter, _mono_s)),
+    (time, "perf_counter_ns", _clock(time.perf_counter_ns, _mono_ns)),
+    (os, "urandom", _URANDOM),
+    (random, "_urandom", _URANDOM),
+    *((random, name, _shared(name)) for name in ("random", "uniform", "randint", "randrange", "choice", "shuffle")),
+    (random, "getrandbits", _shared("getrandbits")),
+    (threading.Thread, "start", _refused(threading.Thread.start, "a thread")),
+    # asyncpg closes cached statements in the order of a set that hashes by address
+    (asyncpg.connection, "set", InOrder),
+    # asyncpg numbers its prepared statements through the whole process
+    (asyncpg.connection, "_uid", 0),
+    # httpcore polls the file descriptor of an idle connection
+    (httpcore_anyio, "is_socket_readable", _is_readable(vars(httpcore_anyio)["is_socket_readable"])),
+]
+
+
+@contextmanager
+def burial() -> Iterator[None]:
+    """Forget the dead within this `with`: no loop will run them again, and what their `finally` raises is nobody's."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        yield
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook

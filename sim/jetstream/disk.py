@@ -1,0 +1,26 @@
+"""What a NATS server keeps on disk: it outlives processes, and after a power loss holds what was synced."""
+
+from __future__ import annotations
+
+from sim.jetstream.consumer import Consumer
+from sim.jetstream.stream import Stream
+
+
+class NatsDisk:
+    """Streams and consumers by name."""
+
+    def __init__(self) -> None:
+        self.streams: dict[str, Stream] = {}
+        self.consumers: dict[tuple[str, str], Consumer] = {}
+
+    def lose_power(self) -> None:
+        """What was written and not synced is gone."""
+        for stream in self.streams.values():
+            stream.lose_power()
+
+    def restart(self, now_ns: int) -> None:
+        """A new server process reads everything."""
+        for stream in self.streams.values():
+            stream.restart(now_ns)
+        for consumer in self.consumers.values():
+            consumer.restart()

@@ -1,0 +1,298 @@
+"""The event loop of one simulated process: asyncio's rules, SimPy's time.
+
+Within a process callbacks run in the order of their registration, as asyncio promises; between processes the seed
+decides. A process that is dead runs nothing more, not even a `finally`; one that is paused runs it all later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+from sim.environment import Environment, Occurrence
+from sim.errors import Fenced, NotModelled
+
+if TYPE_CHECKING:
+    from sim.host import Process
+
+CANCELLED_MAX = 256
+"""Cancelled timers that are kept in the heap before it is built anew; asyncio keeps 100."""
+
+
+class SimFuture(asyncio.Future[Any]):
+    """A future whose place in sets follows from the seed, not from its address."""
+
+    def __init__(self, *, loop: HostLoop) -> None:
+        super().__init__(loop=loop)
+        self._number = loop.next_number()
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class SimTask(asyncio.Task[Any]):
+    """A task likewise: asyncio's task groups and anyio's scopes hold them in sets and cancel in their order."""
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: HostLoop, name: str | None, context: Any) -> None:
+        self._number = loop.next_number()
+        super().__init__(coro, loop=loop, name=name or f"Task-{self._number}", context=context)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class HostLoop(asyncio.AbstractEventLoop):
+    """The loop of one process of one host. `time` is the host's monotonic clock."""
+
+    def __init__(self, environment: Environment, process: Process) -> None:
+        self._environment = environment
+        self.process = process
+        self._clock = process.host.clock
+        self._ready: deque[events.Handle] = deque()
+        self._timers: list[tuple[float, int, events.TimerHandle]] = []
+        self._cancelled = 0
+        self._numbers = 0
+        self._turn: Occurrence | None = None
+        self._wake: Occurrence | None = None
+        self._wake_at_ns = 0
+        self._is_closed = False
+        self._exception_handler: Callable[[Any, dict[str, Any]], object] | None = None
+
+    # What the world does with it
+
+    def next_number(self) -> int:
+        """The next of this loop's serial numbers."""
+        self._numbers += 1
+        return self._numbers
+
+    def start(self, coro: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
+        """Begin a process's main task from outside."""
+        task: asyncio.Task[Any] = self.within(lambda: self.create_task(coro, name=name))
+        return task
+
+    def within(self, function: Callable[[], Any]) -> Any:
+        """Call a function as if it ran in this loop."""
+        before = events._get_running_loop()
+        events._set_running_loop(self)
+        try:
+            return function()
+        finally:
+            events._set_running_loop(before)
+
+    def go_on(self) -> None:
+        """After a pause: run what has become due meanwhile."""
+        self._plan_turn()
+        self._arm()
+
+    def die(self) -> None:
+        """Never run anything again."""
+        self._is_closed = True
+        self._ready.clear()
+        self._timers.clear()
+        for planned in (self._turn, self._wake):
+            if planned is not None:
+                planned.cancel()
+        self._turn = self._wake = None
+
+    def _plan_turn(self) -> None:
+        if self._turn is None and self._ready and not self.process.is_paused and not self._is_closed:
+            self._turn = self._environment.at(0, self._run_turn)
+
+    def _run_turn(self) -> None:
+        self._turn = None
+        if self._is_closed or self.process.is_paused:
+            return
+        ready = self._ready
+        before = events._get_running_loop()
+        events._set_running_loop(self)
+        try:
+            for _ in range(len(ready)):
+                if not ready:
+                    return  # it died in this turn
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    handle._run()
+        finally:
+            events._set_running_loop(before)
+        self._plan_turn()
+
+    def _arm(self) -> None:
+        """Plan the wake-up for the earliest timer."""
+        while self._timers and self._timers[0][2]._cancelled:
+            heappop(self._timers)
+            self._cancelled -= 1
+        if not self._timers or self._is_closed:
+            return
+        when_ns = _ceil_ns(self._timers[0][0])
+        if self._wake is not None:
+            if self._wake_at_ns <= when_ns:
+                return
+            self._wake.cancel()
+        self._wake_at_ns = when_ns
+        self._wake = self._environment.at(self._clock.delay_until(when_ns), self._ring)
+
+    def _ring(self) -> None:
+        self._wake = None
+        if self.process.is_paused:
+            return
+        now_ns = self._clock.monotonic_ns()
+        while self._timers and _ceil_ns(self._timers[0][0]) <= now_ns:
+            _, _, handle = heappop(self._timers)
+            handle._scheduled = False  # type: ignore[attr-defined]
+            if handle._cancelled:
+                self._cancelled -= 1
+            else:
+                self._ready.append(handle)
+        self._plan_turn()
+        self._arm()
+
+    # asyncio's side: time and callbacks
+
+    def time(self) -> float:
+        """Seconds of the host's monotonic clock."""
+        return self._clock.monotonic_ns() / 1e9
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> events.Handle:
+        """As asyncio: in the next turn, in the order of the calls."""
+        handle = events.Handle(callback, args, self, context)
+        if not self._is_closed:
+            self._ready.append(handle)
+            self._plan_turn()
+        return handle
+
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> events.TimerHandle:
+        """As asyncio; `delay` in s."""
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> events.TimerHandle:
+        """As asyncio; `when` in s of this loop's `time`."""
+        handle = events.TimerHandle(when, callback, args, self, context)
+        if not self._is_closed:
+            heappush(self._timers, (when, self.next_number(), handle))
+            handle._scheduled = True  # type: ignore[attr-defined]
+            self._arm()
+        return handle
+
+    def _timer_handle_cancelled(self, handle: events.TimerHandle) -> None:
+        if not handle._scheduled:  # type: ignore[attr-defined]
+            return
+        self._cancelled += 1
+        if self._cancelled > CANCELLED_MAX and self._cancelled * 2 > len(self._timers):
+            self._timers = sorted(entry for entry in self._timers if not entry[2]._cancelled)
+            self._cancelled = 0
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """A future of this loop."""
+        return SimFuture(loop=self)
+
+    def create_task(
+        self, coro: Any, *, name: str | None = None, context: contextvars.Context | None = None
+    ) -> asyncio.Task[Any]:
+        """A task of this loop."""
+        return SimTask(coro, loop=self, name=name, context=context)
+
+    def get_task_factory(self) -> None:
+        """None: tasks are `SimTask`s."""
+        return
+
+    def get_debug(self) -> bool:
+        """Never: debug mode reads the real clock."""
+        return False
+
+    def is_running(self) -> bool:
+        """True for as long as the process lives."""
+        return not self._is_closed
+
+    def is_closed(self) -> bool:
+        """True once the process is dead."""
+        return self._is_closed
+
+    def set_exception_handler(self, handler: Callable[[Any, dict[str, Any]], object] | None) -> None:
+        """As asyncio."""
+        self._exception_handler = handler
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Hand what nobody caught to the handler, or to the process's own books."""
+        if self._exception_handler is not None:
+            self._exception_handler(self, context)
+        else:
+            self.process.report(context)
+
+    async def shutdown_asyncgens(self) -> None:
+        """Nothing to do: generators end with their process."""
+
+    # asyncio's side: the network
+
+    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> list[Any]:
+        """Names and addresses of the simulated network."""
+        return self.process.host.network.resolve(_text(host), port)
+
+    async def create_connection(
+        self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
+    ) -> tuple[Any, Any]:
+        """Connect over the simulated network. Raises OSError as the kernel would."""
+        _refuse_options(
+            "create_connection", options, {"family", "proto", "flags", "local_addr", "happy_eyeballs_delay"}
+        )
+        address = self.process.host.network.address_of(_text(host))
+        end = await self.process.host.connect(self, address, int(port))
+        protocol = protocol_factory()
+        transport = end.attach(protocol)
+        waiter = self.create_future()
+        self.call_soon(protocol.connection_made, transport)
+        self.call_soon(transport.begin_reading)
+        self.call_soon(_set, waiter)
+        await waiter
+        return transport, protocol
+
+    async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:
+        """Listen on a port of this host. Raises OSError if it is taken."""
+        _refuse_options("create_server", options, {"family", "flags", "backlog", "reuse_address", "start_serving"})
+        return self.process.host.listen(self, protocol_factory, int(port))
+
+    # Refused by name
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+        """Refused: threads run on the machine's time."""
+        raise Fenced(f"expected no threads in the simulated world, but {func!r} was given to an executor")
+
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:  # type: ignore[override]
+        """Refused: signals belong to the machine."""
+        raise Fenced(f"expected no signals in the simulated world, but signal {sig} was asked for; use the process")
+
+    async def subprocess_exec(self, *args: Any, **_: Any) -> Any:
+        """Refused: subprocesses belong to the machine."""
+        raise Fenced(f"expected no subprocess in the simulated world, but {args[1:2]!r} was to be started")
+
+
+def _refuse_options(name: str, options: dict[str, Any], known: set[str]) -> None:
+    """What is known changes nothing here; anything else would."""
+    odd = [key for key, value in options.items() if value and key not in known]
+    if odd:
+        raise NotModelled(f"expected {name} without {', '.join(odd)}; the simulated network has no such option")
+
+
+def _set(waiter: asyncio.Future[Any]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _text(host: Any) -> str:
+    return host.decode() if isinstance(host, bytes) else str(host)
+
+
+def _ceil_ns(seconds: float) -> int:
+    return -int(-seconds * 1e9 // 1)

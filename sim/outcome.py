@@ -1,0 +1,40 @@
+"""What a simulated world leaves: the trace of everything that was sent, and what it came to."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from sim.environment import Environment
+
+
+class WorldFailed(AssertionError):
+    """The simulated world did not come up, or a part of it ended by a bug; no verdict can be drawn."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What a world came to, beside its history."""
+
+    trace_sha256: str
+    simulated_s: float
+    steps: int
+    events: int
+    deliveries: int
+    waiting_for: tuple[str, ...]
+    relay_exits: tuple[str, ...]
+    client_failures: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Trace:
+    """The SHA-256 of everything that went over the network, and when."""
+
+    environment: Environment
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def segment(self, source: str, target: str, data: bytes) -> None:
+        """Bytes have arrived."""
+        self.digest.update(b"%d %b>%b %d\n" % (self.environment.now_ns, source.encode(), target.encode(), len(data)))
+        self.digest.update(data)

@@ -1,0 +1,226 @@
+"""The statements that only read: state, places, pages, the tail, stored ids, overdue assignments, settings."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from sim.postgres.schema import AgentEvent
+from sim.postgres.statement import Outcome, Run, Statement, limit
+from sim.postgres.types import INT4, INT8, TEXT, TEXTS, unix_ns
+from system import sql
+
+ALL_AGENTS = "_all"
+VERSION_NUMBER = 180_004
+CRITICAL, STANDARD = 1, 2
+
+
+def _read_state(run: Run, name: str | None) -> Outcome:
+    tables, snapshot = run.tables, run.snapshot
+    stream = tables.event_stream.find(snapshot, name)
+    epoch = None if stream is None else tables.stream_epoch.find(snapshot, stream.epoch)
+    if stream is None or epoch is None:
+        return Outcome([], "SELECT")
+    row = (
+        stream.epoch,
+        epoch.tag,
+        stream.created,
+        stream.watermark,
+        stream.mark_ns,
+        stream.decided_ns,
+        stream.fence,
+        stream.holder,
+        _swept(run, name),
+        unix_ns(snapshot.now),
+    )
+    return Outcome([row], "SELECT")
+
+
+def _swept(run: Run, name: str | None) -> int:
+    mark = run.tables.sweep_mark.find(run.snapshot, name)
+    return 0 if mark is None else mark.swept
+
+
+def _read_epochs(run: Run) -> Outcome:
+    return Outcome([(row.ordinal, row.tag) for row in run.tables.stream_epoch.rows(run.snapshot)], "SELECT")
+
+
+def _read_stored_many(run: Run, ids: list[str | None] | None) -> Outcome:
+    # an index scan over an array goes through its distinct values in order
+    wanted = sorted({one: None for one in ids or () if one is not None})
+    found = [run.tables.agent_events.find_version(run.snapshot, one, run.tables.events_by_id) for one in wanted]
+    return Outcome([(v.row.id, v.row.pos, v.row.payload) for v in found if v is not None], "SELECT")
+
+
+def _read_stored(run: Run, event_id: str | None) -> Outcome:
+    found = run.tables.agent_events.find_version(run.snapshot, event_id, run.tables.events_by_id)
+    return Outcome([] if found is None else [(found.row.pos, found.row.payload)], "SELECT")
+
+
+def _read_tail(run: Run, name: str | None, after: int | None, rows_max: int | None) -> Outcome:
+    most = limit(rows_max)
+    stream = run.tables.event_stream.find(run.snapshot, name)
+    if stream is None:
+        return Outcome([], "SELECT")
+    rows: list[tuple[Any, ...]] = [(stream.watermark, _swept(run, name), None, None, None, None)]
+    if after is not None:
+        versions = run.tables.agent_events.primary.between(after + 1, stream.watermark + 1)
+        events = (version.row for version in versions if run.snapshot.sees(version))
+        rows += [(None, None, e.pos, e.agent, e.type, e.payload) for e in islice(events, most)]
+    return Outcome(rows, "SELECT")
+
+
+def _floors(run: Run, agent: str | None) -> tuple[int, int]:
+    """The agent's critical and standard floor; what is addressed to all counts for each."""
+    highest: dict[int, int] = {}
+    for one in dict.fromkeys((agent, ALL_AGENTS)):
+        for kept_class in (CRITICAL, STANDARD):
+            row = run.tables.agent_floors.find(run.snapshot, (one, kept_class))
+            if row is not None:
+                highest[kept_class] = max(highest.get(kept_class, row.floor), row.floor)
+    return highest.get(CRITICAL, 0), highest.get(STANDARD, 0)
+
+
+def _read_place(run: Run, name: str | None, agent: str | None) -> Outcome:
+    stream = run.tables.event_stream.find(run.snapshot, name)
+    if stream is None:
+        return Outcome([], "SELECT")
+    ack = run.tables.agent_acks.find(run.snapshot, agent)
+    acked = None if ack is None else ack.acked
+    return Outcome([(stream.watermark, stream.epoch, acked, *_floors(run, agent))], "SELECT")
+
+
+def _read_page(run: Run, name: str | None, agent: str | None, after: int | None, rows_max: int | None) -> Outcome:
+    most = limit(rows_max)
+    stream = run.tables.event_stream.find(run.snapshot, name)
+    if stream is None:
+        return Outcome([], "SELECT")
+    head = (stream.watermark, *_floors(run, agent))
+    found: list[AgentEvent] = []
+    for one in (agent, ALL_AGENTS):  # who asks as _all gets everything twice: UNION ALL
+        if one is not None and after is not None:
+            versions = run.tables.events_replay.between((one, after + 1), (one, stream.watermark + 1))
+            found += islice((version.row for version in versions if run.snapshot.sees(version)), most)
+    found.sort(key=lambda event: event.pos)
+    events = [(None, None, None, e.pos, e.type, e.payload) for e in found[:most]]
+    return Outcome([(*head, None, None, None), *events], "SELECT")
+
+
+def _read_overdue(run: Run, count_below: int | None, rows_max: int | None) -> Outcome:
+    most = limit(rows_max)
+    rows: list[tuple[Any, ...]] = []
+    if count_below is None:
+        return Outcome(rows, "SELECT")
+    for version in run.tables.assignments_due:
+        if version.row.due_at >= run.snapshot.now or (most is not None and len(rows) >= most):
+            break
+        if version.row.redispatches < count_below and run.snapshot.sees(version):
+            event = run.tables.agent_events.find(run.snapshot, version.row.pos)
+            if event is not None:
+                rows.append((version.row.pos, version.row.agent, version.row.redispatches, event.payload))
+    return Outcome(rows, "SELECT")
+
+
+def _read_safety(run: Run) -> Outcome:
+    settings = run.engine.settings
+    shown = ["on" if on else "off" for on in (settings.fsync, settings.full_page_writes, settings.synchronous_commit)]
+    return Outcome([(*shown, VERSION_NUMBER)], "SELECT")
+
+
+STATEMENTS = (
+    Statement(
+        text=sql.READ_STATE,
+        pin="400894aa43f2",
+        handler=_read_state,
+        parameters=(TEXT,),
+        columns=(
+            ("epoch", INT4),
+            ("tag", TEXT),
+            ("created", TEXT),
+            ("watermark", INT8),
+            ("mark_ns", INT8),
+            ("decided_ns", INT8),
+            ("fence", INT8),
+            ("holder", TEXT),
+            ("swept", INT8),
+            ("now_ns", INT8),
+        ),
+        needs=("event_stream", "stream_epoch", "sweep_mark", "event_stream.decided_ns"),
+    ),
+    Statement(
+        text=sql.READ_EPOCHS,
+        pin="3590617af5e7",
+        handler=_read_epochs,
+        columns=(("ordinal", INT4), ("tag", TEXT)),
+        needs=("stream_epoch",),
+    ),
+    Statement(
+        text=sql.READ_STORED_MANY,
+        pin="c6a56943e3a3",
+        handler=_read_stored_many,
+        parameters=(TEXTS,),
+        columns=(("id", TEXT), ("pos", INT8), ("payload", TEXT)),
+        needs=("agent_events",),
+    ),
+    Statement(
+        text=sql.READ_STORED,
+        pin="33ea47edd01e",
+        handler=_read_stored,
+        parameters=(TEXT,),
+        columns=(("pos", INT8), ("payload", TEXT)),
+        needs=("agent_events",),
+    ),
+    Statement(
+        text=sql.READ_TAIL,
+        pin="0d78499eed4b",
+        handler=_read_tail,
+        parameters=(TEXT, INT8, INT8),
+        columns=(
+            ("watermark", INT8),
+            ("swept", INT8),
+            ("pos", INT8),
+            ("agent", TEXT),
+            ("type", TEXT),
+            ("payload", TEXT),
+        ),
+        needs=("event_stream", "sweep_mark", "agent_events"),
+    ),
+    Statement(
+        text=sql.READ_PLACE,
+        pin="a3567cf65a33",
+        handler=_read_place,
+        parameters=(TEXT, TEXT),
+        columns=(("watermark", INT8), ("epoch", INT4), ("acked", INT8), ("critical", INT8), ("standard", INT8)),
+        needs=("event_stream", "agent_floors", "agent_acks"),
+    ),
+    Statement(
+        text=sql.READ_PAGE,
+        pin="5e83051ae5c7",
+        handler=_read_page,
+        parameters=(TEXT, TEXT, INT8, INT8),
+        columns=(
+            ("watermark", INT8),
+            ("critical", INT8),
+            ("standard", INT8),
+            ("pos", INT8),
+            ("type", TEXT),
+            ("payload", TEXT),
+        ),
+        needs=("event_stream", "agent_floors", "agent_events"),
+    ),
+    Statement(
+        text=sql.READ_OVERDUE,
+        pin="4fef8fd2d551",
+        handler=_read_overdue,
+        parameters=(INT4, INT8),
+        columns=(("pos", INT8), ("agent", TEXT), ("count", INT4), ("payload", TEXT)),
+        needs=("open_assignments", "agent_events"),
+    ),
+    Statement(
+        text=sql.READ_SAFETY,
+        pin="86ccf5945981",
+        handler=_read_safety,
+        columns=(("fsync", TEXT), ("full_page_writes", TEXT), ("synchronous_commit", TEXT), ("version", INT4)),
+    ),
+)
+"""Handlers by the exact texts that they stand for."""

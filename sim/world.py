@@ -1,0 +1,394 @@
+"""One simulated world: a plan's relay, servers, agents and publishers on hosts of their own, from start to verdict.
+
+    start  ──▶ safety: the plan's arrivals, sleeps, crashes and faults ──▶ heal ──▶ converge by the deadline ──▶ end
+
+The world's own work (steps of the plan, looks, healing) are SimPy processes in the environment that runs everything.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Generator
+from typing import Any
+
+from faults.arrivals import arrivals
+from faults.mesh.outbox import Outbox
+from faults.mesh.publishers import MeshPublisher
+from faults.plan import Plan, Publisher
+from faults.recorder import Recorder
+from faults.schedule import What, timeline
+from faults.streamwatch import StreamSeen
+from faults.vocabulary import Fault, Link, LinkFaultBase, ProcessFaultBase, ProcessName
+from reports import history
+from sim.clock import EPOCH_NS, HostClock
+from sim.environment import MS, Environment, S
+from sim.errors import NotModelled
+from sim.faults import LinkPlayer, Machine, Pair
+from sim.fence import burial, fenced
+from sim.host import Host, Process
+from sim.network import Network
+from sim.outcome import Outcome, Trace, WorldFailed
+from sim.programs import (
+    RELAY_PORT,
+    AgentProgram,
+    Program,
+    RelayProgram,
+    channel,
+    observer,
+    quiet_logs,
+    relay_settings,
+)
+from sim.servers import NatsMachine, PostgresMachine
+from system.event import CRITICAL_TYPES
+
+READY_WITHIN_S = 60
+DOWN_NS = 200 * MS
+"""How soon it is noticed that an agent's process is down, and started again."""
+LOOK_NS = 500 * MS
+TICK_NS = 100 * MS
+STOP_WITHIN_NS = 10 * S
+DRIFT_PPM_MAX = 50
+"""A cheap quartz."""
+
+
+class World:
+    """Everything in one simulated world; `run` plays its plan."""
+
+    def __init__(self, plan: Plan, recorder: Callable[[Callable[[], int]], Recorder], *, relays: int = 2) -> None:
+        """`recorder` makes the history's writer, given the world's clock."""
+        self._plan = plan
+        self.environment = Environment(self._rng("order"))
+        self.network = Network(self.environment, self._rng("network"))
+        self._recorder = recorder(lambda: self.environment.now_ns)
+        self._trace = Trace(self.environment)
+        self.network.on_segment = self._trace.segment
+        self._problems: list[str] = []
+        self._lives = 0
+        self._graveyard: list[Process] = []
+        self._links = LinkPlayer(self.network)
+        self._seen: StreamSeen | None = None
+        self.nats = NatsMachine(self._host("nats"), self._rng("nats"), self._start)
+        self.postgres = PostgresMachine(self._host("postgres"), self._rng("postgres"), self._start)
+        self.relays = [RelayProgram(relay_settings(plan)) for _ in range(relays)]
+        self._relay_hosts = [self._host(f"relay-{number}") for number in range(1, relays + 1)]
+        self.network.share_name("relay", [host.name for host in self._relay_hosts])
+        self._relay_machines = [self._relay_machine(*both) for both in zip(self._relay_hosts, self.relays, strict=True)]
+        url = f"http://relay:{RELAY_PORT}"
+        self._agents = {one.name: AgentProgram(one, plan, self._recorder, url) for one in plan.agents}
+        self._agent_hosts = {one.name: self._host(f"agent.{one.name}") for one in plan.agents}
+        self._publisher_hosts = {one.name: self._host(f"publisher.{one.name}") for one in plan.workload.publishers}
+        self._outboxes: dict[str, Outbox] = {}
+        self._observer = self._host("observer")
+        self._safety_ns = 0
+        self._waiting_for: tuple[str, ...] = ()
+
+    # Parts
+
+    def _rng(self, purpose: str) -> random.Random:
+        return random.Random(f"{self._plan.seed}/{purpose}")
+
+    def _host(self, name: str) -> Host:
+        rng = self._rng(f"clock/{name}")
+        clock = HostClock(
+            lambda: self.environment.now_ns,
+            offset_ns=rng.randint(-50 * MS, 50 * MS),
+            drift_ppm=rng.randint(-DRIFT_PPM_MAX, DRIFT_PPM_MAX),
+        )
+        return Host(name, self.environment, self.network, clock)
+
+    def _start(self, host: Host, main: Program) -> Process:
+        self._lives += 1
+        rng = self._rng(f"process/{host.name}/{self._lives}")
+        process = host.start(host.name, main, rng=rng, report=self._report)
+        self._graveyard.append(process)
+        return process
+
+    def _report(self, name: str, context: dict[str, Any]) -> None:
+        self._problems.append(f"{name}: {context.get('message')} {context.get('exception')!r}")
+
+    def _relay_machine(self, host: Host, program: RelayProgram) -> Machine:
+        machine = Machine(host, lambda: self._start_relay(host, program))
+
+        def stop(then: Callable[[], None]) -> None:
+            program.stop()
+            self.environment.process(self._restarted(host, then))
+
+        machine.stop = stop
+        return machine
+
+    def _start_relay(self, host: Host, program: RelayProgram) -> None:
+        if host.is_up and not any(process.is_alive for process in host.processes):
+            self._start(host, program)
+            self._recorder.record(history.Process, name=host.name, what="started")
+
+    def _restarted(self, host: Host, then: Callable[[], None]) -> Generator[Any, None, None]:
+        deadline_ns = self.environment.now_ns + STOP_WITHIN_NS
+        while any(process.is_alive for process in host.processes) and self.environment.now_ns < deadline_ns:
+            yield self.environment.timeout(TICK_NS)
+        for process in host.processes:
+            if process.is_alive:
+                process.kill()
+        then()
+
+    # The run
+
+    def run(self) -> Outcome:
+        """Play the plan. Raises WorldFailed."""
+        with fenced(), quiet_logs():
+            try:
+                conductor = self.environment.process(self._conduct())
+                self.environment.run_while(lambda: conductor.is_alive)
+                if not conductor.ok:
+                    raise _raised(conductor.value)
+                outcome = self._outcome()
+            finally:
+                self._recorder.close()
+                with burial():
+                    for process in self._graveyard:
+                        if process.is_alive:
+                            process.lose_power()
+                        process.buried.clear()
+        if self._problems:
+            raise WorldFailed("; ".join(self._problems[:5]))
+        return outcome
+
+    def _outcome(self) -> Outcome:
+        return Outcome(
+            trace_sha256=self._trace.digest.hexdigest(),
+            simulated_s=self.environment.now_ns / S,
+            steps=self.environment.steps,
+            events=sum(outbox.acked for outbox in self._outboxes.values()),
+            deliveries=sum(agent.delivered for agent in self._agents.values()),
+            waiting_for=self._waiting_for,
+            relay_exits=tuple(why for program in self.relays for why in program.exits),
+            client_failures=tuple(f"{name}: {why}" for name, agent in self._agents.items() for why in agent.failures),
+        )
+
+    def _conduct(self) -> Generator[Any, None, None]:
+        self._note_run()
+        self.nats.start()
+        self.postgres.start()
+        for machine in self._relay_machines:
+            machine.start()
+        yield from self._ready()
+        self._enter("safety")
+        self._safety_ns = self.environment.now_ns
+        self._start_publishers()
+        self._start(self._observer, observer(self._look_on))
+        yield from self._safety()
+        yield from self._heal()
+        yield from self._converge()
+        yield from self._end()
+
+    def _ready(self) -> Generator[Any, None, None]:
+        for _ in range(READY_WITHIN_S * 10):
+            if all(program.is_ready for program in self.relays):
+                return
+            yield self.environment.timeout(TICK_NS)
+        states = [program.readiness()[1] for program in self.relays]
+        raise WorldFailed(f"expected ready relays within {READY_WITHIN_S} s, got {states}; {self._problems[:5]}")
+
+    def _safety(self) -> Generator[Any, None, None]:
+        plan = self._plan
+        faults = {fault.id: fault for fault in plan.faults}
+        for step in timeline(plan, plan.faults):
+            yield from self._until(step.at_s)
+            match step.what:
+                case What.BEGIN:
+                    self._begin(faults[step.subject])
+                case What.END:
+                    self._lift(faults[step.subject])
+                case _:
+                    self._order(step.subject, step.what)
+        yield from self._until(plan.duration_s)
+
+    def _until(self, at_s: float) -> Generator[Any, None, None]:
+        left_ns = self._safety_ns + round(at_s * S) - self.environment.now_ns
+        if left_ns > 0:
+            yield self.environment.timeout(left_ns)
+
+    def _heal(self) -> Generator[Any, None, None]:
+        self.network.heal()
+        for machine in self._machines():
+            machine.heal()
+            for process in machine.host.processes:
+                if process.is_paused and process.is_alive:
+                    process.resume()
+            machine.host.power_up()
+            if not any(process.is_alive for process in machine.host.processes):
+                machine.start()
+        self._enter("healed")
+        yield self.environment.timeout(TICK_NS)
+
+    def _converge(self) -> Generator[Any, None, None]:
+        deadline_ns = self.environment.now_ns + round(self._plan.converge_within_s * S)
+        target: int | None = None
+        while True:
+            left = sum(outbox.size for outbox in self._outboxes.values())
+            looked, self._seen = self._seen, None
+            if target is None and not left and looked is not None:
+                target = looked.head_seq
+            missing = [f"{left} events to be published"] if target is None else self._behind(target)
+            if looked is None or looked.pending:
+                missing.append(f"pg-writer, pending {looked.pending if looked else 'unknown'}")
+            if not missing:
+                self._enter("converged")
+                return
+            if self.environment.now_ns > deadline_ns:
+                self._waiting_for = tuple(missing)
+                return
+            yield self.environment.timeout(LOOK_NS)
+
+    def _behind(self, target: int) -> list[str]:
+        return [
+            f"{name} to reach {target}"
+            for name, agent in self._agents.items()
+            if agent.is_awake and agent.saved_seq < target
+        ]
+
+    def _end(self) -> Generator[Any, None, None]:
+        for name in self._agents:
+            self._order(name, What.SLEEP)
+        yield self.environment.timeout(3 * S)
+        self._enter("end")
+
+    # Faults
+
+    def _machines(self) -> list[Machine]:
+        return [self.nats, self.postgres, *self._relay_machines]
+
+    def _machine(self, fault: Fault) -> Machine:
+        assert isinstance(fault, ProcessFaultBase)
+        if fault.process is ProcessName.RELAY:
+            return self._relay_machines[self._drawn(fault)]
+        return self.nats if fault.process is ProcessName.NATS else self.postgres
+
+    def _drawn(self, fault: Fault) -> int:
+        """Which replica a fault on 'the relay' hits."""
+        return random.Random(f"{self._plan.seed}/{fault.id}").randrange(len(self._relay_machines))
+
+    def _pairs(self, fault: Fault) -> list[Pair]:
+        assert isinstance(fault, LinkFaultBase)
+        nats, postgres, relays = self.nats.host, self.postgres.host, self._relay_hosts
+        via = {one.name: one.via for one in self._plan.workload.publishers}
+        publishers = self._publisher_hosts
+        match fault.link:
+            case Link.PUBLISHER_NATS:
+                return [(host, nats) for name, host in publishers.items() if via[name] == "nats"]
+            case Link.RELAY_NATS:
+                return [(host, nats) for host in relays]
+            case Link.RELAY_POSTGRES:
+                return [(host, postgres) for host in relays]
+            case Link.AGENT_RELAY:
+                clients = [*self._agent_hosts.values()]
+                clients += [host for name, host in publishers.items() if via[name] == "http"]
+                return [(client, relay) for client in clients for relay in relays]
+        raise NotModelled(f"expected a link, got {fault.link}")
+
+    def _begin(self, fault: Fault) -> None:
+        self._note(fault, "asked")
+        if isinstance(fault, LinkFaultBase):
+            proof = self._links.begin(fault, self._pairs(fault))
+        else:
+            machine = self._machine(fault)
+            if fault.kind in ("kill", "power_loss"):
+                self._recorder.record(history.Process, name=machine.host.name, what="killed")
+            proof = machine.begin(fault)
+        self._note(fault, "effective", proof)
+
+    def _lift(self, fault: Fault) -> None:
+        if isinstance(fault, LinkFaultBase):
+            self._links.end(fault, self._pairs(fault))
+        else:
+            self._machine(fault).end(fault)
+        self._note(fault, "lifted")
+
+    def _note(self, fault: Fault, phase: str, proof: dict[str, Any] | None = None) -> None:
+        direction = getattr(fault, "direction", None)
+        self._recorder.record(
+            history.Fault,
+            fault=fault.id,
+            phase=phase,
+            what=fault.kind,
+            target=fault.target,
+            direction=direction,
+            proof=proof or {},
+        )
+
+    # Agents and publishers
+
+    def _order(self, name: str, what: What) -> None:
+        """Wake, put to sleep or crash an agent."""
+        agent = self._agents[name]
+        if what is What.CRASH:
+            agent.crash()
+        elif what is What.SLEEP:
+            agent.is_awake = False
+            agent.stop()
+        elif not agent.is_awake:
+            agent.is_awake = True
+            self._live(name)
+
+    def _live(self, name: str) -> None:
+        """Have an agent live for as long as it is to be awake, whatever ends its lives."""
+        agent, host = self._agents[name], self._agent_hosts[name]
+        if not agent.is_awake:
+            return
+        if not any(process.is_alive for process in host.processes):
+            self._start(host, agent)
+        self.environment.at(DOWN_NS, lambda: self._live(name))
+
+    def _start_publishers(self) -> None:
+        given = arrivals(self._plan)
+        for one in self._plan.workload.publishers:
+            outbox = Outbox(arrival for arrival in given if arrival.publisher == one.name)
+            self._outboxes[one.name] = outbox
+            self._start(self._publisher_hosts[one.name], self._publisher(one, outbox))
+
+    def _publisher(self, one: Publisher, outbox: Outbox) -> Program:
+        async def publish(process: Process) -> None:
+            publisher = MeshPublisher(
+                one.name,
+                outbox=outbox,
+                channel=channel(one, process, self._plan, self._epoch()),
+                batch_max=one.batch_max,
+                recorder=self._recorder,
+                rng=process.rng,
+            )
+            await publisher.run(lambda: (self.environment.now_ns - self._safety_ns) / S)
+
+        return publish
+
+    def _epoch(self) -> str:
+        return str(self.relays[0].readiness()[1]["head"]).partition("-")[0]
+
+    # Records
+
+    def _look_on(self, seen: StreamSeen) -> None:
+        self._seen = seen
+        self._recorder.record(history.Writer, pending=seen.pending, head=seen.head_seq)
+
+    def _enter(self, phase: str) -> None:
+        self._recorder.record(history.Phase, name=phase)
+
+    def _note_run(self) -> None:
+        plan = self._plan
+        self._recorder.record(
+            history.Run,
+            plan=plan.name,
+            seed=plan.seed,
+            world="sim",
+            retention_ns=history.ByClass(
+                critical=round(plan.retention.critical_s * S), standard=round(plan.retention.standard_s * S)
+            ),
+            critical_types=tuple(sorted(CRITICAL_TYPES)),
+            slack_ns=round(plan.slack_s * S),
+            started_at=f"simulated, from {EPOCH_NS // S} s of the Unix epoch",
+            converge_bound_ns=round(plan.converge_within_s * S),
+            command=("meshrelay", "sim", "run", "--seed", str(plan.seed)),
+        )
+
+
+def _raised(value: Any) -> BaseException:
+    assert isinstance(value, BaseException), value
+    return value

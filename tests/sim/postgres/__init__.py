@@ -1,0 +1,1 @@
+"""Tests of the simulated PostgreSQL server, alone and against the real one."""

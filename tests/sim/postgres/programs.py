@@ -1,0 +1,173 @@
+"""Random programs over every statement of the relay, on three sessions with transaction blocks and savepoints."""
+
+from __future__ import annotations
+
+import base64
+import random
+from typing import Any
+
+from system import sql
+
+BASE = 1 << 48
+STREAM = "MESH_EVENTS"
+SESSIONS = 3
+AGENTS = ("ann", "bob", "_all")
+FAR_S = 1_000.0
+"""Longer than any test: what lies so far ahead never comes, what is so old was long ago."""
+
+Step = tuple[int, str, tuple[Any, ...]]
+
+
+class Author:
+    """Writes the next step in the light of what was answered so far."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.fence = 1
+        self.head = 0
+        """The watermark's sequence."""
+        self.ordinal = 1
+        self._blocks = [False] * SESSIONS
+        self._tags = 0
+
+    def opening(self) -> list[Step]:
+        """A stream, a leader, and a few events."""
+        steps: list[Step] = [
+            (0, sql.INIT_STATE, (STREAM, "tag0", "created0", 0)),
+            (0, sql.TAKE_LEASE, (STREAM, "holder0", FAR_S)),
+        ]
+        return steps[: self.rng.choice((0, 2, 2, 2, 2))]
+
+    def next_step(self, free: list[int]) -> Step:
+        """A step of one of the sessions that don't wait."""
+        session = self.rng.choice(free)
+        if self.rng.random() < 0.22:
+            return session, self._control(session), ()
+        make = self.rng.choices(*zip(*self._weights(), strict=True))[0]
+        text, args = make()
+        return session, text, args
+
+    def note(self, text: str, answered: Any) -> None:
+        """Learn from an answer where the fence and watermark stand."""
+        if not isinstance(answered, list) or not answered:
+            return
+        if text == sql.TAKE_LEASE:
+            self.ordinal, self.fence = answered[0][0], answered[0][4]
+            self.head = answered[0][2] & (BASE - 1)
+        elif text == sql.READ_STATE:
+            self.ordinal, self.fence = answered[0][0], answered[0][6]
+            self.head = answered[0][3] & (BASE - 1)
+
+    def _weights(self) -> list[tuple[Any, int]]:
+        return [
+            (self._write, 9),
+            (self._state, 5),
+            (self._sweep, 5),
+            (self._ack, 4),
+            (self._take, 3),
+            (self._epoch, 1),
+            (lambda: (sql.INIT_STATE, (self._stream(), self._tag(), "created0", self.rng.randrange(3))), 1),
+            (lambda: (sql.RENEW_LEASE, (self._stream(), self._fence(), self._lease())), 2),
+            (lambda: (sql.RELEASE_LEASE, (self._stream(), self._fence())), 1),
+            (lambda: (sql.READ_EPOCHS, ()), 1),
+            (lambda: (sql.READ_STORED_MANY, ([self._id() for _ in range(self.rng.randrange(4))],)), 1),
+            (lambda: (sql.READ_STORED, (self._id(),)), 1),
+            (lambda: (sql.READ_TAIL, (self._stream(), self._pos(), self.rng.choice((1, 3, 50)))), 3),
+            (lambda: (sql.READ_PLACE, (self._stream(), self._agent())), 3),
+            (lambda: (sql.READ_PAGE, (self._stream(), self._agent(), self._pos(), self.rng.choice((0, 1, 3, 50)))), 4),
+            (lambda: (sql.READ_OVERDUE, (self.rng.randrange(4), self.rng.choice((1, 50)))), 2),
+            (self._mark, 3),
+            (lambda: (sql.PRUNE_DEAD_LETTERS, (self.rng.choice((-FAR_S, FAR_S)),)), 1),
+            (lambda: (sql.READ_SAFETY, ()), 1),
+        ]
+
+    def _control(self, session: int) -> str:
+        inside = self._blocks[session]
+        texts = ("COMMIT", "COMMIT", "ROLLBACK", "SAVEPOINT a", "ROLLBACK TO a", "RELEASE SAVEPOINT a")
+        text = self.rng.choice(texts) if inside else "BEGIN"
+        if self.rng.random() < 0.04:
+            text = self.rng.choice((*texts, "BEGIN"))
+        if text in ("BEGIN", "COMMIT", "ROLLBACK"):
+            self._blocks[session] = text == "BEGIN"
+        return text
+
+    def _write(self) -> tuple[str, tuple[Any, ...]]:
+        before = max(0, self.head + self.rng.choice((0, 0, 0, 0, 0, 0, 1, -1)))
+        count = self.rng.randrange(4)
+        events = [
+            (
+                str(self._at(before + 1 + number)),
+                self._agent(),
+                self.rng.choice("12"),
+                self._id(),
+                self.rng.choice(("task.assigned", "task.assigned", "note")),
+                f"payload {number}",
+            )
+            for number in range(count)
+        ]
+        dead = [
+            (
+                str(self._at(before + 1 + count)),
+                str(self._at(before + 2 + count)),
+                "invalid",
+                "why",
+                self.rng.choice((None, "subject")),
+                self.rng.choice((None, base64.b64encode(b"\0raw").decode())),
+            )
+            for _ in range(self.rng.choice((0, 0, 0, 1, 2)))
+        ]
+        columns = [
+            list(column) for rows in (events, dead) for column in (zip(*rows, strict=True) if rows else [[]] * 6)
+        ]
+        after = self._at(before + count + len(dead))
+        fence = self._fence()
+        if fence == self.fence and before == self.head:
+            self.head = before + count + len(dead)  # likely; a READ_STATE puts it right
+        times = self.rng.choice((None, 5)), self._lease(), self.rng.choice((-FAR_S, FAR_S))
+        return sql.WRITE_BATCH, (self._stream(), fence, self._at(before), after, *columns, *times)
+
+    def _state(self) -> tuple[str, tuple[Any, ...]]:
+        return sql.READ_STATE, (STREAM,)
+
+    def _sweep(self) -> tuple[str, tuple[Any, ...]]:
+        retention_s = self.rng.choice((-FAR_S, -FAR_S, 0.0, FAR_S))
+        since = self.rng.choice((None, None, "the last"))
+        return sql.SWEEP, (self._stream(), self.rng.choice((1, 2)), retention_s, self.rng.choice((1, 2, 50)), since)
+
+    def _ack(self) -> tuple[str, tuple[Any, ...]]:
+        return sql.STORE_ACK, (self._stream(), self._agent(), self._pos())
+
+    def _take(self) -> tuple[str, tuple[Any, ...]]:
+        return sql.TAKE_LEASE, (self._stream(), self.rng.choice(("holder0", "holder1")), self._lease())
+
+    def _epoch(self) -> tuple[str, tuple[Any, ...]]:
+        created = self.rng.choice(("created0", "created1"))
+        return sql.NEW_EPOCH, (self._stream(), self._fence(), self._tag(), "why", created, self.rng.randrange(3))
+
+    def _mark(self) -> tuple[str, tuple[Any, ...]]:
+        return sql.MARK_REDISPATCHED, (self._pos(), self.rng.randrange(4), self.rng.choice((-FAR_S, FAR_S)))
+
+    def _at(self, seq: int) -> int:
+        return (self.ordinal << 48) + seq
+
+    def _pos(self) -> int:
+        return self._at(self.rng.randrange(max(1, self.head) + 2))
+
+    def _stream(self) -> str:
+        return STREAM if self.rng.random() < 0.97 else "OTHER"
+
+    def _fence(self) -> int:
+        return self.fence + self.rng.choice((0, 0, 0, 0, 0, 0, 1, -1))
+
+    def _lease(self) -> float:
+        return self.rng.choice((FAR_S, FAR_S, -FAR_S))
+
+    def _agent(self) -> str:
+        return self.rng.choice(AGENTS)
+
+    def _id(self) -> str:
+        return f"e{self.rng.randrange(40)}" + self.rng.choice(("", "", "", "~r1"))
+
+    def _tag(self) -> str:
+        self._tags += 1
+        return f"tag{self.rng.choice((self._tags, self._tags, 0))}"

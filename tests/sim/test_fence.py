@@ -1,0 +1,79 @@
+"""Behind the fence: clocks and entropy are the process's own, and the real machine is refused by name."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sim.clock import EPOCH_NS
+from sim.errors import Fenced
+from sim.host import Process
+from tests.sim.worlds import SmallWorld
+
+pytestmark = pytest.mark.sim
+
+REACHES: dict[str, Callable[[], Any]] = {
+    "thread": lambda: threading.Thread(target=print).start(),
+    "executor": lambda: asyncio.get_running_loop().run_in_executor(None, print),
+    "socket": lambda: socket.socket(),
+    "subprocess": lambda: subprocess.Popen(["true"]),
+    "signal": lambda: asyncio.get_running_loop().add_signal_handler(15, print),
+}
+
+
+@pytest.mark.parametrize("name", REACHES)
+def test_the_real_machine_is_refused(name: str) -> None:
+    """A thread, a socket, a subprocess or a signal asked for in the world is an error that says so."""
+    world = SmallWorld()
+
+    async def reach(process: Process) -> None:
+        REACHES[name]()
+
+    world.start(world.a, reach)
+    world.run(1.0)
+    assert isinstance(world.results["a"], Fenced)
+
+
+def test_clocks_are_the_hosts_own() -> None:
+    """Wall and monotonic time follow simulated time and the host's drift; a step moves the wall clock alone."""
+    world = SmallWorld()
+    fast = world.host("fast", drift_ppm=100)
+
+    async def tell(process: Process) -> list[float]:
+        await asyncio.sleep(10_000)
+        process.host.clock.step(-60 * 1_000_000_000)
+        return [time.time() - EPOCH_NS / 1e9, time.monotonic(), world.environment.now_ns / 1e9]
+
+    world.start(fast, tell)
+    world.run(20_000)
+    wall_s, monotonic_s, true_s = world.results["fast"]
+    assert monotonic_s == pytest.approx(10_000, abs=1e-6)
+    assert true_s == pytest.approx(10_000 / 1.0001, abs=1e-3)
+    assert wall_s == pytest.approx(9_940, abs=1e-3)
+
+
+def test_entropy_follows_from_the_seed() -> None:
+    """Whatever is drawn, by whichever module, is drawn from the process: equal in equal worlds."""
+
+    async def draw(process: Process) -> list[Any]:
+        return [uuid.uuid4().hex, os.urandom(4), secrets.token_hex(4), random.random(), secrets.randbelow(10**9)]
+
+    drawn = []
+    for _ in range(2):
+        world = SmallWorld()
+        world.start(world.a, draw)
+        world.run(1.0)
+        drawn.append(world.results["a"])
+    assert drawn[0] == drawn[1]
+    assert uuid.uuid4() != uuid.uuid4(), "outside the world it is the machine's"

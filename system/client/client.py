@@ -68,7 +68,7 @@ class AgentClient:
         observer: Observer | None = None,
         http: httpx.AsyncClient | None = None,
     ) -> None:
-        """`http`, if given, is used for everything and stays open afterwards. Raises ValueError for the base URL."""
+        """`http`, if given, is used for everything and stays open. Raises ValueError for a wrong URL or agent."""
         self._settings = settings or ClientSettings()
         self._handler = handler
         self._store = store

@@ -75,7 +75,7 @@ class PageReader:
         settings: ClientSettings | None = None,
         http: httpx.AsyncClient | None = None,
     ) -> None:
-        """`http`, if given, is used as it is and stays open. Raises ValueError for the base URL."""
+        """`http`, if given, is used as it is and stays open. Raises ValueError for the base URL or the agent's name."""
         self._settings = settings or ClientSettings()
         self._host = host
         self._path = events_path(agent)

@@ -18,6 +18,7 @@ import msgspec
 
 from system.client.errors import TokenUnavailable
 from system.client.settings import BODY_BYTES_MAX
+from system.event import is_agent_name
 
 Token = str | Callable[[], Awaitable[str]]
 """A bearer token, or whatever fetches a fresh one; it may raise TokenUnavailable, OSError or TimeoutError."""
@@ -219,13 +220,22 @@ def checked_base(base_url: str) -> str:
 
 
 def events_path(agent: str) -> str:
-    """The path of an agent's stream and pages."""
-    return f"/v1/agents/{quote(agent, safe='')}/events"
+    """The path of an agent's stream and pages. Raises ValueError for what can't be an agent's name."""
+    return _agent_path(agent, "events")
 
 
 def acks_path(agent: str) -> str:
-    """The path of an agent's acks."""
-    return f"/v1/agents/{quote(agent, safe='')}/acks"
+    """The path of an agent's acks. Raises ValueError for what can't be an agent's name."""
+    return _agent_path(agent, "acks")
+
+
+def _agent_path(agent: str, leaf: str) -> str:
+    # quoting would not do: whoever normalises an address drops '.' and '..', quoted or not (RFC 3986, 6.2.2)
+    if not is_agent_name(agent):
+        raise ValueError(
+            f"expected an agent's name of 1 to 64 of A-Z a-z 0-9 _ -, beginning with a letter or digit, got {agent!r}"
+        )
+    return f"/v1/agents/{agent}/{leaf}"
 
 
 def query_of(parameters: Mapping[str, str | None]) -> str:

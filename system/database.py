@@ -9,6 +9,7 @@ of failure, `DatabaseUnavailable` (try again; the outcome of a write is *unknown
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -144,12 +145,18 @@ class Database:
 
     async def _give_back(self, pool: Any, connection: Any, *, sound: bool) -> None:
         if not sound:
-            connection.terminate()
+            _terminate(connection)
         try:
             await pool.release(connection, timeout=self._timeout_s)
         except Exception as error:  # the statement's own outcome stands; a failed release only costs the connection
             log.warning("database.release_failed", error=repr(error))
-            connection.terminate()
+            _terminate(connection)
+
+
+def _terminate(connection: Any) -> None:
+    """Cut a borrowed connection, unless it is gone: the pool takes one back by itself as soon as it is lost."""
+    with contextlib.suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 async def _no_reset(connection: Any) -> None:

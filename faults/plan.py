@@ -59,6 +59,7 @@ class RelayTimes(_Part, frozen=True, kw_only=True):
     dedupe_window_s: Duration = 120.0
     publish_timeout_s: Duration = 2.0
     database_timeout_s: Duration = 2.0
+    tail_poll_s: Duration = 0.5
     ready_after_silence_s: Duration = 3.0
     """Also sets how soon the relay notices that its NATS connection is dead."""
 

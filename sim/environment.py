@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from heapq import heappush
+from heapq import heappop, heappush
 from typing import Any
 
 import simpy
@@ -17,18 +17,16 @@ US = 1_000
 
 
 class Occurrence:
-    """A bare callback in SimPy's queue: what `step` needs of an event, and no more."""
+    """A bare callback in SimPy's queue: the least that can happen at a time."""
 
-    __slots__ = ("callbacks",)
-    _ok = True
+    __slots__ = ("callback",)
 
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callbacks: list[Callable[[Any], None]] | None = [lambda _: callback()]
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.callback: Callable[[], object] | None = callback
 
     def cancel(self) -> None:
         """Let it pass without effect."""
-        if self.callbacks:
-            self.callbacks.clear()
+        self.callback = None
 
 
 class Environment(simpy.Environment):
@@ -36,7 +34,7 @@ class Environment(simpy.Environment):
 
     def __init__(self, rng: random.Random) -> None:
         super().__init__(initial_time=0)
-        self._rng = rng
+        self._draw = rng.getrandbits
         self.steps = 0
 
     @property
@@ -47,28 +45,48 @@ class Environment(simpy.Environment):
     def schedule(self, event: Event | Occurrence, priority: int = NORMAL, delay: float = 0) -> None:
         """Put an event into the queue; among those of one moment and priority the seed decides."""
         assert isinstance(delay, int), f"expected whole ns, got {delay!r}"
-        drawn = self._rng.getrandbits(30) if priority == NORMAL else 0
+        drawn = self._draw(30) if priority == NORMAL else 0
         queue: list[Any] = self._queue
         heappush(queue, (self._now + delay, (priority << 32) + drawn, next(self._eid), event))
 
-    def at(self, delay_ns: int, callback: Callable[[], None]) -> Occurrence:
+    def at(self, delay_ns: int, callback: Callable[[], object]) -> Occurrence:
         """Have a callback called after so many ns; answers a handle to cancel it."""
         occurrence = Occurrence(callback)
-        self.schedule(occurrence, NORMAL, max(0, delay_ns))
+        entry: Any = (self._now + max(0, delay_ns), (NORMAL << 32) + self._draw(30), next(self._eid), occurrence)
+        heappush(self._queue, entry)
         return occurrence
+
+    def is_next_later(self) -> bool:
+        """Whether nothing else is to happen at this very moment."""
+        return not self._queue or self._queue[0][0] > self._now
+
+    def step(self) -> None:
+        """Let the next event happen. Raises EmptySchedule, and what a failed event or a callback raises."""
+        if not self._queue:
+            raise EmptySchedule
+        entry: Any = heappop(self._queue)
+        self._now, event = entry[0], entry[3]
+        self.steps += 1
+        if event.__class__ is Occurrence:
+            callback = event.callback
+            if callback is not None:
+                event.callback = None
+                callback()
+            return
+        callbacks, event.callbacks = event.callbacks, None
+        for callback in callbacks:
+            callback(event)
+        if not event._ok and not event.defused:
+            raise event._value
 
     def run_until(self, time_ns: int) -> None:
         """Run everything up to and at this moment. What a callback raises passes."""
         queue = self._queue
         while queue and queue[0][0] <= time_ns:
             self.step()
-            self.steps += 1
         self._now = max(self._now, time_ns)
 
     def run_while(self, condition: Callable[[], bool]) -> None:
         """Run while the condition holds, looked at before each step. Raises EmptySchedule if nothing is left."""
         while condition():
-            if not self._queue:
-                raise EmptySchedule
             self.step()
-            self.steps += 1

@@ -36,6 +36,8 @@ class Process:
         self._report = report
         self.ends: dict[End, None] = {}
         self.buried: list[Any] = []
+        self.on_end: Callable[[], object] | None = None
+        """Told once, when it is dead."""
         self.loop = HostLoop(host.environment, self)  # type: ignore[abstract]
 
     def report(self, context: dict[str, Any]) -> None:
@@ -53,9 +55,9 @@ class Process:
 
     def kill(self) -> None:
         """SIGKILL: the kernel closes what it had open."""
-        ends = self._die()
-        for end in ends:
-            end.close()
+        if self.is_alive:
+            for end in self._die():
+                end.close()
 
     def lose_power(self) -> None:
         """Its host is switched off."""
@@ -70,6 +72,8 @@ class Process:
         for task in self.buried:
             task._log_destroy_pending = False
         self.loop.die()
+        if self.on_end is not None:
+            self.on_end()
         return tuple(self.ends)
 
 

@@ -111,12 +111,15 @@ class HostLoop(asyncio.AbstractEventLoop):
         before = events._get_running_loop()
         events._set_running_loop(self)
         try:
-            for _ in range(len(ready)):
-                if not ready:
-                    return  # it died in this turn
-                handle = ready.popleft()
-                if not handle._cancelled:
-                    handle._run()
+            while ready:
+                for _ in range(len(ready)):
+                    if not ready:
+                        return  # it died in this turn
+                    handle = ready.popleft()
+                    if not handle._cancelled:
+                        handle._run()
+                if not self._environment.is_next_later() or self.process.is_paused:
+                    break  # somebody else has something to do now: the seed decides who is next
         finally:
             events._set_running_loop(before)
         self._plan_turn()
@@ -128,7 +131,7 @@ class HostLoop(asyncio.AbstractEventLoop):
             self._cancelled -= 1
         if not self._timers or self._is_closed:
             return
-        when_ns = _ceil_ns(self._timers[0][0])
+        when_ns = _due_ns(self._timers[0][0])
         if self._wake is not None:
             if self._wake_at_ns <= when_ns:
                 return
@@ -141,7 +144,7 @@ class HostLoop(asyncio.AbstractEventLoop):
         if self.process.is_paused:
             return
         now_ns = self._clock.monotonic_ns()
-        while self._timers and _ceil_ns(self._timers[0][0]) <= now_ns:
+        while self._timers and _due_ns(self._timers[0][0]) <= now_ns:
             _, _, handle = heappop(self._timers)
             handle._scheduled = False  # type: ignore[attr-defined]
             if handle._cancelled:
@@ -183,7 +186,8 @@ class HostLoop(asyncio.AbstractEventLoop):
         if not self._is_closed:
             heappush(self._timers, (when, self.next_number(), handle))
             handle._scheduled = True  # type: ignore[attr-defined]
-            self._arm()
+            if self._wake is None or when * 1e9 < self._wake_at_ns:
+                self._arm()
         return handle
 
     def _timer_handle_cancelled(self, handle: events.TimerHandle) -> None:
@@ -294,5 +298,8 @@ def _text(host: Any) -> str:
     return host.decode() if isinstance(host, bytes) else str(host)
 
 
-def _ceil_ns(seconds: float) -> int:
-    return -int(-seconds * 1e9 // 1)
+def _due_ns(seconds: float) -> int:
+    """The first moment after a timer's time: no real loop is so quick that its clock still shows that very time, and
+    aiohttp's keep-alive timer, which looks whether it is *past* it, would be put off at one moment for ever.
+    """
+    return int(seconds * 1e9) + 1

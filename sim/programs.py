@@ -66,6 +66,8 @@ class RelayProgram:
         self._process: Process | None = None
         self.exits: list[str] = []
         """Why replicas ended that nobody asked to end."""
+        self.on_exit: Callable[[], object] | None = None
+        """Told when a replica has ended by itself."""
 
     async def __call__(self, process: Process) -> None:
         """Serve until told to stop, or until a part fails."""
@@ -78,6 +80,8 @@ class RelayProgram:
         await relay.drain()
         if relay.failed.done():
             self.exits.append(repr(relay.failed.result()))
+            if self.on_exit is not None:
+                self.on_exit()
         process.host.environment.at(0, process.kill)
 
     def stop(self) -> None:
@@ -188,8 +192,8 @@ def client_settings(agent: Agent, times: RelayTimes) -> ClientSettings:
         heartbeat_s=times.heartbeat_s,
         connect_timeout_s=2.0,
         response_timeout_s=5.0,
-        backoff_base_s=0.2,
-        backoff_max_s=1.5,
+        backoff_base_s=times.retry_min_ms / 500,
+        backoff_max_s=times.retry_max_ms / 333,
         ack_interval_s=agent.ack_interval_s,
         ack_flush_timeout_s=1.0,
     )

@@ -18,14 +18,13 @@ from faults.plan import Plan, Publisher
 from faults.recorder import Recorder
 from faults.schedule import What, timeline
 from faults.streamwatch import StreamSeen
-from faults.vocabulary import Fault, Link, LinkFaultBase, ProcessFaultBase, ProcessName
 from reports import history
 from sim.clock import EPOCH_NS, HostClock
 from sim.environment import MS, Environment, S
-from sim.errors import NotModelled
-from sim.faults import LinkPlayer, Machine, Pair
+from sim.faults import Machine
 from sim.fence import burial, fenced
 from sim.host import Host, Process
+from sim.injector import Cast, Injector
 from sim.network import Network
 from sim.outcome import Outcome, Trace, WorldFailed
 from sim.programs import (
@@ -44,6 +43,8 @@ from system.event import CRITICAL_TYPES
 READY_WITHIN_S = 60
 DOWN_NS = 200 * MS
 """How soon it is noticed that an agent's process is down, and started again."""
+SUPERVISOR_NS = 1 * S
+"""How soon a relay that ended by itself is started again, as any service manager would."""
 LOOK_NS = 500 * MS
 TICK_NS = 100 * MS
 STOP_WITHIN_NS = 10 * S
@@ -65,7 +66,6 @@ class World:
         self._problems: list[str] = []
         self._lives = 0
         self._graveyard: list[Process] = []
-        self._links = LinkPlayer(self.network)
         self._seen: StreamSeen | None = None
         self.nats = NatsMachine(self._host("nats"), self._rng("nats"), self._start)
         self.postgres = PostgresMachine(self._host("postgres"), self._rng("postgres"), self._start)
@@ -79,6 +79,18 @@ class World:
         self._publisher_hosts = {one.name: self._host(f"publisher.{one.name}") for one in plan.workload.publishers}
         self._outboxes: dict[str, Outbox] = {}
         self._observer = self._host("observer")
+        self._injector = Injector(
+            plan,
+            self.network,
+            self._recorder,
+            Cast(
+                nats=self.nats,
+                postgres=self.postgres,
+                relays=self._relay_machines,
+                agents=self._agent_hosts,
+                publishers=self._publisher_hosts,
+            ),
+        )
         self._safety_ns = 0
         self._waiting_for: tuple[str, ...] = ()
 
@@ -90,7 +102,7 @@ class World:
     def _host(self, name: str) -> Host:
         rng = self._rng(f"clock/{name}")
         clock = HostClock(
-            lambda: self.environment.now_ns,
+            self.environment,
             offset_ns=rng.randint(-50 * MS, 50 * MS),
             drift_ppm=rng.randint(-DRIFT_PPM_MAX, DRIFT_PPM_MAX),
         )
@@ -114,6 +126,7 @@ class World:
             self.environment.process(self._restarted(host, then))
 
         machine.stop = stop
+        program.on_exit = lambda: self.environment.at(SUPERVISOR_NS, lambda: self._start_relay(host, program))
         return machine
 
     def _start_relay(self, host: Host, program: RelayProgram) -> None:
@@ -174,7 +187,6 @@ class World:
         self._enter("safety")
         self._safety_ns = self.environment.now_ns
         self._start_publishers()
-        self._start(self._observer, observer(self._look_on))
         yield from self._safety()
         yield from self._heal()
         yield from self._converge()
@@ -195,9 +207,9 @@ class World:
             yield from self._until(step.at_s)
             match step.what:
                 case What.BEGIN:
-                    self._begin(faults[step.subject])
+                    self._injector.begin(faults[step.subject])
                 case What.END:
-                    self._lift(faults[step.subject])
+                    self._injector.lift(faults[step.subject])
                 case _:
                     self._order(step.subject, step.what)
         yield from self._until(plan.duration_s)
@@ -208,15 +220,8 @@ class World:
             yield self.environment.timeout(left_ns)
 
     def _heal(self) -> Generator[Any, None, None]:
-        self.network.heal()
-        for machine in self._machines():
-            machine.heal()
-            for process in machine.host.processes:
-                if process.is_paused and process.is_alive:
-                    process.resume()
-            machine.host.power_up()
-            if not any(process.is_alive for process in machine.host.processes):
-                machine.start()
+        self._injector.heal()
+        self._start(self._observer, observer(self._look_on))
         self._enter("healed")
         yield self.environment.timeout(TICK_NS)
 
@@ -252,69 +257,6 @@ class World:
         yield self.environment.timeout(3 * S)
         self._enter("end")
 
-    # Faults
-
-    def _machines(self) -> list[Machine]:
-        return [self.nats, self.postgres, *self._relay_machines]
-
-    def _machine(self, fault: Fault) -> Machine:
-        assert isinstance(fault, ProcessFaultBase)
-        if fault.process is ProcessName.RELAY:
-            return self._relay_machines[self._drawn(fault)]
-        return self.nats if fault.process is ProcessName.NATS else self.postgres
-
-    def _drawn(self, fault: Fault) -> int:
-        """Which replica a fault on 'the relay' hits."""
-        return random.Random(f"{self._plan.seed}/{fault.id}").randrange(len(self._relay_machines))
-
-    def _pairs(self, fault: Fault) -> list[Pair]:
-        assert isinstance(fault, LinkFaultBase)
-        nats, postgres, relays = self.nats.host, self.postgres.host, self._relay_hosts
-        via = {one.name: one.via for one in self._plan.workload.publishers}
-        publishers = self._publisher_hosts
-        match fault.link:
-            case Link.PUBLISHER_NATS:
-                return [(host, nats) for name, host in publishers.items() if via[name] == "nats"]
-            case Link.RELAY_NATS:
-                return [(host, nats) for host in relays]
-            case Link.RELAY_POSTGRES:
-                return [(host, postgres) for host in relays]
-            case Link.AGENT_RELAY:
-                clients = [*self._agent_hosts.values()]
-                clients += [host for name, host in publishers.items() if via[name] == "http"]
-                return [(client, relay) for client in clients for relay in relays]
-        raise NotModelled(f"expected a link, got {fault.link}")
-
-    def _begin(self, fault: Fault) -> None:
-        self._note(fault, "asked")
-        if isinstance(fault, LinkFaultBase):
-            proof = self._links.begin(fault, self._pairs(fault))
-        else:
-            machine = self._machine(fault)
-            if fault.kind in ("kill", "power_loss"):
-                self._recorder.record(history.Process, name=machine.host.name, what="killed")
-            proof = machine.begin(fault)
-        self._note(fault, "effective", proof)
-
-    def _lift(self, fault: Fault) -> None:
-        if isinstance(fault, LinkFaultBase):
-            self._links.end(fault, self._pairs(fault))
-        else:
-            self._machine(fault).end(fault)
-        self._note(fault, "lifted")
-
-    def _note(self, fault: Fault, phase: str, proof: dict[str, Any] | None = None) -> None:
-        direction = getattr(fault, "direction", None)
-        self._recorder.record(
-            history.Fault,
-            fault=fault.id,
-            phase=phase,
-            what=fault.kind,
-            target=fault.target,
-            direction=direction,
-            proof=proof or {},
-        )
-
     # Agents and publishers
 
     def _order(self, name: str, what: What) -> None:
@@ -332,11 +274,9 @@ class World:
     def _live(self, name: str) -> None:
         """Have an agent live for as long as it is to be awake, whatever ends its lives."""
         agent, host = self._agents[name], self._agent_hosts[name]
-        if not agent.is_awake:
-            return
-        if not any(process.is_alive for process in host.processes):
-            self._start(host, agent)
-        self.environment.at(DOWN_NS, lambda: self._live(name))
+        if agent.is_awake and not any(process.is_alive for process in host.processes):
+            process = self._start(host, agent)
+            process.on_end = lambda: self.environment.at(DOWN_NS, lambda: self._live(name))
 
     def _start_publishers(self) -> None:
         given = arrivals(self._plan)

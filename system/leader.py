@@ -50,6 +50,8 @@ class Leader:
         self._sweeper = sweeper
         self._redispatcher = redispatcher
         self._holder = host.new_id()
+        self._is_known = False
+        """Whether the database has the stream's row, which never goes."""
         self.fence: int | None = None
         """The fence while leading, else None."""
 
@@ -75,7 +77,9 @@ class Leader:
         """Lead until the lease is lost; answers True to try again at once."""
         row = await self._database.fetchrow(sql.TAKE_LEASE, self._settings.stream, self._holder, self._settings.lease_s)
         if row is None:
-            return await self._init_if_new()
+            self._is_known = self._is_known or not await self._init_if_new()
+            self._writer.problem = None
+            return not self._is_known
         self.fence = row["fence"]
         self._metrics.leading.set(1)
         log.info("leader.began", fence=self.fence)
@@ -115,7 +119,6 @@ class Leader:
         Raises DatabaseUnavailable, StreamUnsafe, and what NATS may raise before it is ready.
         """
         if await self._database.fetchrow(sql.READ_STATE, self._settings.stream) is not None:
-            self._writer.problem = None
             return False
         connection = await self._link.wait_connected()
         await ensure_stream(connection.js, stream_config(self._settings.stream, **self._settings.stream_limits()))

@@ -125,7 +125,8 @@ class NatsLink:
             allow_reconnect=False,
             max_reconnect_attempts=0,
             connect_timeout=max(1, round(self._timeout_s)),
-            ping_interval=5,
+            # the probes find out sooner; the ping is nats-py's own, for a connection that is being closed
+            ping_interval=max(5, round(self._probe_interval_s * 4)),
             max_outstanding_pings=2,
             closed_cb=closed,
             disconnected_cb=closed,

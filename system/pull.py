@@ -24,8 +24,6 @@ ENDED_IN_ORDER = ("Batch Completed", "Message Size Exceeds MaxBytes")
 """How NATS says that a request with a limit of bytes ended at one of its limits: 409, as for a consumer's end."""
 BATCH_BYTES_MAX = 16 * 1024 * 1024
 """What a request may bring: a full batch of ordinary events, and no more memory than a few replay pages."""
-EXPIRES_S = 5.0
-"""A pull request's life: within the 1-5 s after which a lost request is noticed."""
 
 
 class PullEnded(Exception):
@@ -36,12 +34,21 @@ class PullReader(Generic[T]):
     """Messages of one durable consumer, prepared by `prepare` as they arrive."""
 
     def __init__(
-        self, connection: Connection, stream: str, consumer: str, *, prepare: Callable[[Delivered], T], batch: int
+        self,
+        connection: Connection,
+        stream: str,
+        consumer: str,
+        *,
+        prepare: Callable[[Delivered], T],
+        batch: int,
+        expires_s: float,
     ) -> None:
+        """`expires_s` is a request's life, and so about how soon it is noticed that one was lost."""
         self._connection = connection
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._prepare = prepare
         self._batch = batch
+        self._expires_s = expires_s
         # twice what the server takes as one message: the largest one and its headers always fit
         self._bytes = max(BATCH_BYTES_MAX, 2 * connection.nc.max_payload)
         self._ready: deque[T] = deque()
@@ -89,7 +96,7 @@ class PullReader(Generic[T]):
         """Keep between one and two batches asked for or at hand, in messages and in bytes."""
         if self._in_flight + len(self._ready) > self._batch:
             return
-        request = {"batch": self._batch, "expires": int(EXPIRES_S * 1e9), "max_bytes": self._bytes}
+        request = {"batch": self._batch, "expires": int(self._expires_s * 1e9), "max_bytes": self._bytes}
         self._in_flight += self._batch
         await self._connection.nc.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
 
@@ -116,6 +123,6 @@ class PullReader(Generic[T]):
 
     def _check_heard(self) -> None:
         """A request always ends in messages or a status; silence past its life means that it was lost."""
-        if self._loop.time() - self._heard_at > EXPIRES_S + 2.0:
+        if self._loop.time() - self._heard_at > self._expires_s * 1.4:
             self._in_flight = 0
             self._heard_at = self._loop.time()

@@ -181,7 +181,7 @@ class Relay:
         while True:
             self._ticked_at = asyncio.get_running_loop().time()
             self.metrics.lag_messages.set(max(0, self._link.last_seq - seq_of(self._hub.head)))
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(self.settings.ready_after_silence_s / 20)
 
     def _make_app(self) -> web.Application:
         services = Services(

@@ -15,7 +15,8 @@ from system.stream_session import StreamSession
 
 log = structlog.get_logger(__name__)
 
-TICK_S = 1.0
+TICKS_PER_BOOKMARK = 5
+"""So finely is a heartbeat's time kept: a second, with a bookmark every five."""
 EXPIRY_TIMER_MAX_S = 86_400.0
 """Timers never sleep longer, so that a step of the wall clock is noticed within a day."""
 
@@ -71,7 +72,7 @@ class Sessions:
     async def tick(self) -> None:
         """Heartbeats and bookmarks, for ever."""
         since_bookmark_s = 0.0
-        tick_s = min(TICK_S, self._settings.heartbeat_s, self._settings.bookmark_s)
+        tick_s = min(self._settings.heartbeat_s, self._settings.bookmark_s) / TICKS_PER_BOOKMARK
         while True:
             await asyncio.sleep(tick_s)
             since_bookmark_s += tick_s

@@ -2,7 +2,8 @@
 
 It reads Postgres, not the stream: an event is released exactly when it is decided (stored once, in order, with its
 repeats and dead letters left out), so that live and replay can never disagree, and a slow or reset consumer can lose
-nothing. A hint over NATS wakes it within a millisecond of a commit; without hints it polls.
+nothing. A hint over NATS wakes it within a millisecond of a commit. Hints may be lost, so it also polls: often where
+hints can't come or the stream is known to be ahead, seldom where nothing says that there is anything to read.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Tail:
         self._ahead: asyncio.Task[_Reading] | None = None
         self._hinted = asyncio.Event()
         self._moved = asyncio.Event()
+        self._is_listening = False
         self.read_at: float | None = None
         """Loop time of the last successful reading, in s; readiness looks at it."""
 
@@ -98,9 +100,17 @@ class Tail:
                 continue
             if not more:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._settings.tail_poll_s):
+                    async with asyncio.timeout(self._poll_s()):
                         await self._hinted.wait()
                 self._hinted.clear()
+
+    def _poll_s(self) -> float:
+        """How long to wait for a hint: long only if one would come, and there is nothing known to wait for."""
+        hub, settings = self._hub, self._settings
+        if not self._is_listening or hub.start is None or self._link.last_seq > seq_of(hub.head):
+            return settings.tail_poll_s
+        # readiness wants a recent reading
+        return max(settings.tail_poll_s, settings.ready_after_silence_s / 3)
 
     async def _step(self) -> bool:
         """Read and release the next events; answers whether there may be more at once."""
@@ -184,4 +194,8 @@ class Tail:
                 log.warning("tail.no_hints", error=describe(error))
                 await asyncio.sleep(0.5)
                 continue
+            self._is_listening = True
+            self._hinted.set()  # what was hinted before is not told again
             await connection.over.wait()
+            self._is_listening = False
+            self._hinted.set()

@@ -131,12 +131,17 @@ class Writer:
         settings = self._settings
         log.info("writer.began", fence=place.fence, epoch=place.ordinal, watermark=seq_of(place.watermark))
         reader = PullReader[tuple[Incoming, Delivered]](
-            connection, settings.stream, WRITER, prepare=self._read, batch=settings.writer_batch
+            connection,
+            settings.stream,
+            WRITER,
+            prepare=self._read,
+            batch=settings.writer_batch,
+            expires_s=settings.ready_after_silence_s / 2,
         )
         async with reader:
             while True:
                 heed_cancellation()
-                arrived = await reader.next_batch(timeout_s=settings.lease_s / 3)
+                arrived = await reader.next_batch(timeout_s=settings.lease_s)
                 if not arrived:
                     await self._check_fence(place)
                     continue

@@ -15,8 +15,8 @@ from system.client.backoff import backoff_s
 BACKOFF_BASE_S = 0.05
 BACKOFF_MAX_S = 0.5
 """Short, so that an outage of seconds is over for the publisher soon after it is over."""
-POLL_S = 0.5
-"""Longest sleep before looking again."""
+POLL_S = 60.0
+"""Longest sleep before looking again, so that a clock that was set is noticed."""
 
 
 class MeshPublisher:

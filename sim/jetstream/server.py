@@ -43,6 +43,7 @@ class NatsServer:
         self._served = 0
         self._stored_at = 0.0
         self._wakes: dict[tuple[str, str], asyncio.TimerHandle] = {}
+        self._is_flush_planned = False
         disk.restart(now_ns())
 
     def protocol(self) -> asyncio.Protocol:
@@ -51,11 +52,9 @@ class NatsServer:
         return _Connection(self, self._served)
 
     def start(self) -> None:
-        """Begin to flush and sync, on the running loop."""
-        loop = asyncio.get_running_loop()
-        loop.call_later(FLUSH_S, self._flush)
+        """Begin to sync, on the running loop."""
         if not self._sync_always:
-            loop.call_later(SYNC_S, self._sync)
+            asyncio.get_running_loop().call_later(SYNC_S, self._sync)
 
     def stop(self) -> None:
         """Drop all connections."""
@@ -141,6 +140,7 @@ class NatsServer:
         asked = json.loads(command.data) if command.data.strip() else {}
         self._send(found.pull(command.reply, asked, self._now_ns()))
         self._wake_later(found)
+        self._flush_later()
         return True
 
     def _acknowledged(self, subject: str, command: codec.Pub) -> None:
@@ -155,6 +155,7 @@ class NatsServer:
     def _serve(self, consumer: Consumer) -> None:
         self._send(consumer.deliver(self._now_ns()))
         self._wake_later(consumer)
+        self._flush_later()
 
     def _send(self, sendings: list[Sending]) -> None:
         for one in sendings:
@@ -187,10 +188,15 @@ class NatsServer:
 
     # The disk
 
+    def _flush_later(self) -> None:
+        if not self._is_flush_planned:
+            self._is_flush_planned = True
+            asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+
     def _flush(self) -> None:
+        self._is_flush_planned = False
         for consumer in self._disk.consumers.values():
             consumer.flush()
-        asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
 
     def _sync(self) -> None:
         for stream in self._disk.streams.values():

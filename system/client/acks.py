@@ -24,6 +24,11 @@ class _Acked(msgspec.Struct):
     acked: str
 
 
+BOOKMARK_INTERVALS = 720
+"""A bookmark alone is acknowledged after so many intervals (an hour, at 5 s each): an index already spares a restarted
+agent the reading of what is not addressed to it, while every event of the mesh moves the bookmarks of all agents."""
+
+
 class Acker:
     """Posts the newest saved cursor; `run` is a task of the client's run."""
 
@@ -45,11 +50,16 @@ class Acker:
         self._rng = rng
         self._newest: Cursor | None = None
         self._due = asyncio.Event()
+        self._later: asyncio.TimerHandle | None = None
 
-    def note(self, cursor: Cursor) -> None:
-        """This cursor is saved, so it may be acknowledged."""
+    def note(self, cursor: Cursor, *, of_event: bool = True) -> None:
+        """This cursor is saved, so it may be acknowledged: soon if it is an event's, some time if a bookmark's."""
         self._newest = cursor
-        self._due.set()
+        if of_event:
+            self._due.set()
+        elif self._later is None:
+            delay_s = self._interval_s * BOOKMARK_INTERVALS
+            self._later = asyncio.get_running_loop().call_later(delay_s, self._due.set)
 
     async def run(self) -> None:
         """Post acks until cancelled, in each interval one; less often while they fail."""
@@ -65,7 +75,9 @@ class Acker:
 
     async def flush(self, timeout_s: float) -> None:
         """Post what is due now; give up after the timeout."""
-        if not self._due.is_set() or self._newest is None:
+        is_due = self._due.is_set() or self._later is not None
+        self._forget_later()
+        if not is_due or self._newest is None:
             return
         cursor = self._newest
         try:
@@ -103,3 +115,9 @@ class Acker:
     def _settle(self, cursor: Cursor) -> None:
         if self._newest == cursor:
             self._due.clear()
+            self._forget_later()
+
+    def _forget_later(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None

@@ -163,7 +163,7 @@ class AgentClient:
                 case steps.Handle(delivery=delivery):
                     event = await self._handle(delivery)
                 case steps.Save(place=place):
-                    event = await self._save(place)
+                    event = await self._save(place, of_event=False)
                 case steps.Tell(notice=notice):
                     event = await self._tell(notice)
                 case steps.Connect():
@@ -186,14 +186,14 @@ class AgentClient:
             await self._handler.on_event(delivery)
         except Exception as error:  # to the machine, the application's failure is an event like any other
             return steps.Raised(error=error)
-        return await self._save(delivery.place)
+        return await self._save(delivery.place, of_event=True)
 
-    async def _save(self, place: Cursor) -> steps.Event:
+    async def _save(self, place: Cursor, *, of_event: bool) -> steps.Event:
         await self._store.save(str(place))
         self._stream.moved(place)
         self._observer.saved(str(place))
         if self._acker is not None:
-            self._acker.note(place)
+            self._acker.note(place, of_event=of_event)
         return steps.Done()
 
     async def _tell(self, notice: GapNotice | GoneNotice) -> steps.Event:

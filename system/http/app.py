@@ -130,6 +130,7 @@ class Guard:
         self._settings = settings
         self.server: web.Server | None = None
         self._silent: dict[asyncio.Protocol, float] = {}
+        self._came = asyncio.Event()
 
     def __call__(self) -> asyncio.Protocol:
         """A protocol for a new connection (the factory that `create_server` calls)."""
@@ -138,6 +139,7 @@ class Guard:
             return _Refusal()
         protocol = self.server()
         self._silent[protocol] = asyncio.get_running_loop().time()
+        self._came.set()
         return protocol
 
     @web.middleware
@@ -149,6 +151,9 @@ class Guard:
     async def cut_silent(self) -> None:
         """Cut connections that have sent no request within the limit, for ever."""
         while True:
+            if not self._silent:
+                self._came.clear()
+                await self._came.wait()
             await asyncio.sleep(1.0)
             limit = asyncio.get_running_loop().time() - self._settings.request_timeout_s
             for protocol in [one for one, since in self._silent.items() if since < limit]:

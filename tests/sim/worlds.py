@@ -29,7 +29,7 @@ class SmallWorld:
 
     def host(self, name: str, *, drift_ppm: int = 0) -> Host:
         """One more host."""
-        clock = HostClock(lambda: self.environment.now_ns, drift_ppm=drift_ppm)
+        clock = HostClock(self.environment, drift_ppm=drift_ppm)
         return Host(name, self.environment, self.network, clock)
 
     def start(self, host: Host, main: Main, name: str = "") -> Process:

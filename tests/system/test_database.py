@@ -130,6 +130,21 @@ async def test_a_lost_connection_is_unavailable_and_thrown_away(
     assert (pool.released, pool.connection.terminated) == (1, True)
 
 
+async def test_a_connection_that_is_gone_already_is_not_cut_a_second_time(database: Database, pool: Pool) -> None:
+    """A simulated hour with a power loss of Postgres ended a relay: the pool had taken the lost connection back already,
+    and asyncpg refuses to terminate a released one, which hid the error that the caller was to see.
+    """
+
+    def released() -> None:
+        raise asyncpg.InterfaceError(
+            "cannot call Connection.terminate(): connection has been released back to the pool"
+        )
+
+    pool.connection.terminate = released  # type: ignore[method-assign]
+    with pytest.raises(DatabaseUnavailable, match="ConnectionResetError"):
+        await database.use(failing(ConnectionResetError()))
+
+
 def test_the_real_error_may_be_hidden_behind_another() -> None:
     """asyncpg raises InterfaceError over the reset that caused it: the chain is looked at, but not for ever."""
     outer = ValueError("x")

@@ -38,7 +38,7 @@ def pulling(
 ) -> PullReader[Any]:
     """A reader of the consumer; by default it hands on the messages' bytes."""
     connection = Connection(nc=client, js=client.jetstream(), over=asyncio.Event())
-    return PullReader(connection, STREAM, CONSUMER, prepare=prepare, batch=batch)
+    return PullReader(connection, STREAM, CONSUMER, prepare=prepare, batch=batch, expires_s=5.0)
 
 
 async def publish(client: DirectClient, count: int, *, size: int = 0) -> list[bytes]:

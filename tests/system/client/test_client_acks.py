@@ -15,6 +15,7 @@ from tests.system.client.scripted import (
     Exchange,
     ScriptedRelay,
     Watcher,
+    bookmark,
     cursor,
     event,
     running,
@@ -46,6 +47,20 @@ async def test_an_interval_holds_acks_back_and_stop_sends_the_last(relay: Script
         assert relay.acks == [cursor(1)]
         await run.stop()
         assert relay.acks == [cursor(1), cursor(3)]
+
+
+async def test_bookmarks_alone_are_acknowledged_by_a_stop_or_much_later(relay: ScriptedRelay) -> None:
+    """They come with every event of the mesh to every agent, and an ack of one spares nobody anything that matters."""
+    async with running(relay, settings=ACKING) as run:
+        exchange = await relay.request()
+        await exchange.stream(event(1))
+        await until(lambda: relay.acks == [cursor(1)])
+        await exchange.send(bookmark(5))
+        await until(lambda: len(run.seen.named("saved")) == 2)
+        await asyncio.sleep(10 * 0.01)
+        assert relay.acks == [cursor(1)]
+        await run.stop()
+        assert relay.acks == [cursor(1), cursor(5)]
 
 
 async def test_the_loaded_cursor_is_acknowledged_at_the_start(relay: ScriptedRelay) -> None:

@@ -1,0 +1,113 @@
+"""Plays a plan's faults on the machines and links of a world, and notes in the history what each of them hit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from faults.plan import Plan
+from faults.recorder import Recorder
+from faults.vocabulary import Fault, Link, LinkFaultBase, ProcessFaultBase, ProcessName
+from reports import history
+from sim.errors import NotModelled
+from sim.faults import LinkPlayer, Machine, Pair
+from sim.host import Host
+from sim.network import Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cast:
+    """Who is who in a world: the machines of each process, and the hosts of agents and publishers by name."""
+
+    nats: Machine
+    postgres: Machine
+    relays: Sequence[Machine]
+    agents: dict[str, Host]
+    publishers: dict[str, Host]
+
+    @property
+    def machines(self) -> list[Machine]:
+        """Everything that faults on processes are played on."""
+        return [self.nats, self.postgres, *self.relays]
+
+
+class Injector:
+    """Begins and lifts the faults of one plan."""
+
+    def __init__(self, plan: Plan, network: Network, recorder: Recorder, cast: Cast) -> None:
+        self._plan = plan
+        self._network = network
+        self._recorder = recorder
+        self._cast = cast
+        self._links = LinkPlayer(network)
+
+    def begin(self, fault: Fault) -> None:
+        """Play a fault. Raises NotModelled."""
+        self._note(fault, "asked")
+        if isinstance(fault, LinkFaultBase):
+            proof = self._links.begin(fault, self._pairs(fault))
+        else:
+            machine = self._machine(fault)
+            if fault.kind in ("kill", "power_loss"):
+                self._recorder.record(history.Process, name=machine.host.name, what="killed")
+            proof = machine.begin(fault)
+        self._note(fault, "effective", proof)
+
+    def lift(self, fault: Fault) -> None:
+        """End a fault."""
+        if isinstance(fault, LinkFaultBase):
+            self._links.end(fault, self._pairs(fault))
+        else:
+            self._machine(fault).end(fault)
+        self._note(fault, "lifted")
+
+    def heal(self) -> None:
+        """End everything: links as usual, clocks right, nobody paused, every machine up and started."""
+        self._network.heal()
+        for machine in self._cast.machines:
+            machine.heal()
+            for process in machine.host.processes:
+                if process.is_paused and process.is_alive:
+                    process.resume()
+            machine.host.power_up()
+            if not any(process.is_alive for process in machine.host.processes):
+                machine.start()
+
+    def _machine(self, fault: Fault) -> Machine:
+        assert isinstance(fault, ProcessFaultBase)
+        if fault.process is ProcessName.RELAY:
+            # which replica a fault on 'the relay' hits is drawn, and the same when it is lifted
+            return random.Random(f"{self._plan.seed}/{fault.id}").choice(self._cast.relays)
+        return self._cast.nats if fault.process is ProcessName.NATS else self._cast.postgres
+
+    def _pairs(self, fault: Fault) -> list[Pair]:
+        assert isinstance(fault, LinkFaultBase)
+        cast = self._cast
+        nats, postgres, relays = cast.nats.host, cast.postgres.host, [machine.host for machine in cast.relays]
+        via = {one.name: one.via for one in self._plan.workload.publishers}
+        match fault.link:
+            case Link.PUBLISHER_NATS:
+                return [(host, nats) for name, host in cast.publishers.items() if via[name] == "nats"]
+            case Link.RELAY_NATS:
+                return [(host, nats) for host in relays]
+            case Link.RELAY_POSTGRES:
+                return [(host, postgres) for host in relays]
+            case Link.AGENT_RELAY:
+                clients = list(cast.agents.values())
+                clients += [host for name, host in cast.publishers.items() if via[name] == "http"]
+                return [(client, relay) for client in clients for relay in relays]
+        raise NotModelled(f"expected a link, got {fault.link}")
+
+    def _note(self, fault: Fault, phase: str, proof: dict[str, Any] | None = None) -> None:
+        direction = getattr(fault, "direction", None)
+        self._recorder.record(
+            history.Fault,
+            fault=fault.id,
+            phase=phase,
+            what=fault.kind,
+            target=fault.target,
+            direction=direction,
+            proof=proof or {},
+        )

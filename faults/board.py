@@ -104,6 +104,8 @@ def relay_settings(plan: Plan, stack: EmbeddedStack, ports: Mapping[Link, Reserv
         "PUBLISH_TIMEOUT_S": times.publish_timeout_s,
         "DATABASE_TIMEOUT_S": times.database_timeout_s,
         "READY_AFTER_SILENCE_S": times.ready_after_silence_s,
+        "TAIL_POLL_S": times.tail_poll_s,
+        **{name.upper(): value for name, value in plan.limits.given().items()},
         "NATS_URL": f"nats://{LOOPBACK}:{ports[Link.RELAY_NATS].number}",
         "POSTGRES_DSN": dsn,
         "LOG_FORMAT": "json",

@@ -64,6 +64,22 @@ class RelayTimes(_Part, frozen=True, kw_only=True):
     """Also sets how soon the relay notices that its NATS connection is dead."""
 
 
+class RelayLimits(_Part, frozen=True, kw_only=True):
+    """The relay's own sizes, where a plan wants them small enough to be reached; None leaves the relay's default."""
+
+    page_rows: Annotated[int, Meta(ge=1, le=5_000)] | None = None
+    tail_rows: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    writer_batch: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    hub_window_events: Annotated[int, Meta(ge=1)] | None = None
+    slow_client_bytes: Annotated[int, Meta(ge=1024)] | None = None
+    redispatch_max: Annotated[int, Meta(ge=0, le=100)] | None = None
+
+    def given(self) -> dict[str, int]:
+        """What the plan says, by the names of the relay's settings."""
+        fields: dict[str, int | None] = msgspec.structs.asdict(self)
+        return {name: value for name, value in fields.items() if value is not None}
+
+
 class Awake(_Part, frozen=True, kw_only=True):
     """A time in which an agent wants to be connected; outside it sleeps."""
 
@@ -144,6 +160,7 @@ class Plan(_Part, frozen=True, kw_only=True):
     late_s: Annotated[float, Meta(ge=0)] = 0.0
     """How late faults may make an event's storage; a gap's kind is clear only if it is off the limits by this too."""
     relay: RelayTimes = RelayTimes()
+    limits: RelayLimits = RelayLimits()
     workload: Workload
     agents: tuple[Agent, ...]
     faults: tuple[Fault, ...]

@@ -75,6 +75,12 @@ class Run(_Record, frozen=True, tag="run"):
     """Name and version of everything that took part, the machine's facts included."""
     converge_bound_ns: int | None = None
     """The bound that G6 states: from `healed` to `converged`; None if the run states none."""
+    dedupe_window_ns: int | None = None
+    """How long the stream itself remembers an event's id, in the run's time; None: longer than anybody repeats.
+
+    A repeat after it gets a second place in the stream, and an ack that names it, while pg-writer is behind; whether
+    it was *stored* twice, the deliveries tell.
+    """
     command: tuple[str, ...] = ()
     """The words of the command that repeats the run."""
 

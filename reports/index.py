@@ -74,6 +74,8 @@ class Events:
         """
         self.delivered = bytearray()
         """Whether anybody ever received it."""
+        self.forgotten = bytearray()
+        """Whether it was published again when the stream had forgotten its id: an ack may name a second place then."""
         self.attempts = array("i")
         self.refused = array("i")
         self.publish_record = array("q")
@@ -88,6 +90,7 @@ class Events:
             self.type.append(event_type)
             self.addressee.append(addressee)
             self.delivered.append(False)
+            self.forgotten.append(False)
             for column in (self.attempts, self.refused):
                 column.append(0)
             for times in (self.first_publish_ns, self.acked_ns, self.position, self.publish_record, self.acked_record):
@@ -271,6 +274,9 @@ class Index:
             events.publish_record[row] = number
             # a delivery may stand before it in the file: what the publisher says is the truth
             events.type[row], events.addressee[row] = self._type(record.type), self._name(record.agent)
+        elif self._run is not None and self._run.dedupe_window_ns is not None:
+            if record.t_ns - events.first_publish_ns[row] >= self._run.dedupe_window_ns:
+                events.forgotten[row] = True
         events.attempts[row] += 1
         self.counts.publish_attempts += 1
 
@@ -293,7 +299,7 @@ class Index:
         known = events.position[row]
         if known == NONE:
             events.position[row] = position
-        elif known != position and ordinal_of(known) == ordinal_of(position):
+        elif known != position and ordinal_of(known) == ordinal_of(position) and not events.forgotten[row]:
             self.restored.append((row, position, number))
         if events.acked_ns[row] == NONE:
             events.acked_ns[row] = record.t_ns
@@ -313,7 +319,8 @@ class Index:
         events = self.events
         row = events.row(record.id, self._type(record.type), addressee)
         known = events.position[row]
-        if known == NONE or (not events.delivered[row] and ordinal_of(known) != ordinal_of(position)):
+        is_elsewhere = events.forgotten[row] or ordinal_of(known) != ordinal_of(position)
+        if known == NONE or (not events.delivered[row] and is_elsewhere):
             events.position[row] = position
         events.delivered[row] = True
         self._log(record.agent).add(Op.DELIVER, number, record.t_ns, record.conn, position, row, addressee)

@@ -51,6 +51,7 @@ def relay_settings(plan: Plan, **more: Any) -> Settings:
         "retention_critical_s": plan.retention.critical_s,
         "retention_standard_s": plan.retention.standard_s,
         **{name: getattr(times, name) for name in RelayTimes.__struct_fields__},
+        **plan.limits.given(),
     }
     return Settings.model_validate(given | more)
 
@@ -226,7 +227,9 @@ def observer(told: Callable[[StreamSeen], None]) -> Program:
 def quiet_logs() -> Iterator[None]:
     """No logs for the length of a `with`: they cost more than all else, and the history tells what happened."""
     before = structlog.get_config()
-    levels = {name: logging.getLogger(name).level for name in ("nats", "aiohttp", "asyncio", "httpx", "httpcore")}
+    levels = {
+        name: logging.getLogger(name).level for name in ("nats", "aiohttp", "asyncio", "asyncpg", "httpx", "httpcore")
+    }
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), cache_logger_on_first_use=False
     )

@@ -18,6 +18,7 @@ from faults.plan import Plan, Publisher
 from faults.recorder import Recorder
 from faults.schedule import What, timeline
 from faults.streamwatch import StreamSeen
+from faults.vocabulary import ClockSkew, ProcessName
 from reports import history
 from sim.clock import EPOCH_NS, HostClock
 from sim.environment import MS, Environment, S
@@ -311,6 +312,11 @@ class World:
     def _enter(self, phase: str) -> None:
         self._recorder.record(history.Phase, name=phase)
 
+    def _is_nats_skewed(self) -> bool:
+        """Whether NATS's memory of ids, which goes by its wall clock, may be of any length."""
+        faults = self._plan.faults
+        return any(isinstance(one, ClockSkew) and one.process is ProcessName.NATS for one in faults)
+
     def _note_run(self) -> None:
         plan = self._plan
         self._recorder.record(
@@ -325,6 +331,7 @@ class World:
             slack_ns=round(plan.slack_s * S),
             started_at=f"simulated, from {EPOCH_NS // S} s of the Unix epoch",
             converge_bound_ns=round(plan.converge_within_s * S),
+            dedupe_window_ns=0 if self._is_nats_skewed() else round(plan.relay.dedupe_window_s * S),
             command=("meshrelay", "sim", "run", "--seed", str(plan.seed)),
         )
 

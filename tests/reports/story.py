@@ -50,7 +50,13 @@ class Story:
     """A history in the making."""
 
     def __init__(
-        self, *, critical_s: float = 100, standard_s: float = 10, slack_s: float = 1, bound_s: float | None = None
+        self,
+        *,
+        critical_s: float = 100,
+        standard_s: float = 10,
+        slack_s: float = 1,
+        bound_s: float | None = None,
+        dedupe_s: float | None = None,
     ) -> None:
         self.now_ns = 0
         self.records: list[Record] = []
@@ -69,6 +75,7 @@ class Story:
             slack_ns=int(slack_s * 1e9),
             started_at="2026-01-31T08:00:00Z",
             converge_bound_ns=None if bound_s is None else int(bound_s * 1e9),
+            dedupe_window_ns=None if dedupe_s is None else int(dedupe_s * 1e9),
         )
 
     # Time and phases

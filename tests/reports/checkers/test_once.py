@@ -67,6 +67,35 @@ def test_two_acks_with_two_cursors() -> None:
     assert story.kinds() == [Kind.DUPLICATE_STORAGE]
 
 
+@pytest.mark.parametrize("first", ["acked", "unknown"])
+@pytest.mark.parametrize(("waited_s", "twice"), [(3.0, False), (1.0, True)])
+def test_a_repeat_after_the_streams_window(first: str, waited_s: float, *, twice: bool) -> None:
+    """The stream has forgotten the id, so the ack may name a second place; stored it is where it is delivered."""
+    story = Story(dedupe_s=2.0)
+    story.send("e1", "a")
+    story.ack("e1") if first == "acked" else story.fail("e1", "unknown")
+    story.wait(waited_s)
+    story.publish("e1", "a", seq=2)
+    story.connect("a", "earliest")
+    story.deliver("a", "e1", cursor="aaaaaa-1")
+    story.converge()
+    assert (Kind.DUPLICATE_STORAGE in story.kinds()) == twice
+    assert twice or not story.kinds()
+
+
+def test_delivered_twice_though_the_stream_had_forgotten() -> None:
+    """That is what the window excuses nobody from: pg-writer knows every id for as long as it is retained."""
+    story = Story(dedupe_s=2.0)
+    story.publish("e1", "a")
+    story.wait(3.0)
+    story.publish("e1", "a", seq=2)
+    story.connect("a", "earliest")
+    story.deliver("a", "e1", cursor="aaaaaa-1")
+    story.deliver("a", "e1", cursor="aaaaaa-2")
+    story.converge()
+    assert story.kinds() == [Kind.DUPLICATE_STORAGE]
+
+
 def test_delivered_under_another_cursor_than_acked() -> None:
     """The ack names one cursor, the delivery another: the event was stored twice."""
     story = Story()

@@ -1,0 +1,219 @@
+"""Plans drawn from a seed, as a swarm: each leaves out some kinds of faults and leans on others.
+
+A fault that is always there hides what only its absence shows (a hand-off that works only because everybody reconnects
+all the time), so every kind is off in a good part of the seeds and dominant in some. Sizes are small, so that their
+limits are reached: pages of a few rows, a window of a few events, retentions of seconds. Sleeps end near the edges of
+retention, where exactness is hard.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from faults.generate import hour_of_week
+from faults.plan import (
+    Agent,
+    Awake,
+    Pinned,
+    Plan,
+    Publisher,
+    RelayLimits,
+    RelayTimes,
+    Retention,
+    TypeWeight,
+    Workload,
+)
+from faults.vocabulary import KINDS, Direction, Fault, Link, ProcessName
+from sim.swarm_faults import PROCESS_KINDS, length_s, made, skew_of
+
+OFF_SHARE = 0.4
+DOMINANT_SHARE = 0.3
+DOMINANT_WEIGHT = 12.0
+QUIET_SHARE = 0.03
+"""Seeds without any fault: what is broken there needs none."""
+FAULTS_MAX = 6
+EDGE_S = (0.0, 0.05, 0.3, 1.0, 2.5)
+"""How far from an edge of retention a sleep ends, either way."""
+TYPES = (
+    TypeWeight(type="task.assigned", weight=3),
+    TypeWeight(type="task.created", weight=1),
+    TypeWeight(type="task.mentioned", weight=1),
+    TypeWeight(type="agent.status", weight=3),
+    TypeWeight(type="note.added", weight=2),
+)
+CRITICAL, STANDARD = "task.mentioned", "agent.status"
+NAMES = ("a", "ab", "b", "agent-4", "agent-5", "agent-6")
+"""One begins like another: what matches by prefix would leak."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swarm:
+    """What a seed draws before its plan: how often each kind of fault comes."""
+
+    seed: int
+    weights: dict[str, float]
+    """By kind, 0 where it is off."""
+    dominant: str | None
+    faults: int
+
+    def shown(self) -> str:
+        """One line for people."""
+        if not self.faults:
+            return "no faults"
+        on = sorted(((weight, kind) for kind, weight in self.weights.items() if weight), reverse=True)
+        total = sum(weight for weight, _ in on)
+        return f"{self.faults} faults of " + ", ".join(f"{kind} {weight / total:.0%}" for weight, kind in on)
+
+
+def drawn(seed: int, kinds: Sequence[str] = KINDS) -> Swarm:
+    """The swarm of a seed."""
+    rng = random.Random(f"swarm/{seed}")
+    weights = {kind: 0.0 if rng.random() < OFF_SHARE else rng.uniform(0.2, 1.0) for kind in kinds}
+    dominant = rng.choice(list(kinds)) if rng.random() < DOMINANT_SHARE else None
+    if dominant is not None:
+        weights[dominant] = DOMINANT_WEIGHT
+    faults = 0 if rng.random() < QUIET_SHARE or not any(weights.values()) else rng.randint(1, FAULTS_MAX)
+    return Swarm(seed=seed, weights=weights, dominant=dominant, faults=faults)
+
+
+def swarm_plan(seed: int) -> Plan:
+    """The plan of a seed: half a minute of a few agents, some tens of events, and the faults that its swarm drew."""
+    rng = random.Random(f"swarm-plan/{seed}")
+    duration_s = rng.choice((18.0, 24.0, 32.0))
+    retention = _retention(rng)
+    faults = _faults(rng, drawn(seed), duration_s)
+    agents, pinned = _agents(rng, retention, duration_s)
+    return Plan(
+        name=f"swarm-{seed}",
+        seed=seed,
+        duration_s=duration_s,
+        converge_within_s=90.0,
+        retention=retention,
+        slack_s=0.5 + sum(abs(skew_of(fault)) for fault in faults if fault.target == ProcessName.POSTGRES),
+        relay=_times(rng),
+        limits=_limits(rng),
+        workload=Workload(
+            events=rng.randint(15, 70),
+            shape=hour_of_week() if rng.random() < 0.3 else tuple(rng.randint(0, 9) for _ in range(8)) + (1,),
+            publishers=_publishers(rng),
+            types=TYPES,
+            broadcast_share=rng.choice((0.05, 0.3)),
+            repeat_share=rng.choice((0.0, 0.2)),
+            data_bytes_max=rng.choice((50, 400, 4_000)),
+            pinned=tuple(pinned),
+        ),
+        agents=tuple(agents),
+        faults=tuple(faults),
+    )
+
+
+def _retention(rng: random.Random) -> Retention:
+    """Long enough for everything, or so short that sleeps outlast it."""
+    if rng.random() < 0.35:
+        return Retention(critical_s=600.0, standard_s=300.0)
+    standard_s = round(rng.uniform(2.0, 6.0), 2)
+    return Retention(critical_s=round(standard_s * rng.uniform(1.2, 3.0), 2), standard_s=standard_s)
+
+
+def _times(rng: random.Random) -> RelayTimes:
+    retry_min_ms = rng.choice((50, 200))
+    return RelayTimes(
+        sweep_interval_s=rng.choice((0.5, 1.0, 3.0)),
+        heartbeat_s=rng.choice((1.0, 2.0)),
+        bookmark_s=rng.choice((0.5, 1.0, 3.0)),
+        redispatch_after_s=rng.choice((3.0, 8.0, 60.0)),
+        retry_min_ms=retry_min_ms,
+        retry_max_ms=retry_min_ms * 4,
+        drain_deadline_s=rng.choice((1.0, 3.0)),
+        lease_s=rng.choice((1.0, 2.0, 4.0)),
+        dedupe_window_s=rng.choice((1.0, 120.0)),
+        tail_poll_s=rng.choice((0.3, 1.0)),
+        ready_after_silence_s=rng.choice((2.0, 4.0)),
+    )
+
+
+def _limits(rng: random.Random) -> RelayLimits:
+    return RelayLimits(
+        page_rows=rng.choice((1, 2, 5, None)),
+        tail_rows=rng.choice((2, 10, None)),
+        writer_batch=rng.choice((1, 4, None)),
+        hub_window_events=rng.choice((1, 5, 50, None)),
+        slow_client_bytes=rng.choice((1_024, 8_192, None)),
+        redispatch_max=rng.choice((0, 1, 3)),
+    )
+
+
+def _publishers(rng: random.Random) -> tuple[Publisher, ...]:
+    vias: tuple[Any, ...] = rng.choice((("http",), ("nats",), ("http", "nats"), ("http", "http", "nats")))
+    return tuple(
+        Publisher(name=f"{via}-{number}", via=via, batch_max=rng.choice((1, 5, 20)))
+        for number, via in enumerate(vias, start=1)
+    )
+
+
+def _faults(rng: random.Random, swarm: Swarm, duration_s: float) -> list[Fault]:
+    """Faults of the swarm's kinds, none over another on one target."""
+    kinds = [kind for kind, weight in swarm.weights.items() if weight]
+    weights = [swarm.weights[kind] for kind in kinds]
+    free_from = dict.fromkeys([*Link, *ProcessName], 1.0)
+    found = []
+    for number, kind in enumerate(rng.choices(kinds, weights, k=swarm.faults) if kinds else (), start=1):
+        target = rng.choice(list(ProcessName if kind in PROCESS_KINDS else Link))
+        for_s = length_s(rng, kind)
+        at_s = round(free_from[target] + rng.uniform(0.0, (duration_s - free_from[target]) * 0.6), 3)
+        if at_s + for_s > duration_s:
+            continue
+        free_from[target] = at_s + for_s + 0.2
+        direction = Direction.BOTH if kind == "down" else rng.choice(list(Direction))
+        identity = f"{number}-{kind}-{target.value}"
+        found.append(made(rng, kind, identity, target=target, direction=direction, at_s=at_s, for_s=for_s))
+    return sorted(found, key=lambda fault: fault.at_s)
+
+
+def _agents(rng: random.Random, retention: Retention, duration_s: float) -> tuple[list[Agent], list[Pinned]]:
+    agents, pinned = [], []
+    for name in NAMES[: rng.randint(2, len(NAMES))]:
+        awake = list(_awake(rng, retention, duration_s)) if rng.random() < 0.6 else [(0.0, duration_s)]
+        for (_, asleep_s), (wakes_s, _) in zip(awake, awake[1:], strict=False):
+            pinned += _pinned(rng, name, asleep_s, wakes_s, retention)
+        crashes = sorted(
+            round(rng.uniform(begin, end - 0.1), 3) for begin, end in awake if end - begin > 1 and rng.random() < 0.3
+        )
+        agents.append(
+            Agent(
+                name=name,
+                awake=tuple(Awake(from_s=a, until_s=None if b >= duration_s else b) for a, b in awake),
+                crashes_s=tuple(crashes),
+                handler_ms=rng.choice((0, 0, 0, 20, 300)),
+                ack_interval_s=rng.choice((None, 0.5, 2.0)),
+                start_from=rng.choice((None, "earliest", "acked")),
+                token_ttl_s=rng.choice((5.0, 3_600.0, 3_600.0)),
+            )
+        )
+    return agents, sorted(pinned, key=lambda pin: (pin.at_s, pin.agent, pin.type))
+
+
+def _awake(rng: random.Random, retention: Retention, duration_s: float) -> Iterator[tuple[float, float]]:
+    """Times awake, with sleeps between them that end near the edges of retention where they can."""
+    at_s = 0.0
+    for _ in range(rng.randint(1, 3)):
+        asleep_s = round(at_s + rng.uniform(1.0, 6.0), 3)
+        edge_s = rng.choice((retention.standard_s, retention.critical_s, 1.0))
+        wakes_s = round(asleep_s + max(0.2, edge_s + rng.choice(EDGE_S) * rng.choice((-1, 1))), 3)
+        if wakes_s > duration_s - 1.0:
+            break
+        yield at_s, asleep_s
+        at_s = wakes_s
+    yield at_s, duration_s
+
+
+def _pinned(rng: random.Random, name: str, asleep_s: float, wakes_s: float, retention: Retention) -> Iterator[Pinned]:
+    """What there is to be missed: of both classes at the start of the sleep, and around the edges seen from its end."""
+    for kind, kept_s in ((CRITICAL, retention.critical_s), (STANDARD, retention.standard_s)):
+        yield Pinned(at_s=round(asleep_s + 0.05, 3), agent=name, type=kind)
+        edge_s = round(wakes_s - kept_s + rng.choice(EDGE_S) * rng.choice((-1, 1)), 3)
+        if asleep_s < edge_s < wakes_s:
+            yield Pinned(at_s=edge_s, agent=name, type=kind)

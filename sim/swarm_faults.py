@@ -1,0 +1,99 @@
+"""One fault of each kind, with its measures drawn: short against a plan of half a minute, long against its leases."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from faults.vocabulary import (
+    Bandwidth,
+    ClockSkew,
+    Cut,
+    Direction,
+    Down,
+    Fault,
+    HalfOpen,
+    Kill,
+    Latency,
+    LimitData,
+    Link,
+    Pause,
+    PowerLoss,
+    ProcessName,
+    ResetPeer,
+    Restart,
+    Slicer,
+    SlowClose,
+    Timeout,
+)
+
+PROCESS_KINDS = frozenset({"pause", "kill", "restart", "power_loss", "clock_skew"})
+SKEW_MS = (1_000, 60_000, 3_600_000)
+POSTGRES_SKEW_MS = (200, 1_500)
+"""Retention is by Postgres's clock: what it is off by is what nobody can hold against the relay."""
+
+
+def length_s(rng: random.Random, kind: str) -> float:
+    """How long a fault lasts, in s."""
+    if kind == "restart":
+        return 0.0
+    return round(rng.uniform(0.3, 2.0) if rng.random() < 0.4 else rng.uniform(2.0, 8.0), 3)
+
+
+def skew_of(fault: Fault) -> float:
+    """How far a fault sets a clock wrong, in s."""
+    return fault.skew_ms / 1000 if isinstance(fault, ClockSkew) else 0.0
+
+
+def made(
+    rng: random.Random,
+    kind: str,
+    identity: str,
+    *,
+    target: Link | ProcessName,
+    direction: Direction,
+    at_s: float,
+    for_s: float,
+) -> Fault:
+    """A fault of a kind. Raises KeyError for a kind that has no measures here."""
+    if isinstance(target, ProcessName):
+        return _ON_PROCESS[kind](rng, {"id": identity, "process": target, "at_s": at_s}, for_s)
+    place = {"id": identity, "link": target, "direction": direction, "at_s": at_s, "for_s": for_s}
+    return _ON_LINK[kind](rng, place)
+
+
+def _latency(rng: random.Random, place: dict[str, Any]) -> Fault:
+    latency_ms = rng.choice((50, 300, 1_500))
+    return Latency(**place, latency_ms=latency_ms, jitter_ms=rng.randint(0, latency_ms // 3))
+
+
+def _slicer(rng: random.Random, place: dict[str, Any]) -> Fault:
+    size = rng.choice((1, 20, 200))
+    return Slicer(**place, average_size_bytes=size, delay_us=1_000 if size < 10 else rng.randint(1_000, 20_000))
+
+
+def _skew(rng: random.Random, place: dict[str, Any], for_s: float) -> Fault:
+    choices = POSTGRES_SKEW_MS if place["process"] is ProcessName.POSTGRES else SKEW_MS
+    return ClockSkew(**place, for_s=for_s, skew_ms=rng.choice(choices) * rng.choice((-1, 1)))
+
+
+_ON_LINK: dict[str, Callable[[random.Random, dict[str, Any]], Fault]] = {
+    "cut": lambda rng, place: Cut(**place),
+    "down": lambda rng, place: Down(**place),
+    "latency": _latency,
+    "bandwidth": lambda rng, place: Bandwidth(**place, rate_kb_s=rng.choice((1, 10, 60))),
+    "timeout": lambda rng, place: Timeout(**place, timeout_ms=rng.choice((0, 500))),
+    "reset_peer": lambda rng, place: ResetPeer(**place, timeout_ms=rng.choice((0, 100))),
+    "slicer": _slicer,
+    "slow_close": lambda rng, place: SlowClose(**place, delay_ms=rng.choice((100, 2_000))),
+    "limit_data": lambda rng, place: LimitData(**place, limit_bytes=rng.choice((1, 200, 1_000, 8_000))),
+    "half_open": lambda rng, place: HalfOpen(**place),
+}
+_ON_PROCESS: dict[str, Callable[[random.Random, dict[str, Any], float], Fault]] = {
+    "pause": lambda rng, place, for_s: Pause(**place, for_s=for_s),
+    "kill": lambda rng, place, for_s: Kill(**place, down_s=for_s),
+    "restart": lambda rng, place, for_s: Restart(**place),
+    "power_loss": lambda rng, place, for_s: PowerLoss(**place, down_s=for_s),
+    "clock_skew": _skew,
+}

@@ -50,7 +50,7 @@ async def set_up(plan: Plan, *, relay_command: Sequence[str] | None = None) -> A
     """
     ports = {link: ReservedPort() for link in Link}
     try:
-        async with EmbeddedStack.start(toxiproxy=True) as stack:
+        async with EmbeddedStack.start(toxiproxy=True, nats_sync=plan.servers.nats_sync) as stack:
             yield await _scene(plan, stack, ports, relay_command)
     finally:
         for port in ports.values():
@@ -109,6 +109,8 @@ def relay_settings(plan: Plan, stack: EmbeddedStack, ports: Mapping[Link, Reserv
         "NATS_URL": f"nats://{LOOPBACK}:{ports[Link.RELAY_NATS].number}",
         "POSTGRES_DSN": dsn,
         "LOG_FORMAT": "json",
+        # a plan that asks for unsafe storage is there to show what that costs
+        "ALLOW_UNSAFE_STORAGE": plan.servers.nats_sync != "always",
     }
     return {name: str(value) for name, value in values.items()}
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from faults.board import Scene, epoch_of, set_up, versions
 from faults.mesh import Addresses, Mesh
 from faults.plan import Plan
-from faults.playable import NotPlayable, not_playable, playable
+from faults.playable import NotPlayable, not_playable, playable, servers_refused
 from faults.player import Player
 from faults.recorder import Recorder
 from faults.schedule import Step, What, timeline
@@ -313,6 +313,9 @@ class ChaosRun:
 
 
 def _prepare(plan: Plan, out: Path) -> Path:
+    refused = servers_refused(plan)
+    if refused is not None:
+        raise CouldNotRun(refused)
     path = out / "history.jsonl"
     if path.exists():
         raise CouldNotRun(f"expected a folder without a run, got {out} with a history; give another, or remove it")

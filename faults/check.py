@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from faults.vocabulary import KINDS, Direction, Down, Fault, Latency, Link, ProcessName, Slicer
+from faults.vocabulary import (
+    KINDS,
+    Direction,
+    Down,
+    Fault,
+    Latency,
+    LeaderChange,
+    Link,
+    ProcessName,
+    QuorumLoss,
+    Slicer,
+)
 from system.event import ALL_AGENTS, is_agent_name
 
 if TYPE_CHECKING:
@@ -52,6 +63,7 @@ def problems_of(plan: Plan) -> list[str]:
         *_repeated("agent name", [agent.name for agent in plan.agents]),
         *_repeated("fault id", [fault.id for fault in plan.faults]),
         *(problem for fault in plan.faults for problem in _fault_problems(fault, plan.duration_s)),
+        *_cluster_problems(plan),
         *_overlap_problems(plan.faults),
     ]
 
@@ -126,6 +138,21 @@ def _fault_problems(fault: Fault, duration_s: float) -> Iterator[str]:
             f"{where}: expected size_variation_bytes below average_size_bytes = {fault.average_size_bytes}, got "
             f"{fault.size_variation_bytes}; lower it"
         )
+
+
+def _cluster_problems(plan: Plan) -> Iterator[str]:
+    """A leader and a quorum are things of several servers, and NATS's alone."""
+    for fault in plan.faults:
+        if not isinstance(fault, LeaderChange | QuorumLoss):
+            continue
+        where = f"fault {fault.id!r} ({fault.kind})"
+        if fault.process is not ProcessName.NATS:
+            yield f"{where}: expected process 'nats', got {fault.process.value!r}; only NATS is run on several servers"
+        if plan.servers.nats_replicas == 1:
+            yield (
+                f"{where}: expected servers.nats_replicas = 3, got 1; one server has no leader to change and no "
+                "quorum to lose"
+            )
 
 
 def _overlap_problems(faults: Sequence[Fault]) -> Iterator[str]:

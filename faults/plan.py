@@ -80,6 +80,18 @@ class RelayLimits(_Part, frozen=True, kw_only=True):
         return {name: value for name, value in fields.items() if value is not None}
 
 
+class Servers(_Part, frozen=True, kw_only=True):
+    """How the servers are run, as far as what they may lose depends on it."""
+
+    nats_sync: Literal["always", "interval"] = "always"
+    """When NATS syncs its files: before each PubAck, or every two minutes, which is its default."""
+    nats_replicas: Literal[1, 3] = 1
+    """On how many servers NATS keeps each stream; `leader_change` and `quorum_loss` need three.
+
+    The three are one target: `kill`, `pause`, `restart` and `power_loss` hit all of them at once.
+    """
+
+
 class Awake(_Part, frozen=True, kw_only=True):
     """A time in which an agent wants to be connected; outside it sleeps."""
 
@@ -161,6 +173,7 @@ class Plan(_Part, frozen=True, kw_only=True):
     """How late faults may make an event's storage; a gap's kind is clear only if it is off the limits by this too."""
     relay: RelayTimes = RelayTimes()
     limits: RelayLimits = RelayLimits()
+    servers: Servers = Servers()
     workload: Workload
     agents: tuple[Agent, ...]
     faults: tuple[Fault, ...]

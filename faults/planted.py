@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,25 @@ class PlantedBug:
 def _replace(owner: Any, name: str, value: Any) -> None:
     """Put `value` in the place of a part of the relay, which must be there: a plant that misses proves nothing."""
     assert hasattr(owner, name), f"expected {owner!r} to have {name}; the relay has changed, plant the bug anew"
+    _undo.append((owner, name, getattr(owner, name)))
     setattr(owner, name, value)
+
+
+_undo: list[tuple[Any, str, Any]] = []
+
+
+@contextmanager
+def planted(name: str) -> Iterator[PlantedBug]:
+    """Break the relay of this process for the length of a `with`. Raises KeyError for a bug that is not known."""
+    bug = PLANTED[name]
+    begun = len(_undo)
+    try:
+        bug.apply()
+        yield bug
+    finally:
+        while len(_undo) > begun:
+            owner, attribute, value = _undo.pop()
+            setattr(owner, attribute, value)
 
 
 def _ack_before_commit() -> None:
@@ -140,13 +159,13 @@ def _floors_not_read_with_page() -> None:
 def _sweeper_without_floors() -> None:
     """Delete what is past retention and raise no floor."""
     begin, end = sql.SWEEP.index("floors AS ("), sql.SWEEP.index("closed AS (")
-    sql.SWEEP = sql.SWEEP[:begin] + sql.SWEEP[end:]
+    _replace(sql, "SWEEP", sql.SWEEP[:begin] + sql.SWEEP[end:])
 
 
 def _cursor_inclusive() -> None:
     """Send again what lies at the cursor."""
     assert "(agent, pos) > (" in sql.READ_PAGE
-    sql.READ_PAGE = sql.READ_PAGE.replace("(agent, pos) > (", "(agent, pos) >= (")
+    _replace(sql, "READ_PAGE", sql.READ_PAGE.replace("(agent, pos) > (", "(agent, pos) >= ("))
 
 
 PLANTED: dict[str, PlantedBug] = {

@@ -19,6 +19,7 @@ from faults.vocabulary import (
     HalfOpen,
     Kill,
     Latency,
+    LeaderChange,
     LimitData,
     Link,
     LinkFault,
@@ -26,6 +27,7 @@ from faults.vocabulary import (
     Pause,
     PowerLoss,
     ProcessName,
+    QuorumLoss,
     ResetPeer,
     Restart,
     Slicer,
@@ -111,6 +113,16 @@ def playable(plan: Plan) -> tuple[Fault, ...]:
     return tuple(fault for fault in plan.faults if fault.id not in left_out)
 
 
+def servers_refused(plan: Plan) -> str | None:
+    """Why the real stack can't run a plan's servers as it asks; None if it can."""
+    if plan.servers.nats_replicas != 1:
+        return (
+            f"servers.nats_replicas: expected 1 on the real stack, got {plan.servers.nats_replicas}; it runs one NATS "
+            "server. Simulate this plan, or ask for 1"
+        )
+    return None
+
+
 def _reason(fault: Fault) -> str | None:
     match fault:
         case HalfOpen():
@@ -119,6 +131,8 @@ def _reason(fault: Fault) -> str | None:
             return "a process can't be made to lose what the kernel holds for it; `kill` keeps it"
         case ClockSkew():
             return "processes of one machine share its clock"
+        case LeaderChange() | QuorumLoss():
+            return "it runs one NATS server, which has no leader to change and no quorum to lose"
         case Pause() | Kill() | Restart():
             return None
         case _:

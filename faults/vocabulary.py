@@ -22,6 +22,8 @@ Both worlds read it. The simulator plays every kind; which kinds the real stack 
 | `restart` | asked politely to end, started again at once |
 | `power_loss` | killed, and all that was not flushed to disk is lost; started again after a time |
 | `clock_skew` | its wall clock is off by so much |
+| `leader_change` | NATS on three servers: the leading one is gone, and for a time nobody leads; then another does |
+| `quorum_loss` | NATS on three servers: two of them are gone for a time, so that nothing new is agreed on |
 
 Times count from the start of the safety phase. Ranges are those within which a fault can be shown to take effect.
 """
@@ -245,10 +247,32 @@ class ClockSkew(ProcessFaultBase, frozen=True, kw_only=True, tag="clock_skew"):
         return self.at_s + self.for_s
 
 
+class LeaderChange(ProcessFaultBase, frozen=True, kw_only=True, tag="leader_change"):
+    """Nobody leads for a time; the leader's clients lose their connections, and others serve them at once."""
+
+    down_s: Duration
+
+    @property
+    def until_s(self) -> float:
+        """When another server leads."""
+        return self.at_s + self.down_s
+
+
+class QuorumLoss(ProcessFaultBase, frozen=True, kw_only=True, tag="quorum_loss"):
+    """Most servers are gone; the leader takes what comes, and can promise nothing."""
+
+    for_s: Duration
+
+    @property
+    def until_s(self) -> float:
+        """When they are back."""
+        return self.at_s + self.for_s
+
+
 LinkFault: TypeAlias = (
     Cut | Down | Latency | Bandwidth | Timeout | ResetPeer | Slicer | SlowClose | LimitData | HalfOpen
 )
-ProcessFault: TypeAlias = Pause | Kill | Restart | PowerLoss | ClockSkew
+ProcessFault: TypeAlias = Pause | Kill | Restart | PowerLoss | ClockSkew | LeaderChange | QuorumLoss
 Fault: TypeAlias = LinkFault | ProcessFault
 
 

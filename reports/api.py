@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from reports import statistics
 from reports.checkers import CHECKERS
@@ -28,6 +31,7 @@ PROMISES: dict[Guarantee, str] = {
     Guarantee.G4: "Once: a retried publish is stored and delivered once; a cursor brings nothing back.",
     Guarantee.G5: "Its own: an agent receives only what is addressed to it.",
     Guarantee.G6: "Progress: once faults heal, everybody is caught up within the bound.",
+    Guarantee.G8: "Survival: whatever process ends, however roughly, G1 to G5 hold.",
 }
 
 
@@ -67,7 +71,7 @@ def judge(history: Path, witnessed: Witnessed = NOTHING_ELSE) -> Report:
         retention_critical_s=run.retention_ns.critical / SECOND_NS,
         retention_standard_s=run.retention_ns.standard / SECOND_NS,
         counts=statistics.counts(index, reconnects),
-        guarantees=[_result(one, index) for one in judged],
+        guarantees=_results(judged, index),
         findings=[_shown(found) for found in findings[:FINDINGS_SHOWN_MAX]],
         findings_omitted=sum(one.counts.total() for one in judged) - min(len(findings), FINDINGS_SHOWN_MAX),
         faults=faults,
@@ -95,6 +99,19 @@ def write_report(report: Report, out: Path) -> Written:
     written.json.write_bytes(encode(report))
     written.junit.write_text(junit.render(report), encoding="utf-8")
     return written
+
+
+def _results(judged: Sequence[Judged], index: Index) -> list[GuaranteeResult]:
+    """One a guarantee; survival only if something ended, and then it has held only if all the others have."""
+    results = [_result(one, index) for one in judged]
+    is_broken = any(one.verdict == "violated" for one in results)
+    return [
+        msgspec.structs.replace(one, verdict="violated" if is_broken else "held")
+        if one.guarantee == Guarantee.G8
+        else one
+        for one in results
+        if one.guarantee != Guarantee.G8 or one.trials
+    ]
 
 
 def _result(judged: Judged, index: Index) -> GuaranteeResult:

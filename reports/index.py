@@ -76,6 +76,8 @@ class Events:
         """Whether anybody ever received it."""
         self.forgotten = bytearray()
         """Whether it was published again when the stream had forgotten its id: an ack may name a second place then."""
+        self.renewed = bytearray()
+        """Whether it was published again past its retention, when nobody knew its id: it may be stored anew."""
         self.attempts = array("i")
         self.refused = array("i")
         self.publish_record = array("q")
@@ -91,6 +93,7 @@ class Events:
             self.addressee.append(addressee)
             self.delivered.append(False)
             self.forgotten.append(False)
+            self.renewed.append(False)
             for column in (self.attempts, self.refused):
                 column.append(0)
             for times in (self.first_publish_ns, self.acked_ns, self.position, self.publish_record, self.acked_record):
@@ -274,11 +277,16 @@ class Index:
             events.publish_record[row] = number
             # a delivery may stand before it in the file: what the publisher says is the truth
             events.type[row], events.addressee[row] = self._type(record.type), self._name(record.agent)
-        elif self._run is not None and self._run.dedupe_window_ns is not None:
-            if record.t_ns - events.first_publish_ns[row] >= self._run.dedupe_window_ns:
-                events.forgotten[row] = True
+        elif self._run is not None:
+            self._note_repeat(row, record.t_ns - events.first_publish_ns[row], self._run)
         events.attempts[row] += 1
         self.counts.publish_attempts += 1
+
+    def _note_repeat(self, row: int, after_ns: int, run: Run) -> None:
+        if run.dedupe_window_ns is not None and after_ns >= run.dedupe_window_ns:
+            self.events.forgotten[row] = True
+        if after_ns >= self.retention_ns(row) - run.slack_ns:
+            self.events.forgotten[row] = self.events.renewed[row] = True
 
     def _take_published(self, number: int, record: Published) -> None:
         counts, events = self.counts, self.events

@@ -18,6 +18,9 @@ EXIT_CODES: dict[Verdict, int] = {"held": 0, "violated": 1, "not converged": 3, 
 
 UNCONVERGED = frozenset({Kind.NOT_CONVERGED, Kind.CONVERGED_LATE, Kind.NOT_CAUGHT_UP, Kind.WRITER_PENDING})
 
+ALWAYS_TRIED = frozenset(Guarantee) - {Guarantee.G6, Guarantee.G8}
+"""A run that did not put one of these to the test proves nothing; progress and survival have words of their own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Witnessed:
@@ -55,7 +58,8 @@ def decide(
             f"{one.guarantee} ({', '.join(f'{count} {kind}' for kind, count in sorted(one.counts.items()))})"
             for one in broken
         ]
-        return Decision(verdict="violated", reason=f"the history shows breaches of {'; '.join(parts)}.")
+        causes = "".join(f" {found.detail}." for one in broken if one.guarantee is Guarantee.G8 for found in one)
+        return Decision(verdict="violated", reason=f"the history shows breaches of {'; '.join(parts)}.{causes}")
     if witnessed.broken:
         return Decision(verdict="violated", reason="; ".join(witnessed.broken) + ".")
     if witnessed.useless:
@@ -73,9 +77,7 @@ def decide(
             reason=f"expected events and deliveries, got {index.counts.published['acked']} acknowledged events and "
             f"{index.counts.deliveries} deliveries: nothing was put to the test.",
         )
-    untried = [
-        str(one.guarantee) for one in judged if one.guarantee is not Guarantee.G6 and not any(one.trials.values())
-    ]
+    untried = [str(one.guarantee) for one in judged if one.guarantee in ALWAYS_TRIED and not any(one.trials.values())]
     if untried:
         return Decision(verdict="could not run", reason=f"{', '.join(untried)} were not put to the test.")
     late = [one for one in judged if one.guarantee is Guarantee.G6 and one.counts.total()]

@@ -1,10 +1,10 @@
-"""`meshrelay sim`: play a plan in the simulated world and judge it."""
+"""`meshrelay sim`: play plans in the simulated world and judge them, one, many, or with the relay broken on purpose."""
 
 from __future__ import annotations
 
 import json
-import tempfile
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,22 +13,25 @@ from rich.console import Console
 
 from faults.generate import main_plan
 from faults.plan import Plan, PlanInvalid
-from faults.recorder import Recorder
-from reports.api import judge, write_report
-from reports.report import Report
-from reports.verdict import Witnessed
-from sim.errors import NotModelled
-from sim.outcome import Outcome, WorldFailed
-from sim.world import World
+from reports.verdict import EXIT_CODES
+from sim import campaign_cli, planted_cli, window
+from sim.campaign import Failures, try_encoded
+from sim.shrink import shrink
+from sim.swarm import drawn, swarm_plan
+from sim.trial import Trial, try_plan
 
 USAGE = 2
 COULD_NOT_RUN = 4
+FAILURES = Path("out/sim/failures")
 
 simulation = typer.Typer(no_args_is_help=True, help="The unmodified relay in a simulated world, from one seed.")
 
 
 def register(app: typer.Typer) -> None:
     """Add the sub-commands to the root command."""
+    simulation.command("campaign")(campaign_cli.campaign_command)
+    simulation.command("planted")(planted_cli.planted_command)
+    simulation.command("window")(window.window_command)
     app.add_typer(simulation, name="sim", rich_help_panel="Evidence")
 
 
@@ -39,8 +42,9 @@ def _group() -> None:
 
 @simulation.command()
 def run(
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Play the main plan of this seed.")] = 7,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Play the plan that this seed draws.")] = 7,
     plan: Annotated[Path | None, typer.Option("--plan", help="Play this plan file instead.")] = None,
+    main: Annotated[bool, typer.Option("--main", help="Play the seed's main plan, a week squeezed into 67 s.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the history and write the report here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as one line of JSON.")] = False,
 ) -> None:
@@ -48,62 +52,109 @@ def run(
 
     Exit codes: 0 held, 1 violated, 2 usage, 3 not converged, 4 could not run.
     """
+    with _refusing():
+        chosen = Plan.load(plan) if plan is not None else main_plan(seed) if main else swarm_plan(seed)
+    if not as_json:
+        shown = "" if plan is not None or main else f": {drawn(seed).shown()}"
+        Console(stderr=True).print(f"simulating {chosen.duration_s:g} s of {chosen.name}{shown} …", highlight=False)
+    trial = try_plan(chosen, out)
+    _tell(trial, as_json=as_json)
+    if trial.is_failure and plan is None:
+        path = Failures(FAILURES).save(chosen)
+        typer.echo(f"the plan is kept: meshrelay sim shrink {path}", err=True)
+    raise typer.Exit(_exit_code(trial))
+
+
+@simulation.command()
+def replay(
+    plan: Annotated[Path, typer.Argument(help="A plan file, such as a campaign leaves.")],
+    bug: Annotated[str | None, typer.Option("--bug", help="Break the relay as this planted bug does.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as one line of JSON.")] = False,
+) -> None:
+    """Play a plan file again; the same plan gives the same verdict and the same trace.
+
+    Exit codes: 0 held, 1 violated, 2 usage, 3 not converged, 4 could not run.
+    """
+    with _refusing():
+        chosen = Plan.load(plan)
+    trial = try_encoded(chosen.encode(), bug)
+    _tell(trial, as_json=as_json)
+    raise typer.Exit(_exit_code(trial))
+
+
+@simulation.command("shrink")
+def shrink_command(
+    plan: Annotated[Path, typer.Argument(help="A plan file that fails.")],
+    bug: Annotated[str | None, typer.Option("--bug", help="Break the relay as this planted bug does.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where the small plan goes; beside the plan.")] = None,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="At most so many.")] = 300,
+) -> None:
+    """Make a failing plan as small as it can be while it fails in the same way.
+
+    Exit codes: 0 done, 2 the plan does not fail or is no plan.
+    """
+    with _refusing():
+        chosen = Plan.load(plan)
+    failed = try_encoded(chosen.encode(), bug)
+    if not failed.is_failure:
+        typer.echo(f"{plan}: expected a plan that fails, got {failed.verdict}: {failed.reason}", err=True)
+        raise typer.Exit(USAGE)
+    console = Console(stderr=True)
+    with console.status("shrinking …") as status:
+
+        def told(count: int, best: Plan) -> None:
+            status.update(f"shrinking: {count} trials, {len(best.faults)} faults, {len(best.agents)} agents …")
+
+        small = shrink(chosen, failed, lambda one: try_encoded(one.encode(), bug), trials_max=trials, told=told)
+    path = out or plan.with_name(f"{plan.stem}.small.json")
+    small.plan.dump(path)
+    faults = ", ".join(fault.id for fault in small.plan.faults) or "no faults"
+    typer.echo(
+        f"{small.trials} trials: {faults}; {len(small.plan.agents)} agents, {small.plan.workload.events} events and "
+        f"{len(small.plan.workload.pinned)} pinned ones"
+    )
+    typer.echo(f"{small.trial.verdict}: {small.trial.reason}")
+    typer.echo(f"again: meshrelay sim replay {path}" + (f" --bug {bug}" if bug else ""))
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """A plan that can't be used ends the command, with every problem named."""
     try:
-        chosen = main_plan(seed) if plan is None else Plan.load(plan)
+        yield
     except (PlanInvalid, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(USAGE) from None
-    if not as_json:
-        Console(stderr=True).print(f"simulating {chosen.duration_s:g} s of {chosen.name} …", highlight=False)
-    began_s = time.monotonic()
-    try:
-        report, outcome = simulate(chosen, out)
-    except (WorldFailed, NotModelled, OSError) as error:
-        typer.echo(f"could not run: {error}", err=True)
-        raise typer.Exit(COULD_NOT_RUN) from None
-    document = described(report, outcome, wall_s=time.monotonic() - began_s)
+
+
+def _exit_code(trial: Trial) -> int:
+    return {str(verdict): code for verdict, code in EXIT_CODES.items()}.get(trial.verdict, COULD_NOT_RUN)
+
+
+def _tell(trial: Trial, *, as_json: bool) -> None:
+    document = described(trial)
     if as_json:
         typer.echo(json.dumps(document))
-    else:
-        _say(document)
-    raise typer.Exit(report.exit_code)
-
-
-def simulate(plan: Plan, out: Path | None) -> tuple[Report, Outcome]:
-    """Play a plan and judge it; `out` keeps history and report. Raises WorldFailed, NotModelled, OSError."""
-    with tempfile.TemporaryDirectory(prefix="meshrelay-sim-") as temporary:
-        folder = out or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "history.jsonl"
-        path.unlink(missing_ok=True)
-        world = World(plan, lambda clock_ns: Recorder(path, clock_ns=clock_ns))
-        outcome = world.run()
-        broken = [f"the relay ended by itself: {why}" for why in outcome.relay_exits]
-        broken += [f"a client gave up: {why}" for why in outcome.client_failures]
-        report = judge(path, Witnessed(broken=tuple(broken)))
-        if out is not None:
-            write_report(report, out)
-        return report, outcome
-
-
-def described(report: Report, outcome: Outcome, *, wall_s: float) -> dict[str, Any]:
-    """The outcome for programs."""
-    return {
-        "verdict": report.verdict,
-        "reason": report.reason,
-        "seed": report.seed,
-        "trace_sha256": outcome.trace_sha256,
-        "events": outcome.events,
-        "deliveries": outcome.deliveries,
-        "simulated_s": outcome.simulated_s,
-        "wall_s": round(wall_s, 2),
-        "steps": outcome.steps,
-        "guarantees": {one.guarantee: one.verdict for one in report.guarantees},
-    }
-
-
-def _say(document: dict[str, Any]) -> None:
-    typer.echo(f"{document['verdict']}: {document['reason']}")
+        return
+    typer.echo(f"{trial.verdict}: {trial.reason}")
     for name in ("events", "deliveries", "simulated_s", "wall_s", "steps", "trace_sha256"):
         typer.echo(f"  {name:12} {document[name]}")
-    typer.echo("  " + "  ".join(f"{name} {verdict}" for name, verdict in document["guarantees"].items()))
+    typer.echo(f"  {'marks':12} {len(trial.marks)}: {', '.join(trial.marks)}")
+
+
+def described(trial: Trial) -> dict[str, Any]:
+    """The outcome for programs."""
+    return {
+        "verdict": trial.verdict,
+        "reason": trial.reason,
+        "seed": trial.seed,
+        "trace_sha256": trial.trace_sha256,
+        "events": trial.events,
+        "deliveries": trial.deliveries,
+        "simulated_s": trial.simulated_s,
+        "wall_s": round(trial.wall_s, 2),
+        "steps": trial.steps,
+        "violated": list(trial.violated),
+        "findings": list(trial.kinds),
+        "marks": list(trial.marks),
+    }

@@ -25,6 +25,12 @@ class Outcome:
     waiting_for: tuple[str, ...]
     relay_exits: tuple[str, ...]
     client_failures: tuple[str, ...]
+    heard: frozenset[str]
+    """Which of the marks in the relays' logs were seen."""
+    counters: dict[str, int]
+    """`redelivered` and `redispatched` by the relays' own metrics, of their last lives; `pending` at the last look."""
+    marks: tuple[str, ...] = ()
+    """All marks that the run hit, once its history has been read."""
 
 
 @dataclass(slots=True)

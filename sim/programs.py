@@ -90,6 +90,10 @@ class RelayProgram:
         if self._stopping is not None and self._process is not None:
             self._process.loop.within(self._stopping.set)
 
+    def counted(self, metric: str) -> int:
+        """A counter of the current life, by its name in /metrics."""
+        return 0 if self.relay is None else round(self.relay.metrics.registry.get_sample_value(metric) or 0)
+
     @property
     def is_ready(self) -> bool:
         """What its /readyz would say."""
@@ -224,14 +228,21 @@ def observer(told: Callable[[StreamSeen], None]) -> Program:
 
 
 @contextmanager
-def quiet_logs() -> Iterator[None]:
-    """No logs for the length of a `with`: they cost more than all else, and the history tells what happened."""
+def quiet_logs(hear: Callable[[str], object]) -> Iterator[None]:
+    """No logs for the length of a `with`, for they cost more than all else; `hear` is told the events' names."""
+
+    def drop(_: Any, __: str, fields: Any) -> Any:
+        hear(fields["event"])
+        raise structlog.DropEvent
+
     before = structlog.get_config()
     levels = {
         name: logging.getLogger(name).level for name in ("nats", "aiohttp", "asyncio", "asyncpg", "httpx", "httpcore")
     }
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), cache_logger_on_first_use=False
+        processors=[drop],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=False,
     )
     for name in levels:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from typing import Any
 
+from faults.plan import Servers
+from faults.vocabulary import Fault, LeaderChange, PowerLoss, QuorumLoss
+from sim.errors import NotModelled
 from sim.faults import Machine
 from sim.host import Host, Process
 from sim.jetstream.disk import NatsDisk
@@ -15,18 +19,60 @@ from sim.postgres.server import PostgresServer
 from sim.programs import FOR_EVER_S, NATS_PORT, POSTGRES_PORT, Program
 
 Start = Callable[[Host, Program], Process]
+ONE_SAFE = Servers()
+"""NATS as a plan has it that says nothing of it."""
 
 
 class NatsMachine(Machine):
     """NATS with JetStream."""
 
-    def __init__(self, host: Host, rng: random.Random, start: Start) -> None:
+    def __init__(self, host: Host, rng: random.Random, start: Start, servers: Servers = ONE_SAFE) -> None:
         super().__init__(host, lambda: None)
         self.start = lambda: _started(start, host, self._main)
         self.disk = NatsDisk()
-        self.sync_always = True
+        self._servers = servers
         self._rng = rng
-        self.on_power_loss = self.disk.lose_power
+        self._messages_lost = 0
+        self._server: NatsServer | None = None
+        self._process: Process | None = None
+        self.on_power_loss = self._lose_power
+
+    def begin(self, fault: Fault) -> dict[str, Any]:
+        """Begin a fault; the proof of a power loss tells how NATS synced, and what that cost."""
+        if isinstance(fault, LeaderChange | QuorumLoss):
+            return self._shake(fault)
+        proof = super().begin(fault)
+        if isinstance(fault, PowerLoss):
+            proof |= {"nats_sync": self._servers.nats_sync, "messages_lost": self._messages_lost}
+        return proof
+
+    def end(self, fault: Fault) -> None:
+        """Lift it."""
+        super().end(fault)
+        self._settle()
+
+    def heal(self) -> None:
+        """Set its clock right, and have all its servers back."""
+        super().heal()
+        self._settle()
+
+    def _shake(self, fault: LeaderChange | QuorumLoss) -> dict[str, Any]:
+        if self._servers.nats_replicas == 1:
+            raise NotModelled(f"expected three servers for {fault.kind}, got one")
+        if self._server is None or self._process is None or not self._process.is_alive:
+            return {"servers": 0}
+        cluster = self._server.cluster
+        clients = self._server.client_count
+        self._process.loop.within(cluster.lose_leader if isinstance(fault, LeaderChange) else cluster.lose_quorum)
+        return {"servers": self._servers.nats_replicas, "clients_cut_off": clients - self._server.client_count}
+
+    def _settle(self) -> None:
+        if self._server is not None and self._process is not None and self._process.is_alive:
+            self._process.loop.within(self._server.cluster.elect)
+            self._process.loop.within(self._server.cluster.regain_quorum)
+
+    def _lose_power(self) -> None:
+        self._messages_lost = self.disk.lose_power()
 
     async def _main(self, process: Process) -> None:
         server = NatsServer(
@@ -34,8 +80,10 @@ class NatsMachine(Machine):
             now_ns=process.host.clock.wall_ns,
             rng=random.Random(self._rng.getrandbits(64)),
             disk=self.disk,
-            sync_always=self.sync_always,
+            sync_always=self._servers.nats_sync == "always",
+            replicas=self._servers.nats_replicas,
         )
+        self._server, self._process = server, process
         await asyncio.get_running_loop().create_server(server.protocol, "0.0.0.0", NATS_PORT)
         server.start()
         await asyncio.sleep(FOR_EVER_S)

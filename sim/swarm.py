@@ -9,8 +9,9 @@ retention, where exactness is hard.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from faults.generate import hour_of_week
@@ -23,13 +24,15 @@ from faults.plan import (
     RelayLimits,
     RelayTimes,
     Retention,
+    Servers,
     TypeWeight,
     Workload,
 )
 from faults.vocabulary import KINDS, Direction, Fault, Link, ProcessName
-from sim.swarm_faults import PROCESS_KINDS, length_s, made, skew_of
+from sim.swarm_faults import CLUSTER_KINDS, length_s, made, skew_of, targets_of
 
 OFF_SHARE = 0.4
+CLUSTER_SHARE = 0.3
 DOMINANT_SHARE = 0.3
 DOMINANT_WEIGHT = 12.0
 QUIET_SHARE = 0.03
@@ -58,6 +61,8 @@ class Swarm:
     """By kind, 0 where it is off."""
     dominant: str | None
     faults: int
+    is_cluster: bool
+    """Whether NATS runs on three servers."""
 
     def shown(self) -> str:
         """One line for people."""
@@ -68,15 +73,24 @@ class Swarm:
         return f"{self.faults} faults of " + ", ".join(f"{kind} {weight / total:.0%}" for weight, kind in on)
 
 
-def drawn(seed: int, kinds: Sequence[str] = KINDS) -> Swarm:
+def drawn(seed: int) -> Swarm:
     """The swarm of a seed."""
     rng = random.Random(f"swarm/{seed}")
-    weights = {kind: 0.0 if rng.random() < OFF_SHARE else rng.uniform(0.2, 1.0) for kind in kinds}
-    dominant = rng.choice(list(kinds)) if rng.random() < DOMINANT_SHARE else None
+    is_cluster = rng.random() < CLUSTER_SHARE
+    weights = {kind: 0.0 if is_off(rng) else rng.uniform(0.2, 1.0) for kind in KINDS}
+    dominant = rng.choice(KINDS) if rng.random() < DOMINANT_SHARE else None
     if dominant is not None:
         weights[dominant] = DOMINANT_WEIGHT
+        is_cluster = is_cluster or dominant in CLUSTER_KINDS
+    if not is_cluster:
+        weights |= dict.fromkeys(CLUSTER_KINDS, 0.0)
     faults = 0 if rng.random() < QUIET_SHARE or not any(weights.values()) else rng.randint(1, FAULTS_MAX)
-    return Swarm(seed=seed, weights=weights, dominant=dominant, faults=faults)
+    return Swarm(seed=seed, weights=weights, dominant=dominant, faults=faults, is_cluster=is_cluster)
+
+
+def is_off(rng: random.Random) -> bool:
+    """Whether a kind of fault is left out of a seed."""
+    return rng.random() < OFF_SHARE
 
 
 def swarm_plan(seed: int) -> Plan:
@@ -84,7 +98,8 @@ def swarm_plan(seed: int) -> Plan:
     rng = random.Random(f"swarm-plan/{seed}")
     duration_s = rng.choice((18.0, 24.0, 32.0))
     retention = _retention(rng)
-    faults = _faults(rng, drawn(seed), duration_s)
+    swarm = drawn(seed)
+    faults = _faults(rng, swarm, duration_s)
     agents, pinned = _agents(rng, retention, duration_s)
     return Plan(
         name=f"swarm-{seed}",
@@ -93,11 +108,12 @@ def swarm_plan(seed: int) -> Plan:
         converge_within_s=90.0,
         retention=retention,
         slack_s=0.5 + sum(abs(skew_of(fault)) for fault in faults if fault.target == ProcessName.POSTGRES),
+        servers=Servers(nats_replicas=3 if swarm.is_cluster else 1),
         relay=_times(rng),
         limits=_limits(rng),
         workload=Workload(
             events=rng.randint(15, 70),
-            shape=hour_of_week() if rng.random() < 0.3 else tuple(rng.randint(0, 9) for _ in range(8)) + (1,),
+            shape=hour_of_week() if rng.random() < 0.3 else (1, *(rng.randint(0, 9) for _ in range(8))),
             publishers=_publishers(rng),
             types=TYPES,
             broadcast_share=rng.choice((0.05, 0.3)),
@@ -158,10 +174,10 @@ def _faults(rng: random.Random, swarm: Swarm, duration_s: float) -> list[Fault]:
     """Faults of the swarm's kinds, none over another on one target."""
     kinds = [kind for kind, weight in swarm.weights.items() if weight]
     weights = [swarm.weights[kind] for kind in kinds]
-    free_from = dict.fromkeys([*Link, *ProcessName], 1.0)
+    free_from: dict[Link | ProcessName, float] = dict.fromkeys([*Link, *ProcessName], 1.0)
     found = []
     for number, kind in enumerate(rng.choices(kinds, weights, k=swarm.faults) if kinds else (), start=1):
-        target = rng.choice(list(ProcessName if kind in PROCESS_KINDS else Link))
+        target = rng.choice(targets_of(kind))
         for_s = length_s(rng, kind)
         at_s = round(free_from[target] + rng.uniform(0.0, (duration_s - free_from[target]) * 0.6), 3)
         if at_s + for_s > duration_s:
@@ -174,10 +190,11 @@ def _faults(rng: random.Random, swarm: Swarm, duration_s: float) -> list[Fault]:
 
 
 def _agents(rng: random.Random, retention: Retention, duration_s: float) -> tuple[list[Agent], list[Pinned]]:
-    agents, pinned = [], []
+    agents: list[Agent] = []
+    pinned: list[Pinned] = []
     for name in NAMES[: rng.randint(2, len(NAMES))]:
         awake = list(_awake(rng, retention, duration_s)) if rng.random() < 0.6 else [(0.0, duration_s)]
-        for (_, asleep_s), (wakes_s, _) in zip(awake, awake[1:], strict=False):
+        for (_, asleep_s), (wakes_s, _) in pairwise(awake):
             pinned += _pinned(rng, name, asleep_s, wakes_s, retention)
         crashes = sorted(
             round(rng.uniform(begin, end - 0.1), 3) for begin, end in awake if end - begin > 1 and rng.random() < 0.3

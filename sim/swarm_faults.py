@@ -16,11 +16,13 @@ from faults.vocabulary import (
     HalfOpen,
     Kill,
     Latency,
+    LeaderChange,
     LimitData,
     Link,
     Pause,
     PowerLoss,
     ProcessName,
+    QuorumLoss,
     ResetPeer,
     Restart,
     Slicer,
@@ -28,10 +30,18 @@ from faults.vocabulary import (
     Timeout,
 )
 
-PROCESS_KINDS = frozenset({"pause", "kill", "restart", "power_loss", "clock_skew"})
+CLUSTER_KINDS = ("leader_change", "quorum_loss")
+PROCESS_KINDS = ("pause", "kill", "restart", "power_loss", "clock_skew")
 SKEW_MS = (1_000, 60_000, 3_600_000)
 POSTGRES_SKEW_MS = (200, 1_500)
 """Retention is by Postgres's clock: what it is off by is what nobody can hold against the relay."""
+
+
+def targets_of(kind: str) -> list[Link | ProcessName]:
+    """What a kind of fault can be played on."""
+    if kind in CLUSTER_KINDS:
+        return [ProcessName.NATS]
+    return [*ProcessName] if kind in PROCESS_KINDS else [*Link]
 
 
 def length_s(rng: random.Random, kind: str) -> float:
@@ -69,8 +79,8 @@ def _latency(rng: random.Random, place: dict[str, Any]) -> Fault:
 
 
 def _slicer(rng: random.Random, place: dict[str, Any]) -> Fault:
-    size = rng.choice((1, 20, 200))
-    return Slicer(**place, average_size_bytes=size, delay_us=1_000 if size < 10 else rng.randint(1_000, 20_000))
+    size = rng.choice((7, 40, 200))
+    return Slicer(**place, average_size_bytes=size, delay_us=1_000 if size < 20 else rng.randint(1_000, 20_000))
 
 
 def _skew(rng: random.Random, place: dict[str, Any], for_s: float) -> Fault:
@@ -96,4 +106,6 @@ _ON_PROCESS: dict[str, Callable[[random.Random, dict[str, Any], float], Fault]] 
     "restart": lambda rng, place, for_s: Restart(**place),
     "power_loss": lambda rng, place, for_s: PowerLoss(**place, down_s=for_s),
     "clock_skew": _skew,
+    "leader_change": lambda rng, place, for_s: LeaderChange(**place, down_s=for_s),
+    "quorum_loss": lambda rng, place, for_s: QuorumLoss(**place, for_s=for_s),
 }

@@ -26,6 +26,8 @@ from sim.faults import Machine
 from sim.fence import burial, fenced
 from sim.host import Host, Process
 from sim.injector import Cast, Injector
+from sim.loop import SimFuture
+from sim.marks import LogEar
 from sim.network import Network
 from sim.outcome import Outcome, Trace, WorldFailed
 from sim.programs import (
@@ -65,12 +67,16 @@ class World:
         self._trace = Trace(self.environment)
         self.network.on_segment = self._trace.segment
         self._problems: list[str] = []
+        self._ear = LogEar()
+        self._pending = 0
         self._lives = 0
         self._graveyard: list[Process] = []
         self._seen: StreamSeen | None = None
-        self.nats = NatsMachine(self._host("nats"), self._rng("nats"), self._start)
+        self.nats = NatsMachine(self._host("nats"), self._rng("nats"), self._start, plan.servers)
         self.postgres = PostgresMachine(self._host("postgres"), self._rng("postgres"), self._start)
-        self.relays = [RelayProgram(relay_settings(plan)) for _ in range(relays)]
+        self.relays = [
+            RelayProgram(relay_settings(plan, stream_replicas=plan.servers.nats_replicas)) for _ in range(relays)
+        ]
         self._relay_hosts = [self._host(f"relay-{number}") for number in range(1, relays + 1)]
         self.network.share_name("relay", [host.name for host in self._relay_hosts])
         self._relay_machines = [self._relay_machine(*both) for both in zip(self._relay_hosts, self.relays, strict=True)]
@@ -117,6 +123,10 @@ class World:
         return process
 
     def _report(self, name: str, context: dict[str, Any]) -> None:
+        if "exception" in context and isinstance(context.get("future"), SimFuture):
+            # a result that nobody waited for any more, such as asyncpg's of a connection that died while it was made:
+            # asyncio writes a line to the log, at the whim of the garbage collector, and nothing else comes of it
+            return
         self._problems.append(f"{name}: {context.get('message')} {context.get('exception')!r}")
 
     def _relay_machine(self, host: Host, program: RelayProgram) -> Machine:
@@ -148,7 +158,7 @@ class World:
 
     def run(self) -> Outcome:
         """Play the plan. Raises WorldFailed."""
-        with fenced(), quiet_logs():
+        with fenced(), quiet_logs(self._ear.hear):
             try:
                 conductor = self.environment.process(self._conduct())
                 self.environment.run_while(lambda: conductor.is_alive)
@@ -174,6 +184,12 @@ class World:
             events=sum(outbox.acked for outbox in self._outboxes.values()),
             deliveries=sum(agent.delivered for agent in self._agents.values()),
             waiting_for=self._waiting_for,
+            heard=frozenset(self._ear.heard),
+            counters={
+                "redelivered": sum(program.counted("relay_writer_redelivered_total") for program in self.relays),
+                "redispatched": sum(program.counted("relay_stale_redispatches_total") for program in self.relays),
+                "pending": self._pending,
+            },
             relay_exits=tuple(why for program in self.relays for why in program.exits),
             client_failures=tuple(f"{name}: {why}" for name, agent in self._agents.items() for why in agent.failures),
         )
@@ -307,6 +323,7 @@ class World:
 
     def _look_on(self, seen: StreamSeen) -> None:
         self._seen = seen
+        self._pending = seen.pending
         self._recorder.record(history.Writer, pending=seen.pending, head=seen.head_seq)
 
     def _enter(self, phase: str) -> None:
@@ -332,7 +349,7 @@ class World:
             started_at=f"simulated, from {EPOCH_NS // S} s of the Unix epoch",
             converge_bound_ns=round(plan.converge_within_s * S),
             dedupe_window_ns=0 if self._is_nats_skewed() else round(plan.relay.dedupe_window_s * S),
-            command=("meshrelay", "sim", "run", "--seed", str(plan.seed)),
+            command=("meshrelay", "sim", "replay", f"{plan.name}.json"),
         )
 
 

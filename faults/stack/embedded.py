@@ -40,34 +40,40 @@ class EmbeddedStack:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, *, toxiproxy: bool = False, run_dir: Path | None = None) -> AsyncIterator[EmbeddedStack]:
+    async def start(
+        cls, *, toxiproxy: bool = False, run_dir: Path | None = None, nats_sync: str = "always"
+    ) -> AsyncIterator[EmbeddedStack]:
         """A stack for the length of an `async with`; see `open`."""
-        stack = await cls.open(toxiproxy=toxiproxy, run_dir=run_dir)
+        stack = await cls.open(toxiproxy=toxiproxy, run_dir=run_dir, nats_sync=nats_sync)
         try:
             yield stack
         finally:
             stack.close()
 
     @classmethod
-    async def open(cls, *, toxiproxy: bool = False, run_dir: Path | None = None) -> EmbeddedStack:
+    async def open(
+        cls, *, toxiproxy: bool = False, run_dir: Path | None = None, nats_sync: str = "always"
+    ) -> EmbeddedStack:
         """Start NATS, Postgres and, if asked, Toxiproxy; they serve on return, and until `close`.
 
         A given `run_dir` is used as it is, with the data of an earlier stack if there is any, and kept; without one a
-        temporary folder is made and removed. Raises PartUnavailable, ProcessFailed.
+        temporary folder is made and removed. `nats_sync` as in servers.NATS_SYNC.
+
+        Raises PartUnavailable, ProcessFailed.
         """
         stack = cls(run_dir)
         try:
-            await stack._bring_up(toxiproxy)
+            await stack._bring_up(toxiproxy, nats_sync)
         except BaseException:  # also a cancellation or Ctrl-C: nobody else could close it yet
             stack.close()
             raise
         return stack
 
-    async def _bring_up(self, toxiproxy: bool) -> None:
+    async def _bring_up(self, toxiproxy: bool, nats_sync: str) -> None:
         if toxiproxy:
             self.toxiproxy = await asyncio.to_thread(servers.toxiproxy_process, self._supervisor, self.run_dir)
             self.toxiproxy.start_nowait()
-        self.nats = servers.nats_process(self._supervisor, self.run_dir)
+        self.nats = servers.nats_process(self._supervisor, self.run_dir, sync=nats_sync)
         self.nats.start_nowait()
         self.postgres = await servers.PostgresProcess.prepare(self._supervisor, self.run_dir)
         self.postgres.start_nowait()

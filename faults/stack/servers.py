@@ -32,10 +32,17 @@ port: {port}
 http: "{host}:{monitor_port}"
 jetstream {{
   store_dir: {store_dir}
-  # An acknowledged event must survive SIGKILL and power loss: fsync before every PubAck.
-  sync_interval: always
+  {sync}
 }}
 """
+
+NATS_SYNC = {
+    "always": "# An acknowledged event must survive SIGKILL and power loss: fsync before every PubAck.\n"
+    "  sync_interval: always",
+    "interval": "# NATS's default: what was acknowledged is lost with the power, unless it was synced meanwhile.\n"
+    '  sync_interval: "2m"',  # without quotes it would be two million seconds
+}
+"""Lines of the configuration by `Servers.nats_sync` of a plan."""
 
 INITDB_OPTIONS = (
     "--auth=scram-sha-256",
@@ -94,8 +101,8 @@ class NatsProcess(ManagedProcess):
         return f"nats://{LOOPBACK}:{self.port}"
 
 
-def nats_process(supervisor: Supervisor, run_dir: Path, name: str = "nats") -> NatsProcess:
-    """A NATS server with JetStream, not started. Raises PartUnavailable."""
+def nats_process(supervisor: Supervisor, run_dir: Path, name: str = "nats", *, sync: str = "always") -> NatsProcess:
+    """A NATS server with JetStream, not started; `sync` as in NATS_SYNC. Raises PartUnavailable."""
     program, port, monitor = binaries.nats_server(), ReservedPort(), ReservedPort()
     folder = run_dir / name
     folder.mkdir(exist_ok=True)
@@ -107,6 +114,7 @@ def nats_process(supervisor: Supervisor, run_dir: Path, name: str = "nats") -> N
             port=port.number,
             monitor_port=monitor.number,
             store_dir=json.dumps(str(folder)),
+            sync=NATS_SYNC[sync],
         )
     )
 

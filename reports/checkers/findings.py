@@ -20,6 +20,7 @@ class Guarantee(StrEnum):
     G4 = "G4"
     G5 = "G5"
     G6 = "G6"
+    G8 = "G8"
 
 
 class Kind(StrEnum):
@@ -71,6 +72,9 @@ class Kind(StrEnum):
     WRITER_PENDING = "writer-pending"
     """pg-writer still had messages waiting when the run ended."""
 
+    LOST_UNSYNCED = "lost-unsynced"
+    """Acknowledged events are lost to a power loss, because NATS acknowledged before it synced."""
+
 
 GUARANTEE_OF: dict[Kind, Guarantee] = {
     Kind.LOST_PREFIX: Guarantee.G1,
@@ -93,6 +97,7 @@ GUARANTEE_OF: dict[Kind, Guarantee] = {
     Kind.CONVERGED_LATE: Guarantee.G6,
     Kind.NOT_CAUGHT_UP: Guarantee.G6,
     Kind.WRITER_PENDING: Guarantee.G6,
+    Kind.LOST_UNSYNCED: Guarantee.G8,
 }
 
 

@@ -131,7 +131,7 @@ class Follower:
         if kind is not None:
             self._misplace(kind, row, t_ns, NONE)
             return
-        if self._events.position[event] != position:
+        if self._events.position[event] != position and not self._events.renewed[event]:
             self._misplace(Kind.DUPLICATE_STORAGE, row, t_ns, self._events.acked_record[event])
         if position <= standing.reach:
             self._again(standing, row, t_ns)

@@ -8,7 +8,8 @@ unknown, or a stale redispatch, which no publisher records. Such a notice is bel
 enough. A floor that is the position of a known event is never in doubt: it must be one of the agent's, of the class.
 
 *The cursor's own notices*: `wrong_epoch` is false if the stream was still in the cursor's epoch afterwards (it took a
-later event, or gave a later bookmark, under that epoch). `ahead` is false if the stream had acknowledged as much
+later event, or gave a later bookmark, under that epoch); once power was lost only the bookmark tells, for who publishes
+straight into the stream names the epoch that he knew. `ahead` is false if the stream had acknowledged as much
 before, unless it went back: an event sent later was acknowledged at or below the cursor, or power was lost.
 """
 
@@ -117,7 +118,10 @@ class _Truth:
         if position is None:
             return None
         epoch = self._index.epoch_of(position)
-        if max(epoch.last_publish_ns, epoch.last_bookmark_ns) <= notice.t_ns:
+        last_ns = epoch.last_bookmark_ns
+        if not self._was_power_lost(notice):
+            last_ns = max(last_ns, epoch.last_publish_ns)
+        if last_ns <= notice.t_ns:
             return None
         return f"the stream was in epoch {epoch.tag} before and after it"
 
@@ -128,10 +132,13 @@ class _Truth:
             return None
         if acks.reached_by(notice.t_ns) < position or acks.lowest_sent_after(notice.t_ns) <= position:
             return None
-        faults = (fault for _, fault in self._index.faults if fault.phase == "effective" and fault.t_ns <= notice.t_ns)
-        if any(fault.what.startswith("power") for fault in faults):
+        if self._was_power_lost(notice):
             return None
         return "the stream had acknowledged an event at or behind this cursor before"
+
+    def _was_power_lost(self, notice: NoticeSeen) -> bool:
+        faults = (fault for _, fault in self._index.faults if fault.phase == "effective" and fault.t_ns <= notice.t_ns)
+        return any(fault.what.startswith("power") for fault in faults)
 
     @cached_property
     def _acks(self) -> dict[int, _Acks]:

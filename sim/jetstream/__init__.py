@@ -1,1 +1,1 @@
-"""A simulated NATS server with JetStream (one replica): codec, pure models, and a thin host."""
+"""A simulated NATS server with JetStream, alone or as three: codec, pure models, and a thin host."""

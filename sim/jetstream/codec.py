@@ -12,6 +12,7 @@ from sim.errors import NotModelled
 CR_LF = b"\r\n"
 PING = b"PING\r\n"
 PONG = b"PONG\r\n"
+STALE = b"-ERR 'Stale Connection'\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,12 @@ def status(code: int, description: str = "", **fields: Any) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
+def with_headers(block: bytes, more: dict[str, object]) -> bytes:
+    """A header block with more headers behind its own."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in more.items())
+    return (block[:-2] if block else b"NATS/1.0\r\n") + lines.encode() + CR_LF
+
+
 def header(block: bytes, name: str) -> str | None:
     """The value of one header, None if it is not there."""
     prefix = name.lower() + ":"
@@ -149,3 +156,14 @@ def matches(pattern: str, subject: str) -> bool:
         if place >= len(got) or token not in ("*", got[place]):
             return False
     return len(wanted) == len(got)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether some subject falls under both patterns."""
+    mine, theirs = one.split("."), other.split(".")
+    for left, right in zip(mine, theirs, strict=False):
+        if ">" in (left, right):
+            return True
+        if left != right and "*" not in (left, right):
+            return False
+    return len(mine) == len(theirs)

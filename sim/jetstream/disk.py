@@ -13,10 +13,18 @@ class NatsDisk:
         self.streams: dict[str, Stream] = {}
         self.consumers: dict[tuple[str, str], Consumer] = {}
 
-    def lose_power(self) -> None:
-        """What was written and not synced is gone."""
+    def sync(self) -> None:
+        """What was written is safe from here on."""
         for stream in self.streams.values():
-            stream.lose_power()
+            stream.sync()
+        for consumer in self.consumers.values():
+            consumer.sync()
+
+    def lose_power(self) -> int:
+        """What was written and not synced is gone; answers how many messages."""
+        for consumer in self.consumers.values():
+            consumer.lose_power()
+        return sum(stream.lose_power() for stream in self.streams.values())
 
     def restart(self, now_ns: int) -> None:
         """A new server process reads everything."""

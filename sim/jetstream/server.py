@@ -6,10 +6,12 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from sim.jetstream import codec
 from sim.jetstream.api import Api
+from sim.jetstream.cluster import Cluster
+from sim.jetstream.connection import Connection
 from sim.jetstream.consumer import Consumer, Sending
 from sim.jetstream.disk import NatsDisk
 from sim.jetstream.stream import Stream
@@ -23,6 +25,8 @@ SYNC_S = 120.0
 STORE_S = (0.000_05, 0.002)
 """How long a synced store takes."""
 API = "$JS.API."
+DIRECT = "$JS.API.DIRECT.GET."
+GET = "$JS.API.STREAM.MSG.GET."
 ACK = "$JS.ACK."
 PULL = "$JS.API.CONSUMER.MSG.NEXT."
 
@@ -31,15 +35,25 @@ class NatsServer:
     """One life of the server process; the next one is made of the same disk."""
 
     def __init__(
-        self, *, name: str, now_ns: Callable[[], int], rng: random.Random, disk: NatsDisk, sync_always: bool = True
+        self,
+        *,
+        name: str,
+        now_ns: Callable[[], int],
+        rng: random.Random,
+        disk: NatsDisk,
+        sync_always: bool = True,
+        replicas: int = 1,
     ) -> None:
         self._name = name
         self._now_ns = now_ns
         self._rng = rng
         self._disk = disk
         self._sync_always = sync_always
-        self._api = Api(disk, self._consumer_gone)
-        self._connections: dict[int, _Connection] = {}
+        self._api = Api(disk, self._consumer_gone, replicas=replicas)
+        self.cluster = Cluster(self, rng)
+        self._unstored: dict[int, tuple[asyncio.TimerHandle, Stream, codec.Pub]] = {}
+        self._taken = 0
+        self._connections: dict[int, Connection] = {}
         self._served = 0
         self._stored_at = 0.0
         self._wakes: dict[tuple[str, str], asyncio.TimerHandle] = {}
@@ -49,7 +63,7 @@ class NatsServer:
     def protocol(self) -> asyncio.Protocol:
         """A protocol for a new connection."""
         self._served += 1
-        return _Connection(self, self._served)
+        return Connection(self, self._served)
 
     def start(self) -> None:
         """Begin to sync, on the running loop."""
@@ -61,7 +75,7 @@ class NatsServer:
         for connection in tuple(self._connections.values()):
             connection.transport.abort()
 
-    def info(self, client_id: int) -> bytes:
+    def info(self, client_id: int, **more: Any) -> bytes:
         """The INFO line for a client."""
         fields = {
             "server_id": f"N{self._name.upper()}",
@@ -73,13 +87,18 @@ class NatsServer:
             "jetstream": True,
             "client_id": client_id,
         }
-        return codec.info(fields)
+        return codec.info(fields | more)
 
-    def joined(self, connection: _Connection) -> None:
+    @property
+    def client_count(self) -> int:
+        """How many clients are connected."""
+        return len(self._connections)
+
+    def joined(self, connection: Connection) -> None:
         """A client has connected."""
         self._connections[connection.number] = connection
 
-    def left(self, connection: _Connection) -> None:
+    def left(self, connection: Connection) -> None:
         """A client is gone."""
         self._connections.pop(connection.number, None)
 
@@ -89,17 +108,19 @@ class NatsServer:
         """Take a message; answers whether anybody or anything took an interest."""
         subject = command.subject
         if subject.startswith(ACK):
-            self._acknowledged(subject, command)
-            return True
+            return self.cluster.serves_consumers and self._acknowledged(subject, command)
         if subject.startswith(PULL):
-            return self._pulled(subject, command)
+            return self.cluster.serves_consumers and self._pulled(subject, command)
+        if subject.startswith(DIRECT):
+            found = self._api.direct(subject, command.data, self._now_ns())
+            return found is not None and self.route(command.reply, "", *found)
         if subject.startswith(API):
-            answer = self._api.answer(subject, command.data, self._now_ns())
-            self._reply(command.reply, answer)
-            return True
+            return self._asked(subject, command)
         stream = next((one for one in self._disk.streams.values() if one.takes(subject)), None)
+        if not self.cluster.has_leader:
+            stream = None
         if stream is not None:
-            self._store_later(stream, command)
+            self._take(stream, command)
         return self.route(subject, command.reply, command.headers, command.data) or stream is not None
 
     def route(self, subject: str, reply: str, headers: bytes, data: bytes) -> bool:
@@ -113,17 +134,41 @@ class NatsServer:
         if inbox:
             self.route(inbox, "", b"", json.dumps(answer, separators=(",", ":")).encode())
 
-    def _store_later(self, stream: Stream, command: codec.Pub) -> None:
+    def _asked(self, subject: str, command: codec.Pub) -> bool:
+        refused = None
+        if subject.startswith(GET) and not self.cluster.has_leader:
+            return False
+        if not (self.cluster.decides and self.cluster.serves_consumers):
+            refused = self._api.refusal(subject)
+        self._reply(command.reply, refused or self._api.answer(subject, command.data, self._now_ns()))
+        return True
+
+    # Streams
+
+    def _take(self, stream: Stream, command: codec.Pub) -> None:
         """A store, its sync included, takes its time, and one comes after the other."""
+        if not self.cluster.has_quorum:
+            refused = self.cluster.propose(stream, command)
+            if refused is not None:
+                self._reply(command.reply, refused)
+            return
         loop = asyncio.get_running_loop()
         self._stored_at = max(self._stored_at, loop.time()) + self._rng.uniform(*STORE_S)
-        loop.call_at(self._stored_at, self._store, stream, command)
+        self._taken += 1
+        planned = loop.call_at(self._stored_at, self._store_taken, self._taken)
+        self._unstored[self._taken] = (planned, stream, command)
 
-    def _store(self, stream: Stream, command: codec.Pub) -> None:
+    def _store_taken(self, number: int) -> None:
+        _, stream, command = self._unstored.pop(number)
+        self.store(stream, command)
+
+    def store(self, stream: Stream, command: codec.Pub, *, is_answered: bool = True) -> None:
+        """Store a message, with or without a PubAck, and give it to whoever waits for it."""
         answer, stored = stream.publish(command.subject, command.headers, command.data, self._now_ns())
         if self._sync_always:
             stream.sync()
-        self._reply(command.reply, answer)
+        if is_answered:
+            self._reply(command.reply, answer)
         if stored is not None:
             for consumer in tuple(self._disk.consumers.values()):
                 if consumer.stream is stream:
@@ -138,22 +183,25 @@ class NatsServer:
             return False
         found.stream.expire(self._now_ns())
         asked = json.loads(command.data) if command.data.strip() else {}
-        self._send(found.pull(command.reply, asked, self._now_ns()))
+        self._send(found.pull(command.reply, asked, self._mono_ns(), self._is_heard))
         self._wake_later(found)
         self._flush_later()
         return True
 
-    def _acknowledged(self, subject: str, command: codec.Pub) -> None:
-        _, _, stream, consumer, _, seq, *_ = subject.split(".")
+    def _acknowledged(self, subject: str, command: codec.Pub) -> bool:
+        _, _, stream, consumer, _, stream_seq, consumer_seq, *_ = subject.split(".")
         found = self._disk.consumers.get((stream, consumer))
         if found is not None:
-            found.ack(int(seq), command.data, self._now_ns())
+            found.ack(int(stream_seq), int(consumer_seq), command.data, self._mono_ns())
             self._serve(found)
         if command.reply:
             self.route(command.reply, "", b"", b"")
+        return True
 
     def _serve(self, consumer: Consumer) -> None:
-        self._send(consumer.deliver(self._now_ns()))
+        if not self.cluster.serves_consumers:
+            return
+        self._send(consumer.deliver(self._mono_ns(), self._is_heard))
         self._wake_later(consumer)
         self._flush_later()
 
@@ -173,7 +221,7 @@ class NatsServer:
             planned.cancel()
         due_ns = consumer.next_deadline_ns()
         if due_ns is not None:
-            delay_s = max(0.000_001, (due_ns - self._now_ns()) / 1e9)
+            delay_s = max(0.000_001, (due_ns - self._mono_ns()) / 1e9)
             self._wakes[key] = asyncio.get_running_loop().call_later(delay_s, self._woken, consumer)
 
     def _woken(self, consumer: Consumer) -> None:
@@ -181,10 +229,48 @@ class NatsServer:
         if self._disk.consumers.get((consumer.stream.name, consumer.name)) is consumer:
             self._serve(consumer)
 
+    def _mono_ns(self) -> int:
+        """What requests and ack waits go by: Go's timers don't follow steps of the wall clock."""
+        return round(asyncio.get_running_loop().time() * 1e9)
+
+    def _is_heard(self, subject: str) -> bool:
+        return any(connection.hears(subject) for connection in self._connections.values())
+
     def _consumer_gone(self, consumer: Consumer) -> None:
-        for request in consumer.requests:
-            self._deliver(Sending(request.inbox, "", codec.status(409, "Consumer Deleted"), b""))
-        consumer.requests.clear()
+        self._send(consumer.end_requests(409, "Consumer Deleted"))
+
+    # What a cluster does to itself
+
+    def take_unstored(self) -> list[tuple[Stream, codec.Pub]]:
+        """Everything that was taken and is not stored; it will not be, from here."""
+        taken = list(self._unstored.values())
+        self._unstored.clear()
+        for planned, _, _ in taken:
+            planned.cancel()
+        return [(stream, command) for _, stream, command in taken]
+
+    def drop_clients(self, is_there: Callable[[int], bool]) -> None:
+        """Cut off the clients whose numbers are those of a server that is gone."""
+        for connection in tuple(self._connections.values()):
+            if is_there(connection.number):
+                self.left(connection)
+                connection.transport.close()
+
+    def stop_consumers(self, steps_down: Callable[[], bool]) -> None:
+        """Consumers have no leader: their requests end in a status if it steps down, else without a word.
+
+        The next leader knows what was replicated last.
+        """
+        for consumer in self._disk.consumers.values():
+            ended = consumer.end_requests(409, "Leadership Change")
+            if steps_down():
+                self._send(ended)
+            consumer.restart()
+
+    def restart_consumers(self) -> None:
+        """Consumers have a leader again."""
+        for consumer in tuple(self._disk.consumers.values()):
+            self._serve(consumer)
 
     # The disk
 
@@ -197,73 +283,9 @@ class NatsServer:
         self._is_flush_planned = False
         for consumer in self._disk.consumers.values():
             consumer.flush()
+            if self._sync_always:
+                consumer.sync()
 
     def _sync(self) -> None:
-        for stream in self._disk.streams.values():
-            stream.sync()
+        self._disk.sync()
         asyncio.get_running_loop().call_later(SYNC_S, self._sync)
-
-
-class _Connection(asyncio.Protocol):
-    """One client: its commands and its subscriptions."""
-
-    def __init__(self, server: NatsServer, number: int) -> None:
-        self.number = number
-        self.transport: asyncio.Transport
-        self._server = server
-        self._parser = codec.Parser()
-        self._subscriptions: dict[str, _Subscription] = {}
-        self._no_responders = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self._server.joined(self)
-        self.transport.write(self._server.info(self.number))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._server.left(self)
-
-    def data_received(self, data: bytes) -> None:
-        for command in self._parser.feed(data):
-            self._take(command)
-
-    def deliver(self, subject: str, reply: str, headers: bytes, data: bytes, *, shown: str = "") -> bool:
-        """Send a message to this client's subscriptions that match; answers whether one did."""
-        heard = False
-        for sid, subscription in tuple(self._subscriptions.items()):
-            if codec.matches(subscription.subject, subject):
-                heard = True
-                self.transport.write(codec.message(shown or subject, sid, reply, headers, data))
-                subscription.delivered += 1
-                if subscription.messages_max is not None and subscription.delivered >= subscription.messages_max:
-                    del self._subscriptions[sid]
-        return heard
-
-    def _take(self, command: codec.Command) -> None:
-        match command:
-            case codec.Connect(options):
-                self._no_responders = bool(options.get("no_responders"))
-            case codec.Ping():
-                self.transport.write(codec.PONG)
-            case codec.Sub(subject, sid):
-                self._subscriptions[sid] = _Subscription(subject)
-            case codec.Unsub(sid, messages_max):
-                subscription = self._subscriptions.get(sid)
-                if subscription is None:
-                    return
-                if messages_max is None or subscription.delivered >= messages_max:
-                    del self._subscriptions[sid]
-                else:
-                    subscription.messages_max = messages_max
-            case codec.Pub():
-                if not self._server.published(command) and command.reply and self._no_responders:
-                    self.deliver(command.reply, "", codec.status(503), b"")
-
-
-class _Subscription:
-    """What a client wants to hear."""
-
-    def __init__(self, subject: str) -> None:
-        self.subject = subject
-        self.delivered = 0
-        self.messages_max: int | None = None

@@ -87,7 +87,7 @@ def test_a_run_from_the_command_line(tmp_path: Path) -> None:
     document = json.loads(result.stdout)
     assert document["verdict"] == "held"
     assert document["acked"] == document["events"] == 401
-    assert set(document["guarantees"]) == {"G1", "G2", "G3", "G4", "G5", "G6"}
+    assert set(document["guarantees"]) == {"G1", "G2", "G3", "G4", "G5", "G6", "G8"}
     assert Plan.load(out / "plan.json") == small_run()
     assert {path.name for path in (out / "logs").iterdir()} >= {"relay.log", "nats.log", "postgres.log"}
     assert (out / "report" / "report.html").exists()

@@ -11,8 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faults.generate import main_plan
-from faults.plan import Agent, Awake, Plan, PlanInvalid, Publisher, Retention, TypeWeight, Workload
-from faults.vocabulary import KINDS, Cut, Direction, Fault, Kill, Latency, Link, ProcessName, Slicer
+from faults.plan import Agent, Awake, Plan, PlanInvalid, Publisher, Retention, Servers, TypeWeight, Workload
+from faults.vocabulary import (
+    KINDS,
+    Cut,
+    Direction,
+    Fault,
+    Kill,
+    Latency,
+    LeaderChange,
+    Link,
+    ProcessName,
+    QuorumLoss,
+    Slicer,
+)
 
 
 def small_plan(**changes: Any) -> Plan:
@@ -167,6 +179,15 @@ def test_not_a_plan_is_refused(text: bytes) -> None:
             "expected crashes while it is awake, got one at 4 s",
         ),
         ({"agents": ()}, "agents: expected at least one, got none"),
+        (
+            {"faults": (LeaderChange(id="vote", process=ProcessName.NATS, at_s=1.0, down_s=1.0),)},
+            "fault 'vote' (leader_change): expected servers.nats_replicas = 3, got 1",
+        ),
+        (
+            {"faults": (QuorumLoss(id="few", process=ProcessName.RELAY, at_s=1.0, for_s=1.0),),
+             "servers": Servers(nats_replicas=3)},
+            "fault 'few' (quorum_loss): expected process 'nats', got 'relay'",
+        ),
     ],
 )  # fmt: skip
 def test_inconsistent_plan_is_refused(changes: dict[str, Any], says: str) -> None:

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from faults.plan import Plan
-from faults.playable import RETURN_S, not_playable, playable, toxic_of
+from faults.plan import Plan, Servers
+from faults.playable import RETURN_S, not_playable, playable, servers_refused, toxic_of
 from faults.vocabulary import (
     KINDS,
     ClockSkew,
@@ -19,11 +19,13 @@ from faults.vocabulary import (
     HalfOpen,
     Kill,
     Latency,
+    LeaderChange,
     Link,
     LinkFault,
     Pause,
     PowerLoss,
     ProcessName,
+    QuorumLoss,
     Restart,
     kind_of,
 )
@@ -43,13 +45,23 @@ def test_every_kind_is_played_or_named() -> None:
                     HalfOpen(id="a", link=Link.AGENT_RELAY, **PLACE),
                     PowerLoss(id="b", process=ProcessName.NATS, at_s=1.0, down_s=1.0),
                     ClockSkew(id="c", process=ProcessName.POSTGRES, skew_ms=5, **PLACE),
+                    LeaderChange(id="d", process=ProcessName.NATS, at_s=1.0, down_s=1.0),
+                    QuorumLoss(id="e", process=ProcessName.NATS, **PLACE),
                 )
             )
         )
     }
-    assert left_out == {"half_open", "power_loss", "clock_skew"}
+    assert left_out == {"half_open", "power_loss", "clock_skew", "leader_change", "quorum_loss"}
     assert PLAYED | left_out | {"pause", "kill", "restart"} == set(KINDS)
     assert {kind_of(kind) for kind in get_args(LinkFault)} == PLAYED | {"half_open"}
+
+
+def test_three_nats_servers_are_refused() -> None:
+    """The real stack has one NATS server, and says so; how it syncs is a line of its configuration."""
+    assert servers_refused(small_plan(servers=Servers(nats_sync="interval"))) is None
+    refused = servers_refused(small_plan(servers=Servers(nats_replicas=3)))
+    assert refused is not None
+    assert refused.startswith("servers.nats_replicas: expected 1 on the real stack, got 3")
 
 
 @given(plans())

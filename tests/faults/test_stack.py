@@ -140,3 +140,13 @@ async def test_databases_of_tests_are_apart(stack: EmbeddedStack, fresh_database
     found = await connection.fetchval("select to_regclass('mine')")
     await connection.close()
     assert found is None
+
+
+@pytest.mark.parametrize("nats_sync", ["always", "interval"])
+async def test_nats_syncs_as_it_is_told(nats_sync: str) -> None:
+    """What a plan asks of NATS's fsync is what its monitoring address shows, where the relay's start-up check looks."""
+    async with EmbeddedStack.start(nats_sync=nats_sync) as own, aiohttp.ClientSession() as http:
+        async with http.get(f"{own.nats.monitor_url}/jsz") as answer:
+            config = (await answer.json())["config"]
+        assert config.get("sync_always", False) is (nats_sync == "always")
+        assert config["sync_interval"] == 120_000_000_000 or nats_sync == "always"

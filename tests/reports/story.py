@@ -97,10 +97,14 @@ class Story:
         self.phase("end")
 
     def fault(
-        self, name: str, phase: Literal["asked", "effective", "lifted", "ineffective"], what: str = "cut"
+        self,
+        name: str,
+        phase: Literal["asked", "effective", "lifted", "ineffective"],
+        what: str = "cut",
+        **proof: Any,
     ) -> None:
         """A step in a fault's life."""
-        self._add(Fault, fault=name, phase=phase, what=what, target="relay-nats")
+        self._add(Fault, fault=name, phase=phase, what=what, target="relay-nats", proof=proof)
 
     def kill(self, name: str = "relay") -> None:
         """A SIGKILL."""

@@ -27,7 +27,7 @@ from faults.vocabulary import (
     ResetPeer,
     Restart,
 )
-from sim.cli import simulate
+from sim.trial import simulate
 from system.stream_session import StreamSession
 
 pytestmark = pytest.mark.sim

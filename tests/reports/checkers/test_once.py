@@ -96,6 +96,21 @@ def test_delivered_twice_though_the_stream_had_forgotten() -> None:
     assert story.kinds() == [Kind.DUPLICATE_STORAGE]
 
 
+@pytest.mark.parametrize(("waited_s", "twice"), [(101.0, False), (90.0, True)])
+def test_a_repeat_past_its_retention(waited_s: float, *, twice: bool) -> None:
+    """What was swept is known to nobody: a repeat is a new event, and may be delivered as one."""
+    story = Story(critical_s=100)
+    story.publish("e1", "a")
+    story.connect("a", "earliest")
+    story.deliver("a", "e1")
+    story.wait(waited_s)
+    story.publish("e1", "a", seq=2)
+    story.deliver("a", "e1", cursor="aaaaaa-2")
+    story.converge()
+    assert (Kind.DUPLICATE_STORAGE in story.kinds()) == twice
+    assert twice or not story.kinds()
+
+
 def test_delivered_under_another_cursor_than_acked() -> None:
     """The ack names one cursor, the delivery another: the event was stored twice."""
     story = Story()

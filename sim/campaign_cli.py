@@ -1,0 +1,119 @@
+"""`meshrelay sim campaign`: many seeds on all cores, with what they reached and what they found."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from faults.plan import PlanInvalid
+from sim.campaign import Failures, Tally, campaign, local_pool
+from sim.marks import MARKS
+from sim.trial import Trial
+
+USAGE = 2
+VIOLATED = 1
+JUDGED_SEEDS = 1_000
+"""A campaign of so many seeds must have hit every mark, with every kind of fault off in some and dominant in others."""
+
+
+def campaign_command(
+    seeds: Annotated[str, typer.Option("--seeds", help="From A to B, both included: A..B.")] = "0..299",
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes.")] = os.cpu_count() or 1,
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0.1, help="Stop after so long.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="A dask scheduler's address, instead of local processes.")
+    ] = None,
+    failures: Annotated[
+        Path, typer.Option("--failures", help="Failing plans are kept here, and tried first the next time.")
+    ] = Path("out/sim/failures"),
+) -> None:
+    """Try a plan for each seed; keep what fails, and try it first the next time.
+
+    Exit codes: 0 every seed held, 1 something failed or was never reached, 2 usage.
+    """
+    chosen = seeds_of(seeds)
+    with pool_of(jobs, scheduler) as pool, progress_of(len(chosen)) as told:
+        try:
+            tally = campaign(chosen, pool, jobs=jobs, failures=Failures(failures), minutes=minutes, told=told)
+        except (PlanInvalid, OSError) as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(USAGE) from None
+    typer.echo(summary(tally))
+    for trial in tally.failures:
+        typer.echo(f"{trial.plan}: {trial.verdict}: {trial.reason}")
+        typer.echo(f"  again: meshrelay sim replay {failures / (trial.plan + '.json')}")
+    raise typer.Exit(VIOLATED if tally.failures or shortcomings(tally) else 0)
+
+
+def seeds_of(text: str) -> range:
+    """The seeds that `A..B` names, both included; ends the command if it names none."""
+    first, dots, last = text.partition("..")
+    if not first.isdigit() or (dots and not last.isdigit()) or (dots and int(last) < int(first)):
+        typer.echo(f"--seeds: expected A..B with A at most B, such as 0..299, got {text!r}", err=True)
+        raise typer.Exit(USAGE)
+    return range(int(first), int(last or first) + 1)
+
+
+@contextmanager
+def pool_of(jobs: int, scheduler: str | None) -> Iterator[Executor]:
+    """Local processes, or a dask cluster's workers."""
+    if scheduler is None:
+        with local_pool(jobs) as pool:
+            yield pool
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        typer.echo("--scheduler: expected the package `distributed`; pip install 'meshrelay[cluster]'", err=True)
+        raise typer.Exit(USAGE) from None
+    with Client(scheduler) as client:
+        yield client.get_executor()
+
+
+@contextmanager
+def progress_of(total: int) -> Iterator[Callable[[Tally, Trial], None]]:
+    """A bar that says how many seeds are done and how many failed."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("seeds", total=total)
+
+        def told(tally: Tally, trial: Trial) -> None:
+            progress.update(task, completed=tally.trials, description=f"seeds, {len(tally.failures)} failed")
+
+        yield told
+
+
+def shortcomings(tally: Tally) -> list[str]:
+    """What a campaign of this size ought to have reached and has not."""
+    if tally.swarms < JUDGED_SEEDS:
+        return []
+    found = [f"mark never hit: {name} ({MARKS[name]})" for name in tally.missed]
+    return found + [f"fault kind hardly ever off, or never dominant: {kind}" for kind in tally.unbalanced()]
+
+
+def summary(tally: Tally) -> str:
+    """What a campaign came to, for people."""
+    median_s = statistics.median(tally.times_s) if tally.times_s else 0.0
+    lines = [
+        f"{tally.trials} plans: {tally.held} held, {len(tally.failures)} failed, {tally.untried} put too little to the "
+        "test",
+        f"{tally.events:,} events, {tally.deliveries:,} deliveries, {tally.simulated_s / 3600:.1f} simulated hours in "
+        f"{tally.wall_s:.0f} s; median {median_s:.2f} s a plan",
+        f"{len(MARKS) - len(tally.missed)} of {len(MARKS)} marks hit",
+    ]
+    if tally.swarms:
+        off = min(tally.off, key=lambda kind: tally.off[kind])
+        lines.append(
+            f"least often off: {off}, in {tally.off[off] / tally.swarms:.0%} of {tally.swarms} seeds; dominant in at "
+            f"least {min(tally.dominant[kind] for kind in tally.off)} seeds each"
+        )
+    return "\n".join([*lines, *shortcomings(tally)])

@@ -1,0 +1,117 @@
+"""One client of the simulated NATS server: its commands and its subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from sim.jetstream import codec
+
+if TYPE_CHECKING:
+    from sim.jetstream.server import NatsServer
+
+FIRST_PING_S = 2.0
+PING_S = 120.0
+PINGS_OUT_MAX = 2
+"""Unanswered pings after which a client is taken for dead, when the next one is due."""
+
+
+class Connection(asyncio.Protocol):
+    """One client."""
+
+    def __init__(self, server: NatsServer, number: int) -> None:
+        self.number = number
+        self.transport: asyncio.Transport
+        self._server = server
+        self._parser = codec.Parser()
+        self._subscriptions: dict[str, Subscription] = {}
+        self._no_responders = False
+        self._is_introduced = False
+        self._pings_out = 0
+        self._ping: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say who we are."""
+        self.transport = cast("asyncio.Transport", transport)
+        self._server.joined(self)
+        self.transport.write(self._server.info(self.number))
+        self._ping = asyncio.get_running_loop().call_later(FIRST_PING_S, self._ping_client)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        if self._ping is not None:
+            self._ping.cancel()
+        self._server.left(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take whatever is complete."""
+        for command in self._parser.feed(data):
+            self._take(command)
+
+    def hears(self, subject: str) -> bool:
+        """Whether a subscription matches."""
+        return any(codec.matches(one.subject, subject) for one in self._subscriptions.values())
+
+    def deliver(self, subject: str, reply: str, headers: bytes, data: bytes, *, shown: str = "") -> bool:
+        """Send a message to this client's subscriptions that match; answers whether one did."""
+        heard = False
+        for sid, subscription in tuple(self._subscriptions.items()):
+            if codec.matches(subscription.subject, subject):
+                heard = True
+                self.transport.write(codec.message(shown or subject, sid, reply, headers, data))
+                subscription.delivered += 1
+                if subscription.messages_max is not None and subscription.delivered >= subscription.messages_max:
+                    del self._subscriptions[sid]
+        return heard
+
+    def _ping_client(self) -> None:
+        if self._pings_out >= PINGS_OUT_MAX:
+            self.transport.write(codec.STALE)
+            self._server.left(self)
+            self.transport.close()
+            return
+        self._pings_out += 1
+        self.transport.write(codec.PING)
+        self._ping = asyncio.get_running_loop().call_later(PING_S, self._ping_client)
+
+    def _take(self, command: codec.Command) -> None:
+        match command:
+            case codec.Connect(options):
+                self._no_responders = bool(options.get("no_responders"))
+            case codec.Ping():
+                self.transport.write(codec.PONG)
+                if not self._is_introduced:
+                    # the real server says once more who it is, when it knows the client's account
+                    self._is_introduced = True
+                    self.transport.write(self._server.info(self.number, connect_info=True, remote_account="$G"))
+            case codec.Pong():
+                self._pings_out = 0
+            case codec.Sub(subject, sid):
+                self._subscriptions[sid] = Subscription(subject)
+            case codec.Unsub(sid, messages_max):
+                self._unsubscribe(sid, messages_max)
+            case codec.Pub():
+                self._published(command)
+
+    def _unsubscribe(self, sid: str, messages_max: int | None) -> None:
+        subscription = self._subscriptions.get(sid)
+        if subscription is None:
+            return
+        if messages_max is None or subscription.delivered >= messages_max:
+            del self._subscriptions[sid]
+        else:
+            subscription.messages_max = messages_max
+
+    def _published(self, command: codec.Pub) -> None:
+        if not self._server.published(command) and command.reply and self._no_responders:
+            nobody = codec.status(503, Nats_Subject=command.subject)
+            self.deliver(command.reply, "", nobody, b"")
+
+
+class Subscription:
+    """What a client wants to hear."""
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        self.delivered = 0
+        self.messages_max: int | None = None

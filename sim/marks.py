@@ -1,0 +1,194 @@
+"""The *sometimes* register: states that a campaign must have reached, or it has proved less than it seems to.
+
+A run that never saw a lease taken over says nothing about taking one over. Marks come from three places: what the
+relays log, what the agents and publishers saw (the history), and how the agents' connections ended. None of them needs
+a line in `system/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from reports.history import (
+    Connect,
+    Connected,
+    Deliver,
+    Disconnect,
+    Fault,
+    Gap,
+    Gone,
+    HistoryReader,
+    Process,
+    Published,
+    Record,
+    Saved,
+    Writer,
+)
+
+FROM_LOG: dict[str, str] = {
+    "leader.began": "a replica began to lead",
+    "leader.lost": "a leader lost its lease",
+    "leader.database_unavailable": "a replica could not ask for the lease",
+    "leader.nats_unavailable": "a leader was without NATS",
+    "nats.connection_over": "a relay lost its NATS connection",
+    "nats.dial_failed": "a relay could not reach NATS",
+    "nats.probe_missed": "a relay found its NATS connection dead by probing",
+    "publish.ids_unchecked": "events were taken while Postgres could not check their ids",
+    "redispatcher.redispatched": "a stale assignment was dispatched again",
+    "redispatcher.unavailable": "a redispatch had to wait",
+    "relay.draining": "a replica was stopped politely",
+    "relay.waiting_for_postgres": "a replica started while Postgres was away",
+    "session.page_unavailable": "a replay met a Postgres that did not answer",
+    "sessions.draining": "a replica was stopped with sessions open",
+    "sweeper.swept": "events were swept",
+    "sweeper.database_unavailable": "a sweep was cut short",
+    "tail.database_unavailable": "the tail met a Postgres that did not answer",
+    "tail.no_hints": "the tail had to live without hints",
+    "tail.overtaken_by_sweep": "a sweep overtook the tail",
+    "writer.restarted": "pg-writer began again after a failure",
+}
+FROM_HISTORY: dict[str, str] = {
+    "ack.duplicate": "a repeat was recognised at its publishing",
+    "ack.unknown": "a publish ended with its outcome unknown",
+    "agent.crashed": "an agent crashed",
+    "agent.crashed_before_save": "an agent crashed between an event and its saved cursor",
+    "agent.got_again": "an event came again after a crash, on a later connection",
+    "agent.refused": "an agent was refused with a status other than 410",
+    "agent.unanswered": "an agent got no answer to its connecting",
+    "closed.drain": "a stream was closed by a drain",
+    "closed.eof": "a stream ended without a word",
+    "closed.reset": "a stream was reset",
+    "closed.silent": "a client gave up a stream that had gone silent",
+    "closed.token_expired": "a stream ended with its token",
+    "delivered.at_start": "an agent without a cursor was given what is retained",
+    "delivered.live": "an event was delivered within a second of its publishing",
+    "delivered.replayed": "an event was replayed",
+    "fault.at_start": "a fault met agents that were connecting",
+    "gap.told": "an agent was told of lost standard events",
+    "gone.told": "an agent was told of lost critical events",
+    "gone.then_events": "an agent went on after a 410 and received events",
+    "kill.relay": "a relay was killed",
+    "reconnect.with_cursor": "an agent came back with its cursor",
+    "writer.behind_at_heal": "pg-writer was behind when the faults healed",
+}
+MARKS: dict[str, str] = {**FROM_LOG, **FROM_HISTORY}
+LIVE_NS = 1_000_000_000
+
+
+class LogEar:
+    """A structlog processor's place: notes the names of events, and drops them."""
+
+    def __init__(self) -> None:
+        self.heard: set[str] = set()
+
+    def hear(self, name: str) -> None:
+        """An event of this name was logged."""
+        if name in FROM_LOG:
+            self.heard.add(name)
+
+
+def marks_of(history: Path, heard: Iterable[str]) -> tuple[str, ...]:
+    """The marks that a run hit, sorted. Raises HistoryInvalid, OSError."""
+    watch = _Watch()
+    for record in HistoryReader(history):
+        take = _TAKE.get(type(record))
+        if take is not None:
+            take(watch, record)
+    return tuple(sorted({*heard, *watch.hit}))
+
+
+class _Watch:
+    """What has to be remembered of a history to see its marks."""
+
+    def __init__(self) -> None:
+        self.hit: set[str] = set()
+        self.published_ns: dict[str, int] = {}
+        self.unsaved: dict[str, int] = {}
+        self.seen: set[tuple[str, str]] = set()
+        self.presented: dict[tuple[str, str], str | None] = {}
+        self.connecting: set[str] = set()
+        self.told_gone: set[str] = set()
+        self.is_healing = False
+
+    def published(self, record: Published) -> None:
+        self.published_ns.setdefault(record.id, record.t_ns)
+        if record.duplicate:
+            self.hit.add("ack.duplicate")
+        if record.outcome == "unknown":
+            self.hit.add("ack.unknown")
+
+    def connect(self, record: Connect) -> None:
+        self.presented[record.agent, record.conn] = record.cursor
+        self.connecting.add(record.agent)
+        if record.cursor is not None and "-" in record.cursor:
+            self.hit.add("reconnect.with_cursor")
+
+    def connected(self, record: Connected) -> None:
+        self.connecting.discard(record.agent)
+        if record.status is None:
+            self.hit.add("agent.unanswered")
+        elif record.status not in (200, 410):
+            self.hit.add("agent.refused")
+
+    def deliver(self, record: Deliver) -> None:
+        self.unsaved[record.agent] = self.unsaved.get(record.agent, 0) + 1
+        known_ns = self.published_ns.get(record.id)
+        if known_ns is not None:
+            self.hit.add("delivered.live" if record.t_ns - known_ns < LIVE_NS else "delivered.replayed")
+        presented = self.presented.get((record.agent, record.conn))
+        if presented is None or "-" not in presented:
+            self.hit.add("delivered.at_start")
+        if (record.agent, record.id) in self.seen:
+            self.hit.add("agent.got_again")
+        self.seen.add((record.agent, record.id))
+        if record.agent in self.told_gone:
+            self.hit.add("gone.then_events")
+
+    def saved(self, record: Saved) -> None:
+        self.unsaved[record.agent] = 0
+
+    def gap(self, record: Gap) -> None:
+        self.hit.add("gap.told")
+
+    def gone(self, record: Gone) -> None:
+        self.hit.add("gone.told")
+        self.told_gone.add(record.agent)
+
+    def disconnect(self, record: Disconnect) -> None:
+        self.connecting.discard(record.agent)
+        if f"closed.{record.why}" in MARKS:
+            self.hit.add(f"closed.{record.why}")
+        if record.why == "crashed":
+            self.hit.add("agent.crashed")
+            if self.unsaved.get(record.agent):
+                self.hit.add("agent.crashed_before_save")
+
+    def fault(self, record: Fault) -> None:
+        if record.phase == "effective" and self.connecting:
+            self.hit.add("fault.at_start")
+
+    def process(self, record: Process) -> None:
+        if record.what == "killed" and record.name.startswith("relay"):
+            self.hit.add("kill.relay")
+
+    def writer(self, record: Writer) -> None:
+        # the first look comes after the healing
+        if record.pending and not self.is_healing:
+            self.hit.add("writer.behind_at_heal")
+        self.is_healing = True
+
+
+_TAKE: dict[type[Record], Callable[..., None]] = {
+    Published: _Watch.published,
+    Connect: _Watch.connect,
+    Connected: _Watch.connected,
+    Deliver: _Watch.deliver,
+    Saved: _Watch.saved,
+    Gap: _Watch.gap,
+    Gone: _Watch.gone,
+    Disconnect: _Watch.disconnect,
+    Fault: _Watch.fault,
+    Process: _Watch.process,
+    Writer: _Watch.writer,
+}

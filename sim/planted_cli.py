@@ -1,0 +1,108 @@
+"""`meshrelay sim planted`: breaks the relay in every known way, and counts the seeds until the judge notices."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from faults.planted import PLANTED, PlantedBug, planted
+from sim.campaign import local_pool
+from sim.swarm import swarm_plan
+from sim.trial import Trial, try_plan
+
+STARTS = tuple(range(1_000, 6_000, 1_000))
+"""Where the seeds begin, five times: one start may be lucky."""
+SEEDS_MAX = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hunt:
+    """How one bug was found from one start."""
+
+    bug: str
+    seeds: int
+    """How many it took; 0 if the bug got away."""
+    wall_s: float
+    kinds: tuple[str, ...] = ()
+    violated: tuple[str, ...] = ()
+    seed: int = -1
+
+
+def hunt(bug: str, start: int, seeds_max: int) -> Hunt:
+    """Try seeds from a start until one finds the bug guilty of what it is."""
+    began_s = time.perf_counter()
+    with planted(bug) as found:
+        for number in range(seeds_max):
+            trial = try_plan(swarm_plan(start + number))
+            if is_caught(found, trial):
+                wall_s = time.perf_counter() - began_s
+                return Hunt(
+                    bug=bug,
+                    seeds=number + 1,
+                    wall_s=wall_s,
+                    kinds=trial.kinds,
+                    violated=trial.violated,
+                    seed=start + number,
+                )
+    return Hunt(bug=bug, seeds=0, wall_s=time.perf_counter() - began_s)
+
+
+def is_caught(bug: PlantedBug, trial: Trial) -> bool:
+    """Whether a run was found guilty of what the bug does."""
+    return bool(bug.guarantees & set(trial.violated))
+
+
+def hunts(bugs: list[str], pool: Executor, *, seeds_max: int) -> Iterator[Hunt]:
+    """Every bug from every start, as they come in."""
+    waiting = [pool.submit(hunt, bug, start, seeds_max) for bug in bugs for start in STARTS]
+    for future in as_completed(waiting):
+        yield future.result()
+
+
+def planted_command(
+    bug: Annotated[list[str] | None, typer.Option("--bug", help="Only this one; may be repeated.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes.")] = os.cpu_count() or 1,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="From each start, at most so many.")] = SEEDS_MAX,
+) -> None:
+    """Plant every known bug and hunt for it; a bug that gets away is a hole in the judge.
+
+    Exit codes: 0 all caught, 1 one got away, 2 usage.
+    """
+    unknown = sorted(set(bug or ()) - set(PLANTED))
+    if unknown:
+        typer.echo(f"--bug: expected one of {', '.join(sorted(PLANTED))}, got {unknown[0]!r}", err=True)
+        raise typer.Exit(2)
+    names = bug or list(PLANTED)
+    found: dict[str, list[Hunt]] = {name: [] for name in names}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with local_pool(jobs) as pool, Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("hunts", total=len(names) * len(STARTS))
+        for one in hunts(names, pool, seeds_max=seeds):
+            found[one.bug].append(one)
+            progress.advance(task)
+    Console().print(_table(found))
+    escaped = [name for name, hunted in found.items() if any(one.seeds == 0 for one in hunted)]
+    if escaped:
+        typer.echo(f"got away within {seeds} seeds: {', '.join(escaped)}", err=True)
+    raise typer.Exit(1 if escaped else 0)
+
+
+def _table(found: dict[str, list[Hunt]]) -> Table:
+    table = Table("bug", "caught by", "seeds", "s", title=f"Planted bugs: medians of {len(STARTS)} starts")
+    for name, hunted in found.items():
+        caught = [one for one in hunted if one.seeds]
+        by = sorted({kind for one in caught for kind in one.kinds})
+        shown = ", ".join(by[:3]) or "nobody"
+        seeds = f"{statistics.median(one.seeds for one in caught):g}" if len(caught) == len(hunted) else "-"
+        table.add_row(name, shown, seeds, f"{statistics.median(one.wall_s for one in hunted):.1f}")
+    return table

@@ -1,0 +1,99 @@
+"""One trial: a plan is played in a world of its own, judged, and becomes one small value that can travel."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faults.plan import Plan
+from faults.recorder import Recorder
+from reports.api import judge, write_report
+from reports.report import Report
+from reports.verdict import Witnessed
+from sim.errors import NotModelled
+from sim.marks import marks_of
+from sim.outcome import Outcome, WorldFailed
+from sim.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What came of a plan."""
+
+    plan: str
+    seed: int
+    verdict: str
+    """As the report says; `could not run` if the world itself failed."""
+    reason: str
+    violated: tuple[str, ...] = ()
+    """The guarantees that were."""
+    kinds: tuple[str, ...] = ()
+    """What kinds of findings."""
+    trace_sha256: str = ""
+    events: int = 0
+    deliveries: int = 0
+    simulated_s: float = 0.0
+    steps: int = 0
+    wall_s: float = 0.0
+    marks: tuple[str, ...] = ()
+    counters: dict[str, int] = field(default_factory=dict)
+    is_untried: bool = False
+    """Nothing was wrong, but something that is promised had no occasion to go wrong."""
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether somebody has to look at it."""
+        return self.verdict != "held" and not self.is_untried
+
+    @property
+    def failure_class(self) -> tuple[str, ...]:
+        """What stays the same while a failing plan is made smaller: a loss must not become a late convergence."""
+        return self.violated or (self.verdict,)
+
+
+def simulate(plan: Plan, out: Path | None) -> tuple[Report, Outcome]:
+    """Play a plan and judge it; `out` keeps history and report. Raises WorldFailed, NotModelled, OSError."""
+    with tempfile.TemporaryDirectory(prefix="meshrelay-sim-") if out is None else nullcontext(out) as given:
+        folder = Path(given)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "history.jsonl"
+        path.unlink(missing_ok=True)
+        world = World(plan, lambda clock_ns: Recorder(path, clock_ns=clock_ns))
+        outcome = world.run()
+        outcome.marks = marks_of(path, outcome.heard)
+        broken = [f"the relay ended by itself: {why}" for why in outcome.relay_exits]
+        broken += [f"a client gave up: {why}" for why in outcome.client_failures]
+        report = judge(path, Witnessed(broken=tuple(broken)))
+        if out is not None:
+            write_report(report, out)
+        return report, outcome
+
+
+def try_plan(plan: Plan, out: Path | None = None) -> Trial:
+    """Play and judge a plan; a world that fails is a trial too."""
+    began_s = time.perf_counter()
+    try:
+        report, outcome = simulate(plan, out)
+    except (WorldFailed, NotModelled) as error:
+        wall_s = time.perf_counter() - began_s
+        return Trial(plan=plan.name, seed=plan.seed, verdict="could not run", reason=str(error), wall_s=wall_s)
+    return Trial(
+        plan=plan.name,
+        seed=plan.seed,
+        verdict=report.verdict,
+        reason=report.reason,
+        violated=tuple(one.guarantee for one in report.guarantees if one.verdict in ("violated", "not converged")),
+        kinds=tuple(sorted({one.kind for one in report.findings})),
+        trace_sha256=outcome.trace_sha256,
+        events=outcome.events,
+        deliveries=outcome.deliveries,
+        simulated_s=outcome.simulated_s,
+        steps=outcome.steps,
+        wall_s=time.perf_counter() - began_s,
+        marks=outcome.marks,
+        counters=outcome.counters,
+        is_untried=report.verdict == "could not run",
+    )

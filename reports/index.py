@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import get_args
 
+from reports.events import NONE as NONE
+from reports.events import Events
 from reports.history import (
     Acked,
     Bookmark,
@@ -40,9 +42,6 @@ from reports.history import (
 from system.cursor import SEQ_BITS, SEQ_MAX, Cursor, CursorMalformed, ordinal_of
 from system.event import ALL_AGENTS
 
-NONE = -1
-"""In every number column: no such time, position, status or name."""
-
 
 class Op(IntEnum):
     """What a row of an agent's log is; the comment is what its columns `a` and `b` hold."""
@@ -54,63 +53,6 @@ class Op(IntEnum):
     NOTICE = 4  # a: note
     DISCONNECT = 5
     ACKED = 6  # a: position
-
-
-class Events:
-    """Every event id that was published or delivered, one row each."""
-
-    def __init__(self) -> None:
-        self.row_of: dict[str, int] = {}
-        self.ids: list[str] = []
-        self.type = array("i")
-        self.addressee = array("i")
-        self.first_publish_ns = array("q")
-        self.acked_ns = array("q")
-        self.position = array("q")
-        """Where it is stored: from its first ack, else its first delivery.
-
-        A stream that begins a new epoch is read again from its start: what had been acknowledged and not yet written
-        then gets a place in the new epoch. So a first delivery in another epoch than the ack's is the truth.
-        """
-        self.delivered = bytearray()
-        """Whether anybody ever received it."""
-        self.forgotten = bytearray()
-        """Whether it was published again when the stream had forgotten its id: an ack may name a second place then."""
-        self.renewed = bytearray()
-        """Whether it was published again past its retention, when nobody knew its id: it may be stored anew."""
-        self.attempts = array("i")
-        self.refused = array("i")
-        self.publish_record = array("q")
-        self.acked_record = array("q")
-
-    def row(self, event_id: str, event_type: int, addressee: int) -> int:
-        """The event's row, made at its first mention."""
-        row = self.row_of.get(event_id)
-        if row is None:
-            row = self.row_of[event_id] = len(self.ids)
-            self.ids.append(event_id)
-            self.type.append(event_type)
-            self.addressee.append(addressee)
-            self.delivered.append(False)
-            self.forgotten.append(False)
-            self.renewed.append(False)
-            for column in (self.attempts, self.refused):
-                column.append(0)
-            for times in (self.first_publish_ns, self.acked_ns, self.position, self.publish_record, self.acked_record):
-                times.append(NONE)
-        return row
-
-    def is_published(self, row: int) -> bool:
-        """Whether a publisher ever sent it."""
-        return self.first_publish_ns[row] != NONE
-
-    def is_acked(self, row: int) -> bool:
-        """Whether the relay ever acknowledged it: only then does it owe anything."""
-        return self.acked_ns[row] != NONE
-
-    def is_unknown(self, row: int) -> bool:
-        """Whether nobody can say if it was stored: never acked, and not refused at every attempt."""
-        return self.is_published(row) and not self.is_acked(row) and self.refused[row] < self.attempts[row]
 
 
 class Log:
@@ -261,6 +203,16 @@ class Index:
     def is_for(self, row: int, log: Log) -> bool:
         """Whether an event is addressed to an agent, alone or with all."""
         return self.events.addressee[row] in (log.name, self.all_agents)
+
+    def is_past_memory(self, row: int, position: int) -> bool:
+        """Whether a second storing, at this position, came when nobody could know the event's id any more.
+
+        A publish that waited in a dead connection may arrive after the event's retention, though nobody sent it then.
+        """
+        kept_ns = self.retention_ns(row) - self.run.slack_ns
+        known_ns = max(kept_ns, self.run.dedupe_window_ns or 0)
+        acked_ns = self.events.acked_ns[row]
+        return acked_ns != NONE and self.events.stored_after_ns(position) - acked_ns >= known_ns
 
     # One method a kind of record
 

@@ -25,13 +25,13 @@ COULD_NOT_RUN = 4
 FAILURES = Path("out/sim/failures")
 
 simulation = typer.Typer(no_args_is_help=True, help="The unmodified relay in a simulated world, from one seed.")
+simulation.command("campaign")(campaign_cli.campaign_command)
+simulation.command("planted")(planted_cli.planted_command)
+simulation.command("window")(window.window_command)
 
 
 def register(app: typer.Typer) -> None:
     """Add the sub-commands to the root command."""
-    simulation.command("campaign")(campaign_cli.campaign_command)
-    simulation.command("planted")(planted_cli.planted_command)
-    simulation.command("window")(window.window_command)
     app.add_typer(simulation, name="sim", rich_help_panel="Evidence")
 
 

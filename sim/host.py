@@ -67,8 +67,7 @@ class Process:
     def _die(self) -> tuple[End, ...]:
         self.is_alive = False
         self.host.close_ports(self)
-        # their order does not matter: they only have to stay reachable
-        self.buried += list(asyncio.tasks.all_tasks(self.loop))
+        self.buried += self.loop.pending()
         for task in self.buried:
             task._log_destroy_pending = False
         self.loop.die()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CANCELLED_MAX = 256
 """Cancelled timers that are kept in the heap before it is built anew; asyncio keeps 100."""
+TASKS_HELD = 64
+"""Tasks that are held before those that are done are let go."""
 
 
 class SimFuture(asyncio.Future[Any]):
@@ -41,6 +43,7 @@ class SimTask(asyncio.Task[Any]):
     def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: HostLoop, name: str | None, context: Any) -> None:
         self._number = loop.next_number()
         super().__init__(coro, loop=loop, name=name or f"Task-{self._number}", context=context)
+        loop.hold(self)
 
     def __hash__(self) -> int:
         return self._number
@@ -57,6 +60,8 @@ class HostLoop(asyncio.AbstractEventLoop):
         self._timers: list[tuple[float, int, events.TimerHandle]] = []
         self._cancelled = 0
         self._numbers = 0
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks_max = TASKS_HELD
         self._turn: Occurrence | None = None
         self._wake: Occurrence | None = None
         self._wake_at_ns = 0
@@ -69,6 +74,19 @@ class HostLoop(asyncio.AbstractEventLoop):
         """The next of this loop's serial numbers."""
         self._numbers += 1
         return self._numbers
+
+    def hold(self, task: asyncio.Task[Any]) -> None:
+        """Keep a task until it is done: asyncio does not, and the garbage collector would end a forgotten one, and run
+        its `finally`, whenever it likes.
+        """
+        if len(self._tasks) >= self._tasks_max:
+            self._tasks = self.pending()
+            self._tasks_max = TASKS_HELD + 2 * len(self._tasks)
+        self._tasks.append(task)
+
+    def pending(self) -> list[asyncio.Task[Any]]:
+        """Every task that is not done, oldest first."""
+        return [task for task in self._tasks if not task.done()]
 
     def start(self, coro: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
         """Begin a process's main task from outside."""

@@ -138,6 +138,7 @@ class NatsLink:
         except BaseException:
             await _close(nc)
             raise
+        _tell_when_reading_ends(nc, over)
         return Connection(nc=nc, js=nc.jetstream(timeout=self._timeout_s, publish_async_max_pending=10_000), over=over)
 
     async def _probe_until_over(self, connection: Connection) -> None:
@@ -159,6 +160,20 @@ class NatsLink:
                 async with asyncio.timeout(self._probe_interval_s):
                     await connection.over.wait()
                 return
+
+
+def _tell_when_reading_ends(nc: DirectClient, over: asyncio.Event) -> None:
+    """nats-py calls nobody back if its closing fails, as it does on a connection reset with bytes unsent."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("nats.reading_failed", error=repr(task.exception()))
+        over.set()
+
+    if nc._reading_task is not None:
+        nc._reading_task.add_done_callback(ended)
+    else:
+        over.set()
 
 
 async def _close(nc: DirectClient) -> None:

@@ -131,7 +131,7 @@ class Follower:
         if kind is not None:
             self._misplace(kind, row, t_ns, NONE)
             return
-        if self._events.position[event] != position and not self._events.renewed[event]:
+        if self._events.position[event] != position and not self._is_anew(event, position):
             self._misplace(Kind.DUPLICATE_STORAGE, row, t_ns, self._events.acked_record[event])
         if position <= standing.reach:
             self._again(standing, row, t_ns)
@@ -143,6 +143,10 @@ class Follower:
         self._seen = max(self._seen, position)
         self._first = position if self._first == NONE else min(self._first, position)
         self._last = max(self._last, position)
+
+    def _is_anew(self, event: int, position: int) -> bool:
+        """Whether the event had a right to a second place."""
+        return bool(self._events.renewed[event]) or self._index.is_past_memory(event, position)
 
     def _advance(self, standing: Standing, row: int, t_ns: int) -> None:
         """Take a delivery that lies further on than everything before it on its connection."""

@@ -131,7 +131,7 @@ async def test_a_lost_connection_is_unavailable_and_thrown_away(
 
 
 async def test_a_connection_that_is_gone_already_is_not_cut_a_second_time(database: Database, pool: Pool) -> None:
-    """A simulated hour with a power loss of Postgres ended a relay: the pool had already taken the lost connection back,
+    """A simulated hour with a power loss of Postgres ended a relay: the pool had taken the lost one back already,
     and asyncpg refuses to terminate a released one, which hid the error that the caller was to see.
     """
 

@@ -111,6 +111,25 @@ def test_a_repeat_past_its_retention(waited_s: float, *, twice: bool) -> None:
     assert twice or not story.kinds()
 
 
+@pytest.mark.parametrize(("waited_s", "twice"), [(101.0, False), (90.0, True)])
+def test_a_copy_that_the_network_kept_past_its_retention(waited_s: float, *, twice: bool) -> None:
+    """A publish stuck in a dead connection arrives when nobody knows its id: what was sent before it tells how late."""
+    story = Story(critical_s=100)
+    story.publish("e1", "a")
+    story.wait(waited_s)
+    story.publish("e2", "b")
+    story.connect("a", "earliest")
+    story.deliver("a", "e1", cursor="aaaaaa-1")
+    story.deliver("a", "e1", cursor="aaaaaa-3")
+    story.wait(30)
+    story.publish("e4", "b", seq=4)
+    story.connect("b", "earliest")
+    story.deliver("b", "e2", "e4")
+    story.converge()
+    assert (Kind.DUPLICATE_STORAGE in story.kinds()) == twice
+    assert twice or not story.kinds()
+
+
 def test_delivered_under_another_cursor_than_acked() -> None:
     """The ack names one cursor, the delivery another: the event was stored twice."""
     story = Story()

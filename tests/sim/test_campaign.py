@@ -1,0 +1,143 @@
+"""Campaigns: swarms that leave kinds out and lean on others, failures that are remembered, and plans made smaller."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from distributed import Client, LocalCluster
+from typer.testing import CliRunner
+
+import meshrelay
+from faults.check import problems_of
+from faults.plan import Plan, RelayTimes
+from faults.vocabulary import Kill, Link, ProcessName, ResetPeer
+from sim.campaign import Failures, Tally, campaign
+from sim.marks import MARKS
+from sim.shrink import shrink
+from sim.swarm import drawn, swarm_plan
+from sim.trial import Trial, try_plan
+from sim.window import PRODUCTION
+from system.settings import Settings
+from tests.sim.test_world import plan_with
+
+pytestmark = pytest.mark.sim
+
+
+class Here(Executor):
+    """Runs everything at once, in this process."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """The result, already there."""
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def test_swarms_leave_out_every_kind_and_lean_on_every_kind() -> None:
+    """Over 1,000 seeds each kind of fault is off in at least a fifth, and dominant in some."""
+    tally = Tally()
+    for seed in range(1_000):
+        tally.add_swarm(seed)
+    assert not tally.unbalanced()
+
+
+def test_swarm_plans_are_sound_and_follow_from_the_seed() -> None:
+    """Every plan passes the plan's own check, and is the same each time."""
+    for seed in range(300):
+        plan = swarm_plan(seed)
+        assert not problems_of(plan), (seed, problems_of(plan))
+        assert plan.encode() == swarm_plan(seed).encode()
+        assert Plan.decode(plan.encode()) == plan
+        assert {fault.kind for fault in plan.faults} <= {kind for kind, weight in drawn(seed).weights.items() if weight}
+
+
+def test_a_campaign_remembers_what_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing plan is kept and tried first, whatever seeds are asked for, until it holds."""
+    tried: list[str] = []
+    guilty = {"swarm-2"}
+
+    def judged(encoded: bytes, bug: str | None) -> Trial:
+        plan = Plan.decode(encoded)
+        tried.append(plan.name)
+        verdict = "violated" if plan.name in guilty else "held"
+        return Trial(plan=plan.name, seed=plan.seed, verdict=verdict, reason="", violated=("G1",))
+
+    monkeypatch.setattr("sim.campaign.try_encoded", judged)
+    failures = Failures(tmp_path / "failures")
+    first = campaign(range(1, 4), Here(), jobs=1, failures=failures)
+    assert [one.plan for one in first.failures] == ["swarm-2"]
+    tried.clear()
+    campaign(range(7, 9), Here(), jobs=1, failures=failures)
+    assert tried == ["swarm-2", "swarm-7", "swarm-8"]
+    guilty.clear()
+    campaign(range(7, 8), Here(), jobs=1, failures=failures)
+    tried.clear()
+    campaign(range(7, 8), Here(), jobs=1, failures=failures)
+    assert tried == ["swarm-7"]
+
+
+def test_a_dask_cluster_is_a_pool_like_any_other(tmp_path: Path) -> None:
+    """The same campaign through a real scheduler and worker: the same traces."""
+    here = campaign(range(2), Here(), jobs=1, failures=Failures(tmp_path))
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        seen: list[Trial] = []
+        told = campaign(
+            range(2), client.get_executor(), jobs=1, failures=Failures(tmp_path), told=lambda _, one: seen.append(one)
+        )
+    assert told.trials == here.trials == 2
+    assert [one.trace_sha256 for one in sorted(seen, key=lambda one: one.seed)] == [
+        try_plan(swarm_plan(seed)).trace_sha256 for seed in range(2)
+    ]
+
+
+def test_a_plan_shrinks_to_the_two_faults_that_it_takes() -> None:
+    """The smallest plan keeps what the failure needs, and nothing else; a failure of another class is not followed."""
+    plan = swarm_plan(1)
+    needed = (
+        Kill(id="kill", process=ProcessName.RELAY, at_s=3.0, down_s=1.0),
+        ResetPeer(id="reset", link=Link.RELAY_NATS, at_s=5.0, for_s=1.0),
+    )
+    plan = msgspec.structs.replace(plan, faults=(*needed, *plan_with().faults))
+
+    def attempt(smaller: Plan) -> Trial:
+        ids = {fault.id for fault in smaller.faults}
+        violated = ("G1",) if {"kill", "reset"} <= ids else ("G4",) if "kill" in ids else ()
+        return Trial(plan="p", seed=1, verdict="violated" if violated else "held", reason="", violated=violated)
+
+    small = shrink(plan, attempt(plan), attempt)
+    assert [fault.id for fault in small.plan.faults] == ["kill", "reset"]
+    assert len(small.plan.agents) == 1
+    assert small.plan.workload.events == 0
+    assert small.trial.violated == ("G1",)
+
+
+def test_a_few_real_seeds_hit_marks_and_hold() -> None:
+    """Marks come from real runs: a handful of seeds reaches a good part of them."""
+    hit: set[str] = set()
+    for seed in range(6):
+        trial = try_plan(swarm_plan(seed))
+        assert not trial.is_failure, (seed, trial.reason)
+        hit.update(trial.marks)
+    assert hit <= set(MARKS)
+    assert len(hit) > 10, hit
+
+
+def test_the_window_has_the_relays_own_defaults() -> None:
+    """What is called production settings is what the relay ships with."""
+    for name in RelayTimes.__struct_fields__:
+        assert getattr(PRODUCTION, name) == Settings.model_fields[name].default, name
+
+
+@pytest.mark.parametrize("seeds", ["", "5..2", "a..b", "-3..4", "1..x"])
+def test_seeds_that_are_none(seeds: str) -> None:
+    """Refused with what was expected and what came."""
+    result = CliRunner().invoke(meshrelay.command(["sim"]), ["sim", "campaign", "--seeds", seeds])
+    assert result.exit_code == 2
+    assert "expected A..B" in result.output

@@ -112,6 +112,7 @@ class HostLoop(asyncio.AbstractEventLoop):
         self._is_closed = True
         self._ready.clear()
         self._timers.clear()
+        self._tasks.clear()
         for planned in (self._turn, self._wake):
             if planned is not None:
                 planned.cancel()

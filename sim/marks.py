@@ -1,8 +1,8 @@
 """The *sometimes* register: states that a campaign must have reached, or it has proved less than it seems to.
 
-A run that never saw a lease taken over says nothing about taking one over. Marks come from three places: what the
-relays log, what the agents and publishers saw (the history), and how the agents' connections ended. None of them needs
-a line in `system/`.
+A run that never saw a lease taken over says nothing about taking one over. Marks come from four places: what the
+relays log and count, what the agents and publishers saw (the history), and how the agents' connections ended. None of
+them needs a line in `system/`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,11 @@ FROM_HISTORY: dict[str, str] = {
     "reconnect.with_cursor": "an agent came back with its cursor",
     "writer.behind_at_heal": "pg-writer was behind when the faults healed",
 }
-MARKS: dict[str, str] = {**FROM_LOG, **FROM_HISTORY}
+FROM_METRICS: dict[str, tuple[str, str]] = {
+    "session.fell_behind": ("sse_sessions_behind_total", "a client that read too slowly went from live back to replay"),
+}
+"""By the counter in /metrics that is no longer 0, in the relays' last lives."""
+MARKS: dict[str, str] = {**FROM_LOG, **FROM_HISTORY, **{name: what for name, (_, what) in FROM_METRICS.items()}}
 LIVE_NS = 1_000_000_000
 
 

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from sim.host import Host
 
 
+BUFFER_BYTES = 128 * 1024
+SMALL_BUFFERS_BYTES = (4 * 1024, 16 * 1024)
+"""As kernels have them under memory pressure: what a client does not read is felt soon."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkState:
     """How one direction of a link behaves now; times in ns, rates in bytes a second."""
@@ -55,9 +60,12 @@ class Network:
         self._names: dict[str, str] = {}
         self._shared: dict[str, list[str]] = {}
         self._links: dict[tuple[str, str], LinkState] = {}
+        self._usual: dict[tuple[str, str], LinkState] = {}
         self.on_segment: Callable[[str, str, bytes], None] = _unseen
         """Told of every piece of bytes that arrives: from which host, to which, what."""
         self.usual = LinkState()
+        self.buffer_bytes = BUFFER_BYTES
+        """Of each send buffer, and of each receive buffer."""
 
     def add(self, host: Host) -> str:
         """Give a host its address."""
@@ -89,16 +97,25 @@ class Network:
 
     def link(self, source: Host, target: Host) -> LinkState:
         """How packets from one host to another fare now."""
-        return self._links.get((source.name, target.name), self.usual)
+        return self._links.get((source.name, target.name)) or self._usual_of(source.name, target.name)
+
+    def place(self, one: str, other: str, latency_ns: int) -> None:
+        """Say how far apart two hosts are, by name, when nothing is wrong."""
+        for pair in ((one, other), (other, one)):
+            self._usual[pair] = replace(self.usual, latency_ns=latency_ns, jitter_ns=latency_ns // 3)
 
     def change(self, source: str, target: str, **changes: Any) -> None:
         """Change one direction between two hosts, by name."""
-        self._links[source, target] = replace(self._links.get((source, target), self.usual), **changes)
+        before = self._links.get((source, target)) or self._usual_of(source, target)
+        self._links[source, target] = replace(before, **changes)
 
     def restore(self, source: str, target: str, changes: dict[str, Any]) -> None:
         """Take changes back in one direction, by their names."""
-        usual = {name: getattr(self.usual, name) for name in changes}
-        self._links[source, target] = replace(self._links.get((source, target), self.usual), **usual)
+        usual = self._usual_of(source, target)
+        self.change(source, target, **{name: getattr(usual, name) for name in changes})
+
+    def _usual_of(self, source: str, target: str) -> LinkState:
+        return self._usual.get((source, target), self.usual)
 
     def heal(self) -> None:
         """Make every link as usual."""

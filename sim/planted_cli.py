@@ -17,7 +17,7 @@ from rich.table import Table
 
 from faults.planted import PLANTED, PlantedBug, planted
 from sim.campaign import local_pool
-from sim.swarm import swarm_plan
+from sim.swarm import PLANS
 from sim.trial import Trial, try_plan
 
 STARTS = tuple(range(1_000, 6_000, 1_000))
@@ -42,8 +42,9 @@ def hunt(bug: str, start: int, seeds_max: int) -> Hunt:
     """Try seeds from a start until one finds the bug guilty of what it is."""
     began_s = time.perf_counter()
     with planted(bug) as found:
+        plan_of = PLANS[found.plans]
         for number in range(seeds_max):
-            trial = try_plan(swarm_plan(start + number))
+            trial = try_plan(plan_of(start + number))
             if is_caught(found, trial):
                 wall_s = time.perf_counter() - began_s
                 return Hunt(

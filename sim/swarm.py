@@ -9,10 +9,12 @@ retention, where exactness is hard.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+
+import msgspec
 
 from faults.generate import hour_of_week
 from faults.plan import (
@@ -28,7 +30,7 @@ from faults.plan import (
     TypeWeight,
     Workload,
 )
-from faults.vocabulary import KINDS, Direction, Fault, Link, ProcessName
+from faults.vocabulary import KINDS, Direction, Fault, Link, PowerLoss, ProcessName
 from sim.swarm_faults import CLUSTER_KINDS, length_s, made, skew_of, targets_of
 
 OFF_SHARE = 0.4
@@ -112,18 +114,39 @@ def swarm_plan(seed: int) -> Plan:
         relay=_times(rng),
         limits=_limits(rng),
         workload=Workload(
-            events=rng.randint(15, 70),
+            events=rng.randint(15, 100),
             shape=hour_of_week() if rng.random() < 0.3 else (1, *(rng.randint(0, 9) for _ in range(8))),
             publishers=_publishers(rng),
             types=TYPES,
             broadcast_share=rng.choice((0.05, 0.3)),
             repeat_share=rng.choice((0.0, 0.2)),
-            data_bytes_max=rng.choice((50, 400, 4_000)),
+            data_bytes_max=rng.choice((50, 400, 4_000, 16_000)),
             pinned=tuple(pinned),
         ),
         agents=tuple(agents),
         faults=tuple(faults),
     )
+
+
+def unsynced_plan(seed: int) -> Plan:
+    """The plan of a seed with NATS as it ships, which syncs at intervals, and a power loss that takes its tail.
+
+    No relay holds G1 and G8 under it; what else it promises, it does: a new epoch begins, and is told of.
+    """
+    plan = swarm_plan(seed)
+    rng = random.Random(f"unsynced/{seed}")
+    at_s = round(rng.uniform(0.3, 0.7) * plan.duration_s, 3)
+    loss = PowerLoss(id="unsynced-tail", process=ProcessName.NATS, at_s=at_s, down_s=1.0)
+    return msgspec.structs.replace(
+        plan,
+        name=f"unsynced-{seed}",
+        servers=Servers(nats_sync="interval"),
+        faults=(loss, *(fault for fault in plan.faults if fault.kind not in CLUSTER_KINDS and fault.target != "nats")),
+    )
+
+
+PLANS: dict[str, Callable[[int], Plan]] = {"swarm": swarm_plan, "unsynced": unsynced_plan}
+"""Families of plans by name."""
 
 
 def _retention(rng: random.Random) -> Retention:
@@ -204,7 +227,7 @@ def _agents(rng: random.Random, retention: Retention, duration_s: float) -> tupl
                 name=name,
                 awake=tuple(Awake(from_s=a, until_s=None if b >= duration_s else b) for a, b in awake),
                 crashes_s=tuple(crashes),
-                handler_ms=rng.choice((0, 0, 0, 20, 300)),
+                handler_ms=rng.choice((0, 0, 0, 20, 300, 1_000)),
                 ack_interval_s=rng.choice((None, 0.5, 2.0)),
                 start_from=rng.choice((None, "earliest", "acked")),
                 token_ttl_s=rng.choice((5.0, 3_600.0, 3_600.0)),
@@ -216,8 +239,8 @@ def _agents(rng: random.Random, retention: Retention, duration_s: float) -> tupl
 def _awake(rng: random.Random, retention: Retention, duration_s: float) -> Iterator[tuple[float, float]]:
     """Times awake, with sleeps between them that end near the edges of retention where they can."""
     at_s = 0.0
-    for _ in range(rng.randint(1, 3)):
-        asleep_s = round(at_s + rng.uniform(1.0, 6.0), 3)
+    for _ in range(rng.randint(1, 6)):
+        asleep_s = round(at_s + rng.uniform(0.5, 6.0), 3)
         edge_s = rng.choice((retention.standard_s, retention.critical_s, 1.0))
         wakes_s = round(asleep_s + max(0.2, edge_s + rng.choice(EDGE_S) * rng.choice((-1, 1))), 3)
         if wakes_s > duration_s - 1.0:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from sim.host import Host
     from sim.network import LinkState
 
-SEND_BUFFER_BYTES = 128 * 1024
-RECEIVE_BUFFER_BYTES = 128 * 1024
 RETRY_MIN_NS = 200 * MS
 """Linux's shortest retransmission timeout; it doubles with each try."""
 RETRY_MAX_NS = 120 * S
@@ -78,7 +76,7 @@ class End:
 
     def room(self) -> int:
         """How many bytes the send buffer takes now."""
-        return max(0, SEND_BUFFER_BYTES - self.out.queued_bytes)
+        return max(0, self.host.network.buffer_bytes - self.out.queued_bytes)
 
     def read(self, bytes_max: int) -> bytes:
         """Take what has arrived; b"" if there is nothing, or at the end."""
@@ -200,7 +198,7 @@ class Flow:
         """Send what the receiver's window allows."""
         while not self._is_over and self._silent_since_ns is None:
             if self._queue:
-                window = RECEIVE_BUFFER_BYTES - self.target.unread_bytes - self._flying_bytes
+                window = self._network.buffer_bytes - self.target.unread_bytes - self._flying_bytes
                 if window <= 0:
                     return
                 self._transmit(_Segment(self._cut_off(min(window, self._link.segment_bytes_max)), is_fin=False))

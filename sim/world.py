@@ -21,14 +21,14 @@ from faults.streamwatch import StreamSeen
 from faults.vocabulary import ClockSkew, ProcessName
 from reports import history
 from sim.clock import EPOCH_NS, HostClock
-from sim.environment import MS, Environment, S
+from sim.environment import MS, US, Environment, S
 from sim.faults import Machine
 from sim.fence import burial, fenced
 from sim.host import Host, Process
 from sim.injector import Cast, Injector
 from sim.loop import SimFuture
-from sim.marks import LogEar
-from sim.network import Network
+from sim.marks import FROM_METRICS, LogEar
+from sim.network import BUFFER_BYTES, SMALL_BUFFERS_BYTES, Network
 from sim.outcome import Outcome, Trace, WorldFailed
 from sim.programs import (
     RELAY_PORT,
@@ -53,6 +53,8 @@ TICK_NS = 100 * MS
 STOP_WITHIN_NS = 10 * S
 DRIFT_PPM_MAX = 50
 """A cheap quartz."""
+DISTANCES_NS = (300 * US, 300 * US, 2 * MS, 20 * MS, 80 * MS)
+"""One way: a rack, a zone, a region, an ocean."""
 
 
 class World:
@@ -63,6 +65,7 @@ class World:
         self._plan = plan
         self.environment = Environment(self._rng("order"))
         self.network = Network(self.environment, self._rng("network"))
+        self.network.buffer_bytes = self._rng("buffers").choice((BUFFER_BYTES, BUFFER_BYTES, *SMALL_BUFFERS_BYTES))
         self._recorder = recorder(lambda: self.environment.now_ns)
         self._trace = Trace(self.environment)
         self.network.on_segment = self._trace.segment
@@ -86,6 +89,7 @@ class World:
         self._publisher_hosts = {one.name: self._host(f"publisher.{one.name}") for one in plan.workload.publishers}
         self._outboxes: dict[str, Outbox] = {}
         self._observer = self._host("observer")
+        self._spread()
         self._injector = Injector(
             plan,
             self.network,
@@ -114,6 +118,15 @@ class World:
             drift_ppm=rng.randint(-DRIFT_PPM_MAX, DRIFT_PPM_MAX),
         )
         return Host(name, self.environment, self.network, clock)
+
+    def _spread(self) -> None:
+        """Place every replica and agent near the servers, or in another zone, or far away."""
+        rng = self._rng("distances")
+        for relay in self._relay_hosts:
+            for server in ("postgres", "nats"):
+                self.network.place(relay.name, server, rng.choice(DISTANCES_NS))
+            for agent in self._agent_hosts.values():
+                self.network.place(relay.name, agent.name, rng.choice(DISTANCES_NS))
 
     def _start(self, host: Host, main: Program) -> Process:
         self._lives += 1
@@ -184,7 +197,7 @@ class World:
             events=sum(outbox.acked for outbox in self._outboxes.values()),
             deliveries=sum(agent.delivered for agent in self._agents.values()),
             waiting_for=self._waiting_for,
-            heard=frozenset(self._ear.heard),
+            heard=frozenset(self._ear.heard | self._counted()),
             counters={
                 "redelivered": sum(program.counted("relay_writer_redelivered_total") for program in self.relays),
                 "redispatched": sum(program.counted("relay_stale_redispatches_total") for program in self.relays),
@@ -193,6 +206,10 @@ class World:
             relay_exits=tuple(why for program in self.relays for why in program.exits),
             client_failures=tuple(f"{name}: {why}" for name, agent in self._agents.items() for why in agent.failures),
         )
+
+    def _counted(self) -> set[str]:
+        """The marks that the relays' counters tell of."""
+        return {name for name, (metric, _) in FROM_METRICS.items() if any(one.counted(metric) for one in self.relays)}
 
     def _conduct(self) -> Generator[Any, None, None]:
         self._note_run()

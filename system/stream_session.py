@@ -75,7 +75,7 @@ class StreamSession:
         self.reason = ""
         self._told = place.told
         self._on_gone = on_gone
-        self._page_rows = FIRST_PAGE_ROWS
+        self._page_rows = min(FIRST_PAGE_ROWS, services.settings.page_rows)
         self._ahead: asyncio.Task[Page] | None = None
         self._whole = False
         self._marked = Position(0)

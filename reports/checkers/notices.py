@@ -4,8 +4,9 @@
 
 *Exactly*: a notice of expiry is false if nothing of its class addressed to the agent stays missing where it speaks
 (`told.py`), unless what is missing may be something that this history can't place: an event whose publish ended
-unknown, or a stale redispatch, which no publisher records. Such a notice is believed only if there is a candidate old
-enough. A floor that is the position of a known event is never in doubt: it must be one of the agent's, of the class.
+unknown, or was settled only by a repeat past its retention; or a stale redispatch, which no publisher records. Such a
+notice is believed only if there is a candidate old enough. A floor that is the position of a known event is never in
+doubt: it must be one of the agent's, of the class.
 
 *The cursor's own notices*: `wrong_epoch` is false if the stream was still in the cursor's epoch afterwards (it took a
 later event, or gave a later bookmark, under that epoch); once power was lost only the bookmark tells, for who publishes
@@ -189,11 +190,12 @@ class _Truth:
 
     @cached_property
     def _earliest_unknown(self) -> dict[tuple[int, bool], int]:
-        """When the first event of unknown outcome was sent, by addressee and whether it is critical."""
+        """When the first event that may have had an unknown place was sent, by addressee and whether it is critical."""
         index, events = self._index, self._index.events
         found: dict[tuple[int, bool], int] = {}
         for row in range(len(events.ids)):
-            if events.is_unknown(row):
+            # one that was published again past its retention may have had another place before, which nobody named
+            if events.is_unknown(row) or events.renewed[row]:
                 key = (events.addressee[row], index.is_critical(row))
                 sent_ns = events.first_publish_ns[row]
                 found[key] = min(found.get(key, sent_ns), sent_ns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sim.postgres import statements_keeper, statements_migrate, statements_reader, statements_writer
+from sim.postgres import statements_keeper, statements_migrate, statements_planted, statements_reader, statements_writer
 from sim.postgres.statement import Statement, digest
 
 STATEMENTS = (
@@ -10,6 +10,7 @@ STATEMENTS = (
     *statements_writer.STATEMENTS,
     *statements_keeper.STATEMENTS,
     *statements_migrate.STATEMENTS,
+    *statements_planted.STATEMENTS,
 )
 """Every handler with the text that goes by its name today."""
 

@@ -6,6 +6,7 @@ Parts run in PostgreSQL's order, as in `statements_writer`.
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 from sim.postgres.schema import AgentAck, AgentEvent, AgentFloor, OpenAssignment, SweepMark
 from sim.postgres.statement import Outcome, Run, Statement, limit, seconds_us
@@ -14,14 +15,15 @@ from sim.postgres.waits import WORKED, Waiting
 from system import sql
 
 
-def _sweep(
+def delete_expired(
     run: Run,
     name: str | None,
     kept_class: int | None,
     retention_s: float | None,
     rows_max: int | None,
     since: int | None,
-) -> Waiting[Outcome]:
+) -> Waiting[list[AgentEvent]]:
+    """The parts of a sweep that delete, and raise its mark."""
     tables, snapshot = run.tables, run.snapshot
     deleted: list[AgentEvent] = []
     if kept_class is not None and retention_s is not None:
@@ -36,14 +38,23 @@ def _sweep(
             if row is not None:
                 deleted.append(row)
     if not deleted:
-        return Outcome([(0, None)], "SELECT")
+        return deleted
     yield WORKED
     yield from _raise_mark(run, name, max(row.pos for row in deleted))
     for row in deleted:
         assignment = tables.open_assignments.find_version(snapshot, row.pos)
         if assignment is not None:
             yield from tables.open_assignments.delete(snapshot, assignment)
-    yield from _raise_floors(run, deleted)
+    return deleted
+
+
+def sweep(run: Run, *values: Any, raises_floors: bool = True) -> Waiting[Outcome]:
+    """SWEEP."""
+    deleted = yield from delete_expired(run, *values)
+    if not deleted:
+        return Outcome([(0, None)], "SELECT")
+    if raises_floors:
+        yield from _raise_floors(run, deleted)
     return Outcome([(len(deleted), max(row.persisted_at for row in deleted))], "SELECT")
 
 
@@ -107,7 +118,7 @@ STATEMENTS = (
     Statement(
         text=sql.SWEEP,
         pin="81cface63396",
-        handler=_sweep,
+        handler=sweep,
         parameters=(TEXT, INT2, FLOAT8, INT8, TIMESTAMPTZ),
         columns=(("count", INT8), ("last", TIMESTAMPTZ)),
         needs=("agent_events", "agent_floors", "open_assignments", "sweep_mark"),

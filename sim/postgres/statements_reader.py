@@ -70,10 +70,10 @@ def _read_tail(run: Run, name: str | None, after: int | None, rows_max: int | No
     return Outcome(rows, "SELECT")
 
 
-def _floors(run: Run, agent: str | None) -> tuple[int, int]:
+def _floors(run: Run, agent: str | None, *, own_only: bool = False) -> tuple[int, int]:
     """The agent's critical and standard floor; what is addressed to all counts for each."""
     highest: dict[int, int] = {}
-    for one in dict.fromkeys((agent, ALL_AGENTS)):
+    for one in (agent,) if own_only else dict.fromkeys((agent, ALL_AGENTS)):
         for kept_class in (CRITICAL, STANDARD):
             row = run.tables.agent_floors.find(run.snapshot, (one, kept_class))
             if row is not None:
@@ -81,25 +81,36 @@ def _floors(run: Run, agent: str | None) -> tuple[int, int]:
     return highest.get(CRITICAL, 0), highest.get(STANDARD, 0)
 
 
-def _read_place(run: Run, name: str | None, agent: str | None) -> Outcome:
+def read_place(run: Run, name: str | None, agent: str | None, *, own_floors: bool = False) -> Outcome:
+    """READ_PLACE."""
     stream = run.tables.event_stream.find(run.snapshot, name)
     if stream is None:
         return Outcome([], "SELECT")
     ack = run.tables.agent_acks.find(run.snapshot, agent)
     acked = None if ack is None else ack.acked
-    return Outcome([(stream.watermark, stream.epoch, acked, *_floors(run, agent))], "SELECT")
+    return Outcome([(stream.watermark, stream.epoch, acked, *_floors(run, agent, own_only=own_floors))], "SELECT")
 
 
-def _read_page(run: Run, name: str | None, agent: str | None, after: int | None, rows_max: int | None) -> Outcome:
+def read_page(
+    run: Run,
+    name: str | None,
+    agent: str | None,
+    after: int | None,
+    rows_max: int | None,
+    *,
+    first: int = 1,
+    own_floors: bool = False,
+) -> Outcome:
+    """READ_PAGE; `first` is how far behind the cursor its rows begin."""
     most = limit(rows_max)
     stream = run.tables.event_stream.find(run.snapshot, name)
     if stream is None:
         return Outcome([], "SELECT")
-    head = (stream.watermark, *_floors(run, agent))
+    head = (stream.watermark, *_floors(run, agent, own_only=own_floors))
     found: list[AgentEvent] = []
     for one in (agent, ALL_AGENTS):  # who asks as _all gets everything twice: UNION ALL
         if one is not None and after is not None:
-            versions = run.tables.events_replay.between((one, after + 1), (one, stream.watermark + 1))
+            versions = run.tables.events_replay.between((one, after + first), (one, stream.watermark + 1))
             found += islice((version.row for version in versions if run.snapshot.sees(version)), most)
     found.sort(key=lambda event: event.pos)
     events = [(None, None, None, e.pos, e.type, e.payload) for e in found[:most]]
@@ -188,7 +199,7 @@ STATEMENTS = (
     Statement(
         text=sql.READ_PLACE,
         pin="a3567cf65a33",
-        handler=_read_place,
+        handler=read_place,
         parameters=(TEXT, TEXT),
         columns=(("watermark", INT8), ("epoch", INT4), ("acked", INT8), ("critical", INT8), ("standard", INT8)),
         needs=("event_stream", "agent_floors", "agent_acks"),
@@ -196,7 +207,7 @@ STATEMENTS = (
     Statement(
         text=sql.READ_PAGE,
         pin="5e83051ae5c7",
-        handler=_read_page,
+        handler=read_page,
         parameters=(TEXT, TEXT, INT8, INT8),
         columns=(
             ("watermark", INT8),

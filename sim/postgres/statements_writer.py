@@ -128,14 +128,15 @@ def _new_epoch(
     return Outcome([(row.watermark,)], "UPDATE")
 
 
-def _write_batch(run: Run, *values: Any) -> Waiting[Outcome]:
+def write_batch(run: Run, *values: Any, is_fenced: bool = True) -> Waiting[Outcome]:
+    """WRITE_BATCH."""
     name, fence, before, after = values[:4]
     mark_ns, lease_s, limit_s = values[16:]
     now = run.snapshot.now
     until = _later(now, lease_s)
 
     def matches(row: EventStream) -> bool:
-        return bool(row.fence == fence and row.watermark == before)
+        return not is_fenced or bool(row.fence == fence and row.watermark == before)
 
     def change(row: EventStream) -> EventStream:
         return row._replace(watermark=after, mark_ns=mark_ns, lease_until=until)
@@ -277,7 +278,7 @@ STATEMENTS = (
     Statement(
         text=sql.WRITE_BATCH,
         pin="85dfaaf9d8ee",
-        handler=_write_batch,
+        handler=write_batch,
         parameters=(TEXT, INT8, INT8, INT8, *[TEXTS] * 12, INT8, FLOAT8, FLOAT8),
         columns=(("count", INT8),),
         needs=("event_stream", "agent_events", "dead_letters", "open_assignments"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from reports.checkers.findings import Kind
+from reports.history import Floors, Gap
 from tests.reports.story import STANDARD, Story
 
 
@@ -204,6 +206,32 @@ def test_an_unknown_outcome_may_be_what_is_gone() -> None:
         story.connect("a", "c0", status=410)
         story.gone("a", critical="hidden", via="status")
         assert story.kinds() == kinds, wait_s
+
+
+@pytest.mark.parametrize(("waited_s", "is_false"), [(12.0, False), (1.0, True)])
+def test_a_repeat_past_retention_may_have_had_another_place(waited_s: float, *, is_false: bool) -> None:
+    """Nobody heard where an event was stored first, and swept; the repeat that was acknowledged has a place behind."""
+    story = Story(critical_s=100, standard_s=10)
+    story.publish("c0", "a")
+    story.send("s1", "a", STANDARD)
+    story.fail("s1", "unknown")
+    story.wait(waited_s)
+    story.publish("s1", "a", STANDARD, seq=3)
+    story.store("x", "a", STANDARD)
+    story.connect("a", "c0")
+    story.wait(12.0)
+    story.records.append(
+        Gap(
+            t_ns=story.now_ns,
+            agent="a",
+            conn=story.conn("a"),
+            cursor=story.cursor("c0"),
+            floors=Floors(critical=None, standard="aaaaaa-2"),
+        )
+    )
+    story.deliver("a", "s1")
+    story.converge()
+    assert (Kind.FALSE_GAP in story.kinds()) == is_false, story.kinds()
 
 
 def test_a_stale_redispatch_may_be_what_is_gone() -> None:

@@ -1,0 +1,10 @@
+"""Known ways to lose, repeat, leak, reorder or hush up events, planted into a relay from outside, to prove the judge.
+
+`python -m faults.planted NAME serve` is `meshrelay serve` with a line or two of the relay broken. `system/` knows
+nothing of it. Each bug names what a run with it must be found guilty of; a judge that acquits one is blind.
+"""
+
+from faults.planted import replaying, serving, storing, sweeping
+from faults.planted.plant import PLANTED, PlantedBug, planted
+
+__all__ = ["PLANTED", "PlantedBug", "planted", "replaying", "serving", "storing", "sweeping"]

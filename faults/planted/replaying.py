@@ -1,0 +1,133 @@
+"""Bugs of replay: pages, cursors, and the hand-off to live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faults.planted import texts
+from faults.planted.plant import plant, replace
+from system import sql
+from system.cursor import Cursor, Position, ordinal_of, pack
+from system.frames import bookmark_frame, chunk
+from system.hub import Hub, Released
+from system.places import Place, Places
+from system.session import Page, Signal, State, advance
+from system.stream_session import StreamSession
+
+
+@plant("cursor-inclusive", "replay begins at the cursor instead of after it", "G3", "G4")
+def _cursor_inclusive() -> None:
+    replace(sql, "READ_PAGE", texts.PAGE_FROM_CURSOR)
+
+
+@plant("live-before-replay-ended", "a session goes live before its replay has reached the window", "G1", "G2")
+def _live_before_replay_ended() -> None:
+    join = StreamSession._join
+
+    def covers(self: Hub, position: Position) -> bool:
+        return self.start is not None
+
+    def since(self: Hub, agent: str, position: Position) -> list[Released]:
+        return []
+
+    def joins_at_once(self: StreamSession) -> bool:
+        self._whole = True
+        return join(self)
+
+    replace(Hub, "covers", covers)
+    replace(Hub, "since", since)
+    replace(StreamSession, "_join", joins_at_once)
+
+
+@plant("full-page-taken-for-the-last", "a replay ends with its first page, however much there is", "G1", "G2")
+def _full_page_taken_for_the_last() -> None:
+    read_page = Places.read_page
+
+    async def only_one(self: Any, agent: str, after: Position, rows_max: int) -> Page:
+        page = await read_page(self, agent, after, rows_max)
+        return Page(page.rows, page.floors, page.watermark, full=False)
+
+    replace(Places, "read_page", only_one)
+
+
+@plant("newest-first", "the last page of a replay comes in reverse", "G1", "G3")
+def _newest_first() -> None:
+    read_page = Places.read_page
+
+    async def reversed_page(self: Any, agent: str, after: Position, rows_max: int) -> Page:
+        page = await read_page(self, agent, after, rows_max)
+        return page if page.full else Page(page.rows[::-1], page.floors, page.watermark, full=False)
+
+    replace(Places, "read_page", reversed_page)
+
+
+@plant("bookmark-ahead-of-replay", "a session that still replays is given the head as its bookmark", "G1", "G3")
+def _bookmark_ahead_of_replay() -> None:
+    tick = StreamSession.tick
+
+    def eager(self: StreamSession, elapsed_s: float, *, bookmark: bool) -> None:
+        if bookmark and self.state is State.REPLAY and self._services.hub.head > self._marked:
+            self._bookmark()
+        tick(self, elapsed_s, bookmark=bookmark)
+
+    replace(StreamSession, "tick", eager)
+
+
+@plant(
+    "drain-loses-the-last-frames", "a stream that is closed is bookmarked at the end of the stream", "G1", "G2", "G3"
+)
+def _drain_loses_the_last_frames() -> None:
+    close = StreamSession.close
+
+    def hasty(self: StreamSession, reason: str) -> None:
+        services = self._services
+        end = pack(ordinal_of(services.hub.head), services.tail._link.last_seq)
+        if self.state is not State.CLOSED and end > services.hub.head > 0:
+            self._write(chunk([bookmark_frame(services.places.cursor_of(end))]))
+        close(self, reason)
+
+    replace(StreamSession, "close", hasty)
+
+
+@plant("epoch-unchecked", "a cursor of another life of the stream is taken for one of this", "G2", plans="unsynced")
+def _epoch_unchecked() -> None:
+    async def position(self: Any, cursor: Cursor, *, epoch: int, earliest: Place) -> Position:
+        if epoch not in self._tags:
+            await self.learn_epochs()
+        return pack(epoch, cursor.seq)
+
+    replace(Places, "_position", position)
+
+
+@plant("window-start-stays", "the window forgets its oldest event, and not that it has it", "G1", "G2")
+def _window_start_stays() -> None:
+    keep = Hub._keep
+
+    def forgetful(self: Hub, events: Any) -> None:
+        start = self.start
+        keep(self, events)
+        self.start = start
+
+    replace(Hub, "_keep", forgetful)
+
+
+@plant("window-without-broadcasts", "a session that joins is not given the window's events to all", "G1", "G2")
+def _window_without_broadcasts() -> None:
+    since = Hub.since
+
+    def own(self: Hub, agent: str, position: Position) -> list[Released]:
+        return [one for one in since(self, agent, position) if one.agent == agent]
+
+    replace(Hub, "since", own)
+
+
+@plant("back-to-an-old-place", "a session that falls behind replays from where it went live", "G3", "G4")
+def _back_to_an_old_place() -> None:
+    def lose_live(self: StreamSession) -> None:
+        if self.state is State.LIVE:
+            self._services.metrics.sessions_live.dec()
+        self._whole = False
+        self.state = advance(self.state, Signal.FELL_BEHIND)
+        self._awake()
+
+    replace(StreamSession, "lose_live", lose_live)

@@ -1,0 +1,128 @@
+"""Bugs of the live path: the tail, the hub, and what a client that reads too slowly is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from faults.planted.plant import plant, replace
+from system import database, hub, sql, stream, tail
+from system.cursor import Position, ordinal_of, pack
+from system.event import ALL_AGENTS
+from system.hub import Hub, Released
+from system.stream_session import StreamSession
+from system.tail import Tail, _Reading
+
+
+class _Row(dict[str, Any]):
+    """A row that unpacks to its values, as asyncpg's records do."""
+
+    def __iter__(self) -> Any:
+        return iter(self.values())
+
+
+@plant("max-seq-for-watermark", "the tail releases up to the stream's last sequence, not the watermark", "G1", "G2")
+def _max_seq_for_watermark() -> None:
+    fetch, init = database.Database.fetch, Tail.__init__
+
+    async def ahead(self: Any, statement: str, *args: Any) -> Any:
+        rows = await fetch(self, statement, *args)
+        link = getattr(self, "planted_link", None)
+        if statement is not sql.READ_TAIL or not rows or link is None:
+            return rows
+        state = await stream.read_state(link.current().js, args[0])
+        highest = pack(ordinal_of(rows[0]["watermark"]), state.last_seq)
+        return [_Row(dict(row) | {"watermark": highest}) for row in rows]
+
+    def keep_link(self: Any, settings: Any, database: Any, link: Any, *rest: Any, **options: Any) -> None:
+        database.planted_link = link
+        init(self, settings, database, link, *rest, **options)
+
+    replace(Tail, "__init__", keep_link)
+    replace(database.Database, "fetch", ahead)
+
+
+@plant(
+    "tail-takes-a-part-for-all", "the tail moves to the watermark with the first rows that it could read", "G1", "G2"
+)
+def _tail_takes_a_part_for_all() -> None:
+    read = Tail._read
+
+    async def all_of_it(self: Any, after: Position) -> Any:
+        return _Reading(1 << 30, (await read(self, after)).rows)
+
+    replace(Tail, "_read", all_of_it)
+
+
+@plant("tail-blind-to-sweeps", "the tail goes on though a sweep deleted what it had not released", "G2")
+def _tail_blind_to_sweeps() -> None:
+    goes_on = Tail._goes_on
+
+    def blind(self: Any, watermark: Position, swept: int) -> bool:
+        return goes_on(self, watermark, 0)
+
+    replace(tail.Tail, "_goes_on", blind)
+
+
+@plant("head-before-its-sending", "the head moves first: who falls behind at a release is taken to have it", "G1", "G2")
+def _head_before_its_sending() -> None:
+    release = Hub._release
+
+    def too_soon(self: Hub, events: Sequence[Released], head: Position) -> None:
+        self.head = head
+        release(self, events, head)
+
+    replace(Hub, "_release", too_soon)
+
+
+@plant("head-before-its-reset", "a reset moves the head first: live sessions replay from there", "G1", "G2")
+def _head_before_its_reset() -> None:
+    reset = Hub.reset
+
+    def too_soon(self: Hub, position: Position) -> None:
+        self.head = position
+        reset(self, position)
+
+    replace(Hub, "reset", too_soon)
+
+
+@plant("slow-client-passed-over", "a client that reads too slowly is not sent what it has no room for", "G1", "G2")
+def _slow_client_passed_over() -> None:
+    push = StreamSession.push
+
+    def only_if_it_fits(self: StreamSession, payload: bytes, count: int) -> None:
+        transport = self._transport
+        if transport is None or transport.get_write_buffer_size() <= self._services.settings.slow_client_bytes:
+            push(self, payload, count)
+
+    replace(StreamSession, "push", only_if_it_fits)
+
+
+@plant("leak-by-prefix", "an agent receives what is addressed to those whose names begin like its own", "G5")
+def _leak_by_prefix() -> None:
+    release = Hub._release
+
+    def of_others(agent: str, events: Sequence[Released]) -> list[Released]:
+        return [one for one in events if one.agent not in (agent, ALL_AGENTS) and one.agent.startswith(agent)]
+
+    def leaking(self: Hub, events: Sequence[Released], head: Position) -> None:
+        for agent, group in list(self._live.items()):
+            if leaked := of_others(agent, events):
+                hub._send(list(group), leaked)
+        release(self, events, head)
+
+    replace(Hub, "_release", leaking)
+
+
+@plant("broadcast-to-some", "an event to all goes past those who have one of their own in the same release", "G1", "G2")
+def _broadcast_to_some() -> None:
+    def thinned(self: Hub, events: Sequence[Released], head: Position) -> None:
+        self._keep(events)
+        owned = {one.agent for one in events}
+        for agent, group in list(self._live.items()):
+            wanted = agent if agent in owned else ALL_AGENTS
+            if due := [one for one in events if one.agent == wanted]:
+                hub._send(list(group), due)
+        self.head = head
+
+    replace(Hub, "_release", thinned)

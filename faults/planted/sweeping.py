@@ -1,0 +1,136 @@
+"""Bugs of expiry: what is deleted too early, or without a word."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from faults.planted import texts
+from faults.planted.plant import plant, replace
+from system import sql, stream_session
+from system.event import RetentionClass
+from system.http import events
+from system.places import Place, Places
+from system.session import Floors, Notice, Page, notice_for
+from system.sweeper import CHUNK_ROWS, Sweeper
+
+
+@plant("sweeper-without-floors", "the sweeper deletes without raising the floors", "G2")
+def _sweeper_without_floors() -> None:
+    replace(sql, "SWEEP", texts.SWEEP_WITHOUT_FLOORS)
+
+
+@plant("floors-after-the-sweep", "the floors are raised in another transaction than the deletion", "G2")
+def _floors_after_the_sweep() -> None:
+    async def sweep(self: Any) -> int:
+        found: list[Any] = []
+        for kept_class in RetentionClass:
+            retention_s = self._settings.retention_s(kept_class)
+            found += await self._database.fetch(
+                texts.SWEEP_NAMING_FLOORS, self._settings.stream, kept_class.value, retention_s, CHUNK_ROWS, None
+            )
+        await asyncio.sleep(self._settings.sweep_pause_s)
+        for row in found:
+            await self._database.execute(texts.RAISE_FLOOR, row["agent"], row["class"], row["floor"])
+        return len(found)
+
+    replace(Sweeper, "sweep", sweep)
+
+
+@plant("sweep-by-the-relays-clock", "age is counted by the clock of the relay that sweeps", "G1", "G2")
+def _sweep_by_the_relays_clock() -> None:
+    sweep = Sweeper.sweep
+
+    class Shifted:
+        """The relay's settings, with the retention that its clock makes of them."""
+
+        def __init__(self, settings: Any, ahead_s: float) -> None:
+            self._settings, self._ahead_s = settings, ahead_s
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._settings, name)
+
+        def retention_s(self, kept_class: RetentionClass) -> float:
+            retention_s: float = self._settings.retention_s(kept_class)
+            return max(0.0, retention_s - self._ahead_s)
+
+    async def by_own_clock(self: Any) -> int:
+        settings = self._settings
+        row = await self._database.fetchrow(sql.READ_STATE, settings.stream)
+        self._settings = Shifted(settings, self._host.wall() - row["now_ns"] / 1e9)
+        try:
+            return await sweep(self)
+        finally:
+            self._settings = settings
+
+    replace(Sweeper, "sweep", by_own_clock)
+
+
+@plant("floors-not-read-with-page", "floors are remembered instead of read with the page", "G2")
+def _floors_not_read_with_page() -> None:
+    seen: dict[str, Floors] = {}
+    resolve, read_page = Places.resolve, Places.read_page
+
+    async def resolve_cached(self: Any, agent: str, wish: str | None) -> Any:
+        place = await resolve(self, agent, wish)
+        floors = seen.setdefault(agent, place.floors)
+        told = floors if place.position == 0 else place.told
+        return Place(position=place.position, told=told, floors=floors, head=place.head)
+
+    async def page_cached(self: Any, agent: str, after: Any, rows_max: int) -> Page:
+        page = await read_page(self, agent, after, rows_max)
+        return Page(page.rows, seen.setdefault(agent, page.floors), page.watermark, page.full)
+
+    replace(Places, "resolve", resolve_cached)
+    replace(Places, "read_page", page_cached)
+
+
+@plant("floors-of-an-earlier-snapshot", "a page's floors are read in a statement of their own, before its rows", "G2")
+def _floors_of_an_earlier_snapshot() -> None:
+    read_page = Places.read_page
+
+    async def in_two(self: Any, agent: str, after: Any, rows_max: int) -> Page:
+        row = await self._database.fetchrow(sql.READ_PLACE, self._settings.stream, agent)
+        page = await read_page(self, agent, after, rows_max)
+        return Page(page.rows, Floors(row["critical"], row["standard"]), page.watermark, page.full)
+
+    replace(Places, "read_page", in_two)
+
+
+@plant("floors-of-broadcasts-forgotten", "only events to the agent alone count when it is told what is gone", "G2")
+def _floors_of_broadcasts_forgotten() -> None:
+    replace(sql, "READ_PAGE", texts.PAGE_WITH_OWN_FLOORS)
+    replace(sql, "READ_PLACE", texts.PLACE_WITH_OWN_FLOORS)
+
+
+def _decide_notices(decide: Any) -> None:
+    """Put another decision in the place of `notice_for`, wherever it is used."""
+    replace(stream_session, "notice_for", decide)
+    replace(events, "notice_for", decide)
+
+
+@plant("gap-untold", "nobody is told when standard events are gone", "G2")
+def _gap_untold() -> None:
+    def critical_only(position: Any, floors: Floors, told: Floors) -> Notice | None:
+        notice = notice_for(position, floors, told)
+        return None if notice is Notice.GAP else notice
+
+    _decide_notices(critical_only)
+
+
+@plant("gone-told-as-gap", "a critical event is gone, and only a gap is told", "G2")
+def _gone_told_as_gap() -> None:
+    def played_down(position: Any, floors: Floors, told: Floors) -> Notice | None:
+        return None if notice_for(position, floors, told) is None else Notice.GAP
+
+    _decide_notices(played_down)
+
+
+@plant("gone-at-the-floor", "an agent that handled the last deleted event is told that it is gone", "G2")
+def _gone_at_the_floor() -> None:
+    def one_too_many(position: Any, floors: Floors, told: Floors) -> Notice | None:
+        if floors.critical == position > told.critical:
+            return Notice.GONE
+        return notice_for(position, floors, told)
+
+    _decide_notices(one_too_many)

@@ -206,8 +206,9 @@ class ChaosRun:
         deadline = asyncio.get_running_loop().time() + self._plan.converge_within_s
         target: int | None = None
         while True:
+            is_published = self.mesh.unpublished == 0  # before the look, which must see it all
             seen = await self._look()
-            if target is None and seen is not None and self.mesh.unpublished == 0:
+            if target is None and seen is not None and is_published:
                 target = seen.head_seq
             missing = []
             if target is None:

@@ -259,11 +259,18 @@ class Index:
         known = events.position[row]
         if known == NONE:
             events.position[row] = position
-        elif known != position and ordinal_of(known) == ordinal_of(position) and not events.forgotten[row]:
+        elif known != position and ordinal_of(known) == ordinal_of(position) and not self._is_forgotten(row, record):
             self.restored.append((row, position, number))
         if events.acked_ns[row] == NONE:
             events.acked_ns[row] = record.t_ns
             events.acked_record[row] = number
+
+    def _is_forgotten(self, row: int, record: Published) -> bool:
+        """Whether the stream may have forgotten the id when it stored what this ack is for, which may be just now."""
+        window_ns = self.run.dedupe_window_ns
+        if window_ns is not None and record.t_ns - self.events.first_publish_ns[row] >= window_ns:
+            self.events.forgotten[row] = True
+        return bool(self.events.forgotten[row])
 
     def _take_connect(self, number: int, record: Connect) -> None:
         log = self._log(record.agent)

@@ -49,12 +49,16 @@ DOWN_NS = 200 * MS
 SUPERVISOR_NS = 1 * S
 """How soon a relay that ended by itself is started again, as any service manager would."""
 LOOK_NS = 500 * MS
+LOOKS_AFTER_LAST = 2
+"""The first look at the stream after the last publish may have begun before it."""
 TICK_NS = 100 * MS
 STOP_WITHIN_NS = 10 * S
 DRIFT_PPM_MAX = 50
 """A cheap quartz."""
 DISTANCES_NS = (300 * US, 300 * US, 2 * MS, 20 * MS, 80 * MS)
 """One way: a rack, a zone, a region, an ocean."""
+SLOWEST_BYTES_PER_S = 250_000
+"""Of a connection when nothing is wrong."""
 
 
 class World:
@@ -122,11 +126,14 @@ class World:
     def _spread(self) -> None:
         """Place every replica and agent near the servers, or in another zone, or far away."""
         rng = self._rng("distances")
+        # a window's worth of bytes a round trip: what is far needs buffers, or nothing would get through in time
+        far_ns = self.network.buffer_bytes * S // (2 * SLOWEST_BYTES_PER_S)
+        distances_ns = [one for one in DISTANCES_NS if one <= far_ns]
         for relay in self._relay_hosts:
             for server in ("postgres", "nats"):
-                self.network.place(relay.name, server, rng.choice(DISTANCES_NS))
+                self.network.place(relay.name, server, rng.choice(distances_ns))
             for agent in self._agent_hosts.values():
-                self.network.place(relay.name, agent.name, rng.choice(DISTANCES_NS))
+                self.network.place(relay.name, agent.name, rng.choice(distances_ns))
 
     def _start(self, host: Host, main: Program) -> Process:
         self._lives += 1
@@ -262,11 +269,14 @@ class World:
     def _converge(self) -> Generator[Any, None, None]:
         deadline_ns = self.environment.now_ns + round(self._plan.converge_within_s * S)
         target: int | None = None
+        looks = 0
         while True:
             left = sum(outbox.size for outbox in self._outboxes.values())
             looked, self._seen = self._seen, None
-            if target is None and not left and looked is not None:
-                target = looked.head_seq
+            if not left and looked is not None:
+                looks += 1
+                if looks == LOOKS_AFTER_LAST:
+                    target = looked.head_seq
             missing = [f"{left} events to be published"] if target is None else self._behind(target)
             if looked is None or looked.pending:
                 missing.append(f"pg-writer, pending {looked.pending if looked else 'unknown'}")

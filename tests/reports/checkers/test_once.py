@@ -83,6 +83,21 @@ def test_a_repeat_after_the_streams_window(first: str, waited_s: float, *, twice
     assert twice or not story.kinds()
 
 
+@pytest.mark.parametrize(("waited_s", "twice"), [(3.0, False), (0.5, True)])
+def test_a_repeat_that_took_longer_than_the_streams_window(waited_s: float, *, twice: bool) -> None:
+    """It was sent in good time, and stored when the stream had forgotten the id: only its ack tells how late."""
+    story = Story(dedupe_s=2.0)
+    story.publish("e1", "a")
+    story.send("e1", "a")
+    story.wait(waited_s)
+    story.ack("e1", seq=2)
+    story.connect("a", "earliest")
+    story.deliver("a", "e1", cursor="aaaaaa-1")
+    story.converge()
+    assert (Kind.DUPLICATE_STORAGE in story.kinds()) == twice
+    assert twice or not story.kinds()
+
+
 def test_delivered_twice_though_the_stream_had_forgotten() -> None:
     """That is what the window excuses nobody from: pg-writer knows every id for as long as it is retained."""
     story = Story(dedupe_s=2.0)

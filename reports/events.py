@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
-from itertools import accumulate
 
 NONE = -1
 """In every number column: no such time, position, status or name."""
@@ -36,7 +34,6 @@ class Events:
         self.refused = array("i")
         self.publish_record = array("q")
         self.acked_record = array("q")
-        self._stored: tuple[list[int], list[int]] | None = None
 
     def row(self, event_id: str, event_type: int, addressee: int) -> int:
         """The event's row, made at its first mention."""
@@ -66,19 +63,3 @@ class Events:
     def is_unknown(self, row: int) -> bool:
         """Whether nobody can say if it was stored: never acked, and not refused at every attempt."""
         return self.is_published(row) and not self.is_acked(row) and self.refused[row] < self.attempts[row]
-
-    def stored_after_ns(self, position: int) -> int:
-        """A time before which nothing can have been stored at a position; to be asked once all rows are known.
-
-        A place is taken after every lower one, and none is taken before its event was first sent.
-        """
-        if self._stored is None:
-            both = sorted(
-                (place, sent_ns)
-                for place, sent_ns in zip(self.position, self.first_publish_ns, strict=True)
-                if NONE not in (place, sent_ns)
-            )
-            self._stored = [place for place, _ in both], list(accumulate((sent_ns for _, sent_ns in both), max))
-        places, latest_ns = self._stored
-        lower = bisect_left(places, position)
-        return latest_ns[lower - 1] if lower else 0

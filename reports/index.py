@@ -15,8 +15,10 @@ from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from typing import get_args
 
+from reports.decided import Decided
 from reports.events import NONE as NONE
 from reports.events import Events
 from reports.history import (
@@ -204,15 +206,20 @@ class Index:
         """Whether an event is addressed to an agent, alone or with all."""
         return self.events.addressee[row] in (log.name, self.all_agents)
 
-    def is_past_memory(self, row: int, position: int) -> bool:
-        """Whether a second storing, at this position, came when nobody could know the event's id any more.
+    def had_left(self, row: int, position: int) -> bool:
+        """Whether an event may have been swept, and its id forgotten, before this second place of it was written.
 
-        A publish that waited in a dead connection may arrive after the event's retention, though nobody sent it then.
+        pg-writer may have been behind for that long, or a publish have waited in a dead connection.
         """
         kept_ns = self.retention_ns(row) - self.run.slack_ns
-        known_ns = max(kept_ns, self.run.dedupe_window_ns or 0)
-        acked_ns = self.events.acked_ns[row]
-        return acked_ns != NONE and self.events.stored_after_ns(position) - acked_ns >= known_ns
+        return self._decided.by_ns(position) - self.events.first_publish_ns[row] >= kept_ns
+
+    @cached_property
+    def _decided(self) -> Decided:
+        seen = (Op.DELIVER, Op.BOOKMARK)
+        return Decided(
+            (log.a[at], log.t_ns[at]) for log in self.logs.values() for at, op in enumerate(log.op) if op in seen
+        )
 
     # One method a kind of record
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable
 from heapq import heappop, heappush
@@ -14,6 +15,7 @@ from simpy.events import NORMAL, Event
 S = 1_000_000_000
 MS = 1_000_000
 US = 1_000
+COLLECT_STEPS = 200_000
 
 
 class Occurrence:
@@ -86,7 +88,28 @@ class Environment(simpy.Environment):
             self.step()
         self._now = max(self._now, time_ns)
 
-    def run_while(self, condition: Callable[[], bool]) -> None:
-        """Run while the condition holds, looked at before each step. Raises EmptySchedule if nothing is left."""
-        while condition():
-            self.step()
+    def run_to_end_of(self, process: simpy.Process) -> None:
+        """Run until a SimPy process has ended. Raises EmptySchedule if nothing is left, and as `step`.
+
+        Garbage is collected now and then by the count of steps: Python's own moments would follow from what else the
+        interpreter has allocated, and what is collected may still run a `finally`.
+        """
+        queue, due = self._queue, self.steps + COLLECT_STEPS
+        while process.is_alive:
+            if not queue:
+                raise EmptySchedule
+            entry: Any = heappop(queue)
+            event = entry[3]
+            if event.__class__ is Occurrence:
+                self._now = entry[0]
+                self.steps += 1
+                callback = event.callback
+                if callback is not None:
+                    event.callback = None
+                    callback()
+            else:
+                heappush(queue, entry)
+                self.step()
+            if self.steps >= due:
+                due = self.steps + COLLECT_STEPS
+                gc.collect()

@@ -62,11 +62,17 @@ def fenced() -> Iterator[None]:
     has_no_sniffio = importlib.util.find_spec("sniffio") is None
     if has_no_sniffio:
         sys.modules["sniffio"] = None  # type: ignore[assignment]
+    was_collecting = gc.isenabled()
+    gc.disable()  # the world collects at moments of its own
+    gc.freeze()
     _standing.append(True)
     try:
         yield
     finally:
         _standing.clear()
+        gc.unfreeze()
+        if was_collecting:
+            gc.enable()
         if has_no_sniffio:
             del sys.modules["sniffio"]
         random.setstate(state)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sim.environment import Environment, Occurrence
 from sim.errors import Fenced, NotModelled
+from sim.handles import SimHandle, SimTimer
 
 if TYPE_CHECKING:
     from sim.host import Process
@@ -56,8 +57,8 @@ class HostLoop(asyncio.AbstractEventLoop):
         self._environment = environment
         self.process = process
         self._clock = process.host.clock
-        self._ready: deque[events.Handle] = deque()
-        self._timers: list[tuple[float, int, events.TimerHandle]] = []
+        self._ready: deque[SimHandle | SimTimer] = deque()
+        self._timers: list[tuple[float, int, SimTimer]] = []
         self._cancelled = 0
         self._numbers = 0
         self._tasks: list[asyncio.Task[Any]] = []
@@ -136,12 +137,22 @@ class HostLoop(asyncio.AbstractEventLoop):
                         return  # it died in this turn
                     handle = ready.popleft()
                     if not handle._cancelled:
-                        handle._run()
+                        # as `Handle._run`, less a call for everything that ever happens
+                        try:
+                            handle._context.run(handle._callback, *handle._args)
+                        except (SystemExit, KeyboardInterrupt):
+                            raise
+                        except BaseException as error:  # as asyncio: whatever a callback raises goes to the handler
+                            self._failed(handle, error)
                 if not self._environment.is_next_later() or self.process.is_paused:
                     break  # somebody else has something to do now: the seed decides who is next
         finally:
             events._set_running_loop(before)
         self._plan_turn()
+
+    def _failed(self, handle: SimHandle | SimTimer, error: BaseException) -> None:
+        message = f"Exception in callback {getattr(handle._callback, '__qualname__', 'of a loop')}"
+        self.call_exception_handler({"message": message, "exception": error, "handle": handle})
 
     def _arm(self) -> None:
         """Plan the wake-up for the earliest timer."""
@@ -165,7 +176,7 @@ class HostLoop(asyncio.AbstractEventLoop):
         now_ns = self._clock.monotonic_ns()
         while self._timers and _due_ns(self._timers[0][0]) <= now_ns:
             _, _, handle = heappop(self._timers)
-            handle._scheduled = False  # type: ignore[attr-defined]
+            handle._scheduled = False
             if handle._cancelled:
                 self._cancelled -= 1
             else:
@@ -183,7 +194,7 @@ class HostLoop(asyncio.AbstractEventLoop):
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> events.Handle:
         """As asyncio: in the next turn, in the order of the calls."""
-        handle = events.Handle(callback, args, self, context)
+        handle = SimHandle(callback, args, self, context)
         if not self._is_closed:
             self._ready.append(handle)
             self._plan_turn()
@@ -201,10 +212,10 @@ class HostLoop(asyncio.AbstractEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> events.TimerHandle:
         """As asyncio; `when` in s of this loop's `time`."""
-        handle = events.TimerHandle(when, callback, args, self, context)
+        handle = SimTimer(when, callback, args, self, context)
         if not self._is_closed:
             heappush(self._timers, (when, self.next_number(), handle))
-            handle._scheduled = True  # type: ignore[attr-defined]
+            handle._scheduled = True
             if self._wake is None or when * 1e9 < self._wake_at_ns:
                 self._arm()
         return handle

@@ -79,6 +79,7 @@ class World:
         self._lives = 0
         self._graveyard: list[Process] = []
         self._seen: StreamSeen | None = None
+        self._watching: Process | None = None
         self.nats = NatsMachine(self._host("nats"), self._rng("nats"), self._start, plan.servers)
         self.postgres = PostgresMachine(self._host("postgres"), self._rng("postgres"), self._start)
         self.relays = [
@@ -181,7 +182,7 @@ class World:
         with fenced(), quiet_logs(self._ear.hear):
             try:
                 conductor = self.environment.process(self._conduct())
-                self.environment.run_while(lambda: conductor.is_alive)
+                self.environment.run_to_end_of(conductor)
                 if not conductor.ok:
                     raise _raised(conductor.value)
                 outcome = self._outcome()
@@ -262,7 +263,7 @@ class World:
 
     def _heal(self) -> Generator[Any, None, None]:
         self._injector.heal()
-        self._start(self._observer, observer(self._look_on))
+        self._watching = self._start(self._observer, observer(self._look_on))
         self._enter("healed")
         yield self.environment.timeout(TICK_NS)
 
@@ -296,6 +297,8 @@ class World:
         ]
 
     def _end(self) -> Generator[Any, None, None]:
+        if self._watching is not None:
+            self._watching.kill()  # what is redispatched from here on is not to be waited for
         for name in self._agents:
             self._order(name, What.SLEEP)
         yield self.environment.timeout(3 * S)

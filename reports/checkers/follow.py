@@ -146,7 +146,7 @@ class Follower:
 
     def _is_anew(self, event: int, position: int) -> bool:
         """Whether the event had a right to a second place."""
-        return bool(self._events.renewed[event]) or self._index.is_past_memory(event, position)
+        return bool(self._events.renewed[event]) or self._index.had_left(event, position)
 
     def _advance(self, standing: Standing, row: int, t_ns: int) -> None:
         """Take a delivery that lies further on than everything before it on its connection."""

@@ -35,7 +35,7 @@ def check_once(index: Index, chains: Sequence[Chain]) -> Judged:
     )
     stored_twice: set[int] = set()
     for event, position, record in index.restored:
-        if event not in stored_twice and not index.is_past_memory(event, position):
+        if event not in stored_twice:
             stored_twice.add(event)
             judged.add(_acked_twice(index, event, position, record))
     for chain in chains:

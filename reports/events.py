@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
+from functools import cached_property
+from itertools import accumulate
 
 NONE = -1
 """In every number column: no such time, position, status or name."""
@@ -63,3 +66,21 @@ class Events:
     def is_unknown(self, row: int) -> bool:
         """Whether nobody can say if it was stored: never acked, and not refused at every attempt."""
         return self.is_published(row) and not self.is_acked(row) and self.refused[row] < self.attempts[row]
+
+    def lowest_place(self, row: int) -> int:
+        """The lowest position at which an event can be stored; to be asked once all rows are known.
+
+        An ack names the last place of an event that the stream took twice; pg-writer stored the first, of which nobody
+        heard. It lies behind whatever was acknowledged before the event was first sent.
+        """
+        if not self.forgotten[row]:
+            return self.position[row]
+        times_ns, reached = self._reached
+        count = bisect_left(times_ns, self.first_publish_ns[row])
+        return reached[count - 1] + 1 if count else 0
+
+    @cached_property
+    def _reached(self) -> tuple[list[int], list[int]]:
+        """When events were acknowledged, in ns, and the highest position acknowledged by then."""
+        both = sorted((at_ns, self.position[row]) for row, at_ns in enumerate(self.acked_ns) if at_ns != NONE)
+        return [at_ns for at_ns, _ in both], list(accumulate((position for _, position in both), max))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,11 +14,15 @@ from rich.console import Console
 
 from faults.generate import main_plan
 from faults.plan import Plan, PlanInvalid
+from faults.planted import PLANTED, planted
+from reports.history import HistoryReader
 from reports.verdict import EXIT_CODES
-from sim import campaign_cli, planted_cli, window
+from sim import campaign_cli, determinism_cli, planted_cli, window
 from sim.campaign import Failures, try_encoded
+from sim.explain import explain, shown
 from sim.shrink import shrink
 from sim.swarm import drawn, swarm_plan
+from sim.trace import Recording, write_trace
 from sim.trial import Trial, try_plan
 
 USAGE = 2
@@ -27,6 +32,7 @@ FAILURES = Path("out/sim/failures")
 simulation = typer.Typer(no_args_is_help=True, help="The unmodified relay in a simulated world, from one seed.")
 simulation.command("campaign")(campaign_cli.campaign_command)
 simulation.command("planted")(planted_cli.planted_command)
+simulation.command("determinism")(determinism_cli.determinism_command)
 simulation.command("window")(window.window_command)
 
 
@@ -46,6 +52,7 @@ def run(
     plan: Annotated[Path | None, typer.Option("--plan", help="Play this plan file instead.")] = None,
     main: Annotated[bool, typer.Option("--main", help="Play the seed's main plan, a week squeezed into 67 s.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the history and write the report here.")] = None,
+    trace: Annotated[Path | None, typer.Option("--trace", help="Write a trace for Perfetto or Chrome here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as one line of JSON.")] = False,
 ) -> None:
     """Play a plan in the simulated world, then judge its history; the same seed gives the same bytes.
@@ -57,11 +64,10 @@ def run(
     if not as_json:
         shown = "" if plan is not None or main else f": {drawn(seed).shown()}"
         Console(stderr=True).print(f"simulating {chosen.duration_s:g} s of {chosen.name}{shown} …", highlight=False)
-    trial = try_plan(chosen, out)
+    trial = _played(chosen, out, trace)
     _tell(trial, as_json=as_json)
-    if trial.is_failure and plan is None:
-        path = Failures(FAILURES).save(chosen)
-        typer.echo(f"the plan is kept: meshrelay sim shrink {path}", err=True)
+    if trial.is_failure:
+        _explain(chosen, trial, None)
     raise typer.Exit(_exit_code(trial))
 
 
@@ -69,6 +75,10 @@ def run(
 def replay(
     plan: Annotated[Path, typer.Argument(help="A plan file, such as a campaign leaves.")],
     bug: Annotated[str | None, typer.Option("--bug", help="Break the relay as this planted bug does.")] = None,
+    trace: Annotated[Path | None, typer.Option("--trace", help="Write a trace for Perfetto or Chrome here.")] = None,
+    explained: Annotated[
+        bool, typer.Option("--explain", help="Make a failing plan small, and leave a trace and a timeline.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as one line of JSON.")] = False,
 ) -> None:
     """Play a plan file again; the same plan gives the same verdict and the same trace.
@@ -77,8 +87,14 @@ def replay(
     """
     with _refusing():
         chosen = Plan.load(plan)
-    trial = try_encoded(chosen.encode(), bug)
-    _tell(trial, as_json=as_json)
+    if bug is not None and bug not in PLANTED:
+        typer.echo(f"--bug: expected one of {', '.join(sorted(PLANTED))}, got {bug!r}", err=True)
+        raise typer.Exit(USAGE)
+    with planted(bug) if bug is not None else nullcontext():
+        trial = _played(chosen, None, trace)
+        _tell(trial, as_json=as_json)
+        if explained and trial.is_failure:
+            _explain(chosen, trial, bug)
     raise typer.Exit(_exit_code(trial))
 
 
@@ -115,6 +131,28 @@ def shrink_command(
     )
     typer.echo(f"{small.trial.verdict}: {small.trial.reason}")
     typer.echo(f"again: meshrelay sim replay {path}" + (f" --bug {bug}" if bug else ""))
+
+
+def _played(plan: Plan, out: Path | None, trace: Path | None) -> Trial:
+    """Play a plan, and write its trace if that is wanted."""
+    if trace is None:
+        return try_plan(plan, out)
+    with tempfile.TemporaryDirectory(prefix="meshrelay-sim-") if out is None else nullcontext(out) as given:
+        recording = Recording()
+        trial = try_plan(plan, Path(given), recording.note)
+        path = Path(given) / "history.jsonl"
+        write_trace(trace, recording.segments, HistoryReader(path) if path.exists() else ())
+    typer.echo(f"trace: {trace} (open it in ui.perfetto.dev or chrome://tracing)", err=True)
+    return trial
+
+
+def _explain(plan: Plan, trial: Trial, bug: str | None) -> None:
+    """Leave everything that helps to understand a failure, and say it."""
+    Failures(FAILURES).save(plan)
+    console = Console(stderr=True)
+    with console.status("explaining …") as status:
+        explanation = explain(plan, trial, FAILURES, bug=bug, told=lambda text: status.update(f"{text} …"))
+    console.print(shown(explanation), highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

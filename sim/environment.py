@@ -88,6 +88,10 @@ class Environment(simpy.Environment):
             self.step()
         self._now = max(self._now, time_ns)
 
+    def empty(self) -> None:
+        """Let nothing happen any more."""
+        self._queue.clear()
+
     def run_to_end_of(self, process: simpy.Process) -> None:
         """Run until a SimPy process has ended. Raises EmptySchedule if nothing is left, and as `step`.
 

@@ -46,7 +46,7 @@ class LinkState:
     """New connections are refused."""
 
 
-def _unseen(source: str, target: str, data: bytes) -> None:
+def _unseen(sent_ns: int, source: str, target: str, data: bytes) -> None:
     """Nobody watches."""
 
 
@@ -61,8 +61,8 @@ class Network:
         self._shared: dict[str, list[str]] = {}
         self._links: dict[tuple[str, str], LinkState] = {}
         self._usual: dict[tuple[str, str], LinkState] = {}
-        self.on_segment: Callable[[str, str, bytes], None] = _unseen
-        """Told of every piece of bytes that arrives: from which host, to which, what."""
+        self.on_segment: Callable[[int, str, str, bytes], None] = _unseen
+        """Told of every piece of bytes that arrives: sent when, from which host, to which, what."""
         self.usual = LinkState()
         self.buffer_bytes = BUFFER_BYTES
         """Of each send buffer, and of each receive buffer."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from sim.environment import Environment
+
+OnSegment = Callable[[int, int, str, str, bytes], None]
+"""Told of every segment: sent and arrived when, in ns, from which host to which, what."""
 
 
 class WorldFailed(AssertionError):
@@ -38,9 +42,12 @@ class Trace:
     """The SHA-256 of everything that went over the network, and when."""
 
     environment: Environment
+    listener: OnSegment | None = None
     digest: Any = field(default_factory=hashlib.sha256)
 
-    def segment(self, source: str, target: str, data: bytes) -> None:
+    def segment(self, sent_ns: int, source: str, target: str, data: bytes) -> None:
         """Bytes have arrived."""
+        if self.listener is not None:
+            self.listener(sent_ns, self.environment.now_ns, source, target, data)
         self.digest.update(b"%d %b>%b %d\n" % (self.environment.now_ns, source.encode(), target.encode(), len(data)))
         self.digest.update(data)

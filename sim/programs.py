@@ -94,6 +94,10 @@ class RelayProgram:
         """A counter of the current life, by its name in /metrics."""
         return 0 if self.relay is None else round(self.relay.metrics.registry.get_sample_value(metric) or 0)
 
+    def forget(self) -> None:
+        """Let go of the last life: what it left must be buried with its world."""
+        self.relay = self._stopping = self._process = None
+
     @property
     def is_ready(self) -> bool:
         """What its /readyz would say."""
@@ -160,6 +164,10 @@ class AgentProgram(AgentWitness):
         """Ask the client to end."""
         if self._client is not None and self._process is not None and self._process.is_alive:
             self._process.loop.within(self._client.stop)
+
+    def forget(self) -> None:
+        """Let go of the last life."""
+        self._client = self._process = None
 
     def connecting(self, conn: int, presented: str | None, resync: bool) -> None:
         """A connection is tried."""

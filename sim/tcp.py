@@ -44,6 +44,7 @@ class _Segment:
     is_on_its_way: bool = False
     has_arrived: bool = False
     is_delivered: bool = False
+    sent_ns: int = 0
 
 
 class End:
@@ -235,7 +236,7 @@ class Flow:
         if self.is_silenced or link.is_cut or not self.target.host.is_up:
             self._stall()
             return
-        now_ns = self._environment.now_ns
+        segment.sent_ns = now_ns = self._environment.now_ns
         self._free_at_ns = max(now_ns, self._free_at_ns) + len(segment.data) * S // link.bytes_per_s
         late_ns = self._network.latency_ns(link) + (link.fin_delay_ns if segment.is_fin else 0)
         arrival_ns = max(self._last_arrival_ns, self._free_at_ns + late_ns)
@@ -253,7 +254,7 @@ class Flow:
             return
         segment.has_arrived = True
         self._passed_bytes += len(segment.data)
-        self._network.on_segment(self.source.host.name, self.target.host.name, segment.data)
+        self._network.on_segment(segment.sent_ns, self.source.host.name, self.target.host.name, segment.data)
         self._deliver()
         if link.limit_bytes is not None and self._passed_bytes > link.limit_bytes:
             self._break()

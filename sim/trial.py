@@ -15,7 +15,7 @@ from reports.report import Report
 from reports.verdict import Witnessed
 from sim.errors import NotModelled
 from sim.marks import marks_of
-from sim.outcome import Outcome, WorldFailed
+from sim.outcome import OnSegment, Outcome, WorldFailed
 from sim.world import World
 
 
@@ -54,14 +54,14 @@ class Trial:
         return self.violated or (self.verdict,)
 
 
-def simulate(plan: Plan, out: Path | None) -> tuple[Report, Outcome]:
+def simulate(plan: Plan, out: Path | None, on_segment: OnSegment | None = None) -> tuple[Report, Outcome]:
     """Play a plan and judge it; `out` keeps history and report. Raises WorldFailed, NotModelled, OSError."""
     with tempfile.TemporaryDirectory(prefix="meshrelay-sim-") if out is None else nullcontext(out) as given:
         folder = Path(given)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "history.jsonl"
         path.unlink(missing_ok=True)
-        world = World(plan, lambda clock_ns: Recorder(path, clock_ns=clock_ns))
+        world = World(plan, lambda clock_ns: Recorder(path, clock_ns=clock_ns), on_segment=on_segment)
         outcome = world.run()
         outcome.marks = marks_of(path, outcome.heard)
         broken = [f"the relay ended by itself: {why}" for why in outcome.relay_exits]
@@ -72,11 +72,11 @@ def simulate(plan: Plan, out: Path | None) -> tuple[Report, Outcome]:
         return report, outcome
 
 
-def try_plan(plan: Plan, out: Path | None = None) -> Trial:
+def try_plan(plan: Plan, out: Path | None = None, on_segment: OnSegment | None = None) -> Trial:
     """Play and judge a plan; a world that fails is a trial too."""
     began_s = time.perf_counter()
     try:
-        report, outcome = simulate(plan, out)
+        report, outcome = simulate(plan, out, on_segment)
     except (WorldFailed, NotModelled) as error:
         wall_s = time.perf_counter() - began_s
         return Trial(plan=plan.name, seed=plan.seed, verdict="could not run", reason=str(error), wall_s=wall_s)

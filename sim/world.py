@@ -26,10 +26,10 @@ from sim.faults import Machine
 from sim.fence import burial, fenced
 from sim.host import Host, Process
 from sim.injector import Cast, Injector
-from sim.loop import SimFuture
+from sim.loop import SimFuture, SimTask
 from sim.marks import FROM_METRICS, LogEar
 from sim.network import BUFFER_BYTES, SMALL_BUFFERS_BYTES, Network
-from sim.outcome import Outcome, Trace, WorldFailed
+from sim.outcome import OnSegment, Outcome, Trace, WorldFailed
 from sim.programs import (
     RELAY_PORT,
     AgentProgram,
@@ -49,6 +49,8 @@ DOWN_NS = 200 * MS
 SUPERVISOR_NS = 1 * S
 """How soon a relay that ended by itself is started again, as any service manager would."""
 LOOK_NS = 500 * MS
+NATS_TASKS = ("Client._read_loop", "Client._flusher")
+"""nats-py's own, which may end with an error that nobody asks for."""
 LOOKS_AFTER_LAST = 2
 """The first look at the stream after the last publish may have begun before it."""
 TICK_NS = 100 * MS
@@ -64,14 +66,21 @@ SLOWEST_BYTES_PER_S = 250_000
 class World:
     """Everything in one simulated world; `run` plays its plan."""
 
-    def __init__(self, plan: Plan, recorder: Callable[[Callable[[], int]], Recorder], *, relays: int = 2) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        recorder: Callable[[Callable[[], int]], Recorder],
+        *,
+        relays: int = 2,
+        on_segment: OnSegment | None = None,
+    ) -> None:
         """`recorder` makes the history's writer, given the world's clock."""
         self._plan = plan
         self.environment = Environment(self._rng("order"))
         self.network = Network(self.environment, self._rng("network"))
         self.network.buffer_bytes = self._rng("buffers").choice((BUFFER_BYTES, BUFFER_BYTES, *SMALL_BUFFERS_BYTES))
         self._recorder = recorder(lambda: self.environment.now_ns)
-        self._trace = Trace(self.environment)
+        self._trace = Trace(self.environment, on_segment)
         self.network.on_segment = self._trace.segment
         self._problems: list[str] = []
         self._ear = LogEar()
@@ -148,6 +157,9 @@ class World:
             # a result that nobody waited for any more, such as asyncpg's of a connection that died while it was made:
             # asyncio writes a line to the log, at the whim of the garbage collector, and nothing else comes of it
             return
+        task = context.get("task") or context.get("future")
+        if isinstance(task, SimTask) and getattr(task.get_coro(), "__qualname__", "") in NATS_TASKS:
+            return  # of a connection that is over or given up; where that matters, the relay probes and watches
         self._problems.append(f"{name}: {context.get('message')} {context.get('exception')!r}")
 
     def _relay_machine(self, host: Host, program: RelayProgram) -> Machine:
@@ -189,13 +201,26 @@ class World:
             finally:
                 self._recorder.close()
                 with burial():
-                    for process in self._graveyard:
-                        if process.is_alive:
-                            process.lose_power()
-                        process.buried.clear()
+                    self._bury()
         if self._problems:
             raise WorldFailed("; ".join(self._problems[:5]))
         return outcome
+
+    def _bury(self) -> None:
+        """Let go of every process: what its coroutines have in their `finally` must run now, or it would run later."""
+        for process in self._graveyard:
+            if process.is_alive:
+                process.lose_power()
+            process.buried.clear()
+        self._graveyard.clear()
+        self._watching = None
+        self.environment.empty()
+        for host in self.network.hosts.values():
+            host.processes.clear()
+        for relay in self.relays:
+            relay.forget()
+        for agent in self._agents.values():
+            agent.forget()
 
     def _outcome(self) -> Outcome:
         return Outcome(

@@ -144,6 +144,13 @@ class Follower:
         self._first = position if self._first == NONE else min(self._first, position)
         self._last = max(self._last, position)
 
+    def _arrived(self, event: int, position: int) -> Passed | None:
+        """What an agent was led past and receives after all; an event with a second place stays gone from its first."""
+        late = self._passed.get(event)
+        if late is None or (late.position != position and self._is_anew(event, position)):
+            return None
+        return self._passed.pop(event)
+
     def _is_anew(self, event: int, position: int) -> bool:
         """Whether the event had a right to a second place."""
         return bool(self._events.renewed[event]) or self._index.had_left(event, position)
@@ -161,7 +168,7 @@ class Follower:
             self._pass(standing, bisect_left(owed.positions, position), row, t_ns, How.DELIVERY)
             end = bisect_right(owed.positions, position)
             self._pass(standing, end, row, t_ns, How.DELIVERY, but=event)
-        late = self._passed.pop(event, None) if self._passed else None
+        late = self._arrived(event, position) if self._passed else None
         if late is not None and late.position == position and late.how in (How.DELIVERY, How.BOOKMARK):
             self._misplace(Kind.OUT_OF_ORDER, row, t_ns, late.record)
 
@@ -176,7 +183,7 @@ class Follower:
         else:
             standing.delivered.insert(place, position)
             standing.delivered_by.insert(place, self._log.record[row])
-            late = self._passed.pop(self._log.b[row], None)
+            late = self._arrived(self._log.b[row], position)
             self._misplace(Kind.OUT_OF_ORDER, row, t_ns, NONE if late is None else late.record)
 
     def _bookmark(self, row: int, t_ns: int) -> None:

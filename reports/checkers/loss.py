@@ -61,10 +61,11 @@ def first_cover(index: Index, notices: Sequence[NoticeSeen], passed: Passed) -> 
     """The first notice that told the agent of this event."""
     critical = index.is_critical(passed.event)
     published_ns = index.events.first_publish_ns[passed.event]
+    place = min(passed.position, index.events.lowest_place(passed.event))
     for notice in notices:
         if notice.after >= passed.position or notice.t_ns < published_ns or (critical and not notice.is_gone):
             continue
-        if not notice.is_expiry or not notice.states_floors or passed.position <= notice.floor(critical):
+        if not notice.is_expiry or not notice.states_floors or place <= notice.floor(critical):
             return notice
     return None
 

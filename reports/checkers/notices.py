@@ -4,9 +4,9 @@
 
 *Exactly*: a notice of expiry is false if nothing of its class addressed to the agent stays missing where it speaks
 (`told.py`), unless what is missing may be something that this history can't place: an event whose publish ended
-unknown, or was settled only by a repeat past its retention; or a stale redispatch, which no publisher records. Such a
-notice is believed only if there is a candidate old enough. A floor that is the position of a known event is never in
-doubt: it must be one of the agent's, of the class.
+unknown, or that the stream may have taken twice; or a stale redispatch, which no publisher records. Such a notice is
+believed only if there is a candidate old enough. A floor that is the position of a known event is never in doubt: it
+must be one of the agent's, of the class.
 
 *The cursor's own notices*: `wrong_epoch` is false if the stream was still in the cursor's epoch afterwards (it took a
 later event, or gave a later bookmark, under that epoch); once power was lost only the bookmark tells, for who publishes
@@ -194,8 +194,8 @@ class _Truth:
         index, events = self._index, self._index.events
         found: dict[tuple[int, bool], int] = {}
         for row in range(len(events.ids)):
-            # one that was published again past its retention may have had another place before, which nobody named
-            if events.is_unknown(row) or events.renewed[row]:
+            # one that the stream took twice may have had another place before, which nobody named
+            if events.is_unknown(row) or events.forgotten[row]:
                 key = (events.addressee[row], index.is_critical(row))
                 sent_ns = events.first_publish_ns[row]
                 found[key] = min(found.get(key, sent_ns), sent_ns)

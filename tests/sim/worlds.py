@@ -25,7 +25,7 @@ class SmallWorld:
         self.problems: list[str] = []
         self.results: dict[str, Any] = {}
         self.segments: list[tuple[int, str, str, bytes]] = []
-        self.network.on_segment = lambda *segment: self.segments.append((self.environment.now_ns, *segment))
+        self.network.on_segment = lambda _, *segment: self.segments.append((self.environment.now_ns, *segment))
 
     def host(self, name: str, *, drift_ppm: int = 0) -> Host:
         """One more host."""

@@ -7,6 +7,7 @@ imported for themselves.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib.util
 import os
@@ -190,15 +191,58 @@ _PATCHES: list[tuple[Any, str, Any]] = [
 ]
 
 
+class Grave(asyncio.AbstractEventLoop):
+    """The loop of those whose loop is gone: whatever they begin in their last `finally` is never done."""
+
+    def create_task(self, coro: Any, **_: Any) -> Any:
+        """Nothing: the coroutine ends where it begins."""
+        coro.close()
+        return self.create_future()
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """One that nobody will ever set."""
+        return asyncio.Future(loop=self)
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
+        """Never."""
+        return asyncio.Handle(callback, args, self)
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:  # type: ignore[override]
+        """Never."""
+        return asyncio.TimerHandle(delay, callback, args, self)
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:  # type: ignore[override]
+        """Never."""
+        return asyncio.TimerHandle(when, callback, args, self)
+
+    def time(self) -> float:
+        """No time passes."""
+        return 0.0
+
+    def get_debug(self) -> bool:
+        """Never."""
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Nobody's."""
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """As it would be anyway."""
+
+
 @contextmanager
 def burial() -> Iterator[None]:
     """Forget the dead within this `with`: no loop will run them again, and what their `finally` raises is nobody's."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    before = events._get_running_loop()
+    # theirs is gone, and what asks for a loop must not be given that of whoever runs the simulation
+    events._set_running_loop(Grave())  # type: ignore[abstract]
     try:
         yield
         _forget_worlds()
         gc.collect()
     finally:
+        events._set_running_loop(before)
         sys.unraisablehook = hook
 
 

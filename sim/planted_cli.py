@@ -60,7 +60,7 @@ def hunt(bug: str, start: int, seeds_max: int) -> Hunt:
 
 def is_caught(bug: PlantedBug, trial: Trial) -> bool:
     """Whether a run was found guilty of what the bug does."""
-    return bool(bug.guarantees & set(trial.violated))
+    return bool(bug.guarantees & set(trial.violated)) and (not bug.kinds or bool(bug.kinds & set(trial.kinds)))
 
 
 def hunts(bugs: list[str], pool: Executor, *, seeds_max: int) -> Iterator[Hunt]:

@@ -131,7 +131,8 @@ def swarm_plan(seed: int) -> Plan:
 def unsynced_plan(seed: int) -> Plan:
     """The plan of a seed with NATS as it ships, which syncs at intervals, and a power loss that takes its tail.
 
-    No relay holds G1 and G8 under it; what else it promises, it does: a new epoch begins, and is told of.
+    No relay holds G8 under it, nor what follows: acknowledged events are gone, their places given out again. But
+    a new epoch begins, and whoever comes back with a cursor of the former is told.
     """
     plan = swarm_plan(seed)
     rng = random.Random(f"unsynced/{seed}")

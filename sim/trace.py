@@ -71,6 +71,7 @@ def _postgres_letters(data: bytes) -> str:
 
 
 def _shortened(text: str) -> str:
+    text = re.sub(r"(.)\1{8,}", r"\1\1\1…", text)
     return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,18 +21,29 @@ class PlantedBug:
     """Guarantees of which at least one must be found violated."""
     apply: Callable[[], None]
     plans: Plans = "swarm"
+    kinds: frozenset[str] = frozenset()
+    """Findings of which one must be made, where the guarantee alone would not tell the bug from its plans."""
 
 
 PLANTED: dict[str, PlantedBug] = {}
 """Every known bug by its name."""
 
 
-def plant(name: str, what: str, *guarantees: str, plans: Plans = "swarm") -> Callable[[Callable[[], None]], None]:
+def plant(
+    name: str, what: str, *guarantees: str, plans: Plans = "swarm", kinds: Iterable[str] = ()
+) -> Callable[[Callable[[], None]], None]:
     """Register the function that plants this bug."""
 
     def register(apply: Callable[[], None]) -> None:
         assert name not in PLANTED, name
-        PLANTED[name] = PlantedBug(name=name, what=what, guarantees=frozenset(guarantees), apply=apply, plans=plans)
+        PLANTED[name] = PlantedBug(
+            name=name,
+            what=what,
+            guarantees=frozenset(guarantees),
+            apply=apply,
+            plans=plans,
+            kinds=frozenset(kinds),
+        )
 
     return register
 

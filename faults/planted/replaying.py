@@ -89,7 +89,13 @@ def _drain_loses_the_last_frames() -> None:
     replace(StreamSession, "close", hasty)
 
 
-@plant("epoch-unchecked", "a cursor of another life of the stream is taken for one of this", "G2", plans="unsynced")
+@plant(
+    "epoch-unchecked",
+    "a cursor of another life of the stream is taken for one of this",
+    "G2",
+    plans="unsynced",
+    kinds=["cursor-accepted"],
+)
 def _epoch_unchecked() -> None:
     async def position(self: Any, cursor: Cursor, *, epoch: int, earliest: Place) -> Position:
         if epoch not in self._tags:

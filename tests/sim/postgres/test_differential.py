@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from faults.planted import texts
 from system.database import Database
 from system.migrate import migrate
 from tests.sim.postgres.harness import TABLES, TIMES, WAIT_S, Arm, Simulated, connect, simulated
@@ -118,3 +119,13 @@ def _shown(trace: list[Any]) -> str:
     for step, answered in zip(trace[::2], trace[1::2], strict=False):
         lines.append(f"{step[0]}: {' '.join(step[1].split())[:60]} {step[2]} -> {answered}")
     return "\n".join(lines)
+
+
+async def test_planted_statements_are_statements(real: str) -> None:
+    """PostgreSQL takes the text of every planted bug: one that is a syntax error proves nothing on the real stack."""
+    planted = [text for name, text in vars(texts).items() if name.isupper() and isinstance(text, str)]
+    assert len(planted) > 5
+    connection = await connect(real)
+    for text in planted:
+        await connection.prepare(text)
+    await connection.close()

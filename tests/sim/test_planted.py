@@ -1,0 +1,106 @@
+"""Planted bugs in the simulated world: found, made small, played again, explained, and gone when they are taken out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+import meshrelay
+from faults.plan import Plan
+from faults.planted import PLANTED, planted
+from faults.vocabulary import ClockSkew, Cut, Direction, Latency, Link, Pause, ProcessName
+from sim.campaign import try_encoded
+from sim.explain import explain, shown
+from sim.planted_cli import hunt
+from sim.shrink import shrink
+from sim.swarm import unsynced_plan
+from sim.trial import try_plan
+from tests.sim.test_world import plan_with
+
+pytestmark = pytest.mark.sim
+TWO_NEEDED = ("lost-acks", "early-clock")
+LEAST_BUGS = 20
+QUICK = ("full-page-taken-for-the-last", "answered-before-stored", "floors-of-an-earlier-snapshot", "newest-first")
+
+
+def twice_stored_plan() -> Plan:
+    """Acks are lost, so publishers try again; and NATS's clock jumps meanwhile, so it has forgotten the ids."""
+    plan = plan_with(
+        Latency(id="beside-1", link=Link.AGENT_RELAY, at_s=2.0, for_s=2.0, latency_ms=50),
+        Cut(id="lost-acks", link=Link.PUBLISHER_NATS, at_s=5.0, for_s=4.0, direction=Direction.DOWNSTREAM),
+        ClockSkew(id="early-clock", process=ProcessName.NATS, at_s=6.0, for_s=12.0, skew_ms=3_600_000),
+        Pause(id="beside-2", process=ProcessName.POSTGRES, at_s=14.0, for_s=1.0),
+    )
+    return msgspec.structs.replace(plan, workload=msgspec.structs.replace(plan.workload, repeat_share=0.0))
+
+
+def test_there_are_many_and_each_says_what_it_is() -> None:
+    """Every bug names the guarantees that it breaks, and leaves the relay as it was."""
+    assert len(PLANTED) >= LEAST_BUGS
+    for name in PLANTED:
+        with planted(name) as bug:
+            assert bug.what
+            assert bug.guarantees
+    assert not try_plan(plan_with()).is_failure
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_hunt_finds_its_bug(name: str) -> None:
+    """Within a few seeds, and in one of the guarantees that the bug names."""
+    found = hunt(name, 1_000, 40)
+    assert found.seeds, found
+    assert PLANTED[name].guarantees & set(found.violated)
+
+
+def test_two_faults_remain_of_a_bug_that_needs_two(tmp_path: Path) -> None:
+    """The smallest plan has the two, and played again from its file it gives the same violation and the same hash."""
+    bug = "dedupe-only-by-the-stream"
+    plan = twice_stored_plan()
+    assert not try_plan(plan).is_failure
+    failed = try_encoded(plan.encode(), bug)
+    assert failed.violated == ("G4",), failed
+    small = shrink(plan, failed, lambda one: try_encoded(one.encode(), bug), trials_max=60)
+    assert tuple(fault.id for fault in small.plan.faults) == TWO_NEEDED
+    path = tmp_path / "small.json"
+    small.plan.dump(path)
+    replayed = CliRunner().invoke(
+        meshrelay.command(["sim"]), ["sim", "replay", str(path), "--bug", bug, "--json"], catch_exceptions=False
+    )
+    document = json.loads(replayed.stdout)
+    assert replayed.exit_code == 1
+    assert document["violated"] == ["G4"]
+    assert document["trace_sha256"] == small.trial.trace_sha256
+
+
+def test_an_explanation_has_all_that_is_needed(tmp_path: Path) -> None:
+    """The seed, the guarantee, the smallest plan, each host's last, the first difference, and how to do it again."""
+    plan = twice_stored_plan()
+    with planted("dedupe-only-by-the-stream"):
+        explanation = explain(plan, try_plan(plan), tmp_path, bug="dedupe-only-by-the-stream")
+    text = shown(explanation)
+    for needed in ("seed      1", "G4", "lost-acks, early-clock", "duplicate-storage", "first difference", "relay-1"):
+        assert needed in text, text
+    assert explanation.neighbour is not None
+    assert "sim replay" in text.splitlines()[-1]
+    trace = json.loads(explanation.trace_path.read_bytes())
+    names = {one["args"]["name"] for one in trace["traceEvents"] if one["name"] == "process_name"}
+    assert {"nats", "postgres", "relay-1", "relay-2", "faults"} <= names
+    spans = [one for one in trace["traceEvents"] if one.get("cat") == "fault"]
+    assert sorted(one["ph"] for one in spans) == ["b", "b", "e", "e"]
+    flows = [one["ph"] for one in trace["traceEvents"] if one.get("cat") == "network"]
+    assert flows.count("s") == flows.count("f") > 100
+    page = explanation.timeline_path.read_text()
+    assert "duplicate-storage" in page
+    assert "http://" not in page.partition("<script>")[0], "expected a page that needs nothing else"
+
+
+@pytest.mark.parametrize("seed", [2, 3, 5])
+def test_a_stream_that_lost_its_tail_has_no_cursors_of_its_former_life_accepted(seed: int) -> None:
+    """What is held against a bug of epochs is not held against the relay as it is, under the same plans."""
+    trial = try_plan(unsynced_plan(seed))
+    assert "G8" in trial.violated
+    assert "cursor-accepted" not in trial.kinds, trial

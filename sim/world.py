@@ -18,9 +18,8 @@ from faults.plan import Plan, Publisher
 from faults.recorder import Recorder
 from faults.schedule import What, timeline
 from faults.streamwatch import StreamSeen
-from faults.vocabulary import ClockSkew, ProcessName
 from reports import history
-from sim.clock import EPOCH_NS, HostClock
+from sim.clock import HostClock
 from sim.environment import MS, US, Environment, S
 from sim.faults import Machine
 from sim.fence import burial, fenced
@@ -40,8 +39,8 @@ from sim.programs import (
     quiet_logs,
     relay_settings,
 )
+from sim.run_record import note_run
 from sim.servers import NatsMachine, PostgresMachine
-from system.event import CRITICAL_TYPES
 
 READY_WITHIN_S = 60
 DOWN_NS = 200 * MS
@@ -245,7 +244,7 @@ class World:
         return {name for name, (metric, _) in FROM_METRICS.items() if any(one.counted(metric) for one in self.relays)}
 
     def _conduct(self) -> Generator[Any, None, None]:
-        self._note_run()
+        note_run(self._recorder, self._plan)
         self.nats.start()
         self.postgres.start()
         for machine in self._relay_machines:
@@ -383,29 +382,6 @@ class World:
 
     def _enter(self, phase: str) -> None:
         self._recorder.record(history.Phase, name=phase)
-
-    def _is_nats_skewed(self) -> bool:
-        """Whether NATS's memory of ids, which goes by its wall clock, may be of any length."""
-        faults = self._plan.faults
-        return any(isinstance(one, ClockSkew) and one.process is ProcessName.NATS for one in faults)
-
-    def _note_run(self) -> None:
-        plan = self._plan
-        self._recorder.record(
-            history.Run,
-            plan=plan.name,
-            seed=plan.seed,
-            world="sim",
-            retention_ns=history.ByClass(
-                critical=round(plan.retention.critical_s * S), standard=round(plan.retention.standard_s * S)
-            ),
-            critical_types=tuple(sorted(CRITICAL_TYPES)),
-            slack_ns=round(plan.slack_s * S),
-            started_at=f"simulated, from {EPOCH_NS // S} s of the Unix epoch",
-            converge_bound_ns=round(plan.converge_within_s * S),
-            dedupe_window_ns=0 if self._is_nats_skewed() else round(plan.relay.dedupe_window_s * S),
-            command=("meshrelay", "sim", "replay", f"{plan.name}.json"),
-        )
 
 
 def _raised(value: Any) -> BaseException:

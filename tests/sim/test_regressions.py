@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from faults.plan import RelayLimits
 from faults.vocabulary import Fault, Kill, Pause, PowerLoss, ProcessName
 from sim.trial import try_plan
+from system.cursor import Position
+from system.places import Places
+from system.session import Page
 from tests.sim.test_world import plan_with
 
 pytestmark = pytest.mark.sim
@@ -27,3 +32,21 @@ def test_it_holds_now(story: str) -> None:
     """No finding, no relay that ended by itself, no exception that nobody took."""
     trial = try_plan(plan_with(*STORIES[story], seed=0))
     assert trial.verdict == "held", trial.reason
+
+
+def test_the_first_page_keeps_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted bug of pages got away from 25 seeds: the first page took no notice of `page_rows`, so that nobody's
+    replay ever had a second one, and an operator who made pages small had made them smaller from the second on.
+    """
+    asked: list[int] = []
+    read_page = Places.read_page
+
+    async def watched(self: Places, agent: str, after: Position, rows_max: int) -> Page:
+        asked.append(rows_max)
+        return await read_page(self, agent, after, rows_max)
+
+    monkeypatch.setattr(Places, "read_page", watched)
+    plan = msgspec.structs.replace(plan_with(), limits=RelayLimits(page_rows=3))
+    trial = try_plan(plan)
+    assert trial.verdict == "held", trial.reason
+    assert max(asked) == 3

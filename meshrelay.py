@@ -32,13 +32,14 @@ def _mount_all(app: typer.Typer) -> None:
     import faults.cli
     import faults.up
     import reports.cli
+    import sim.bench
     import sim.cli
     from faults.chaos import CouldNotRun
 
     faults.up.register(app)
     faults.cli.register(app)
     reports.cli.register(app, play_main_plan=faults.cli.play_main_plan, could_not_run=CouldNotRun)
-    faults.bench.cli.register(app)
+    faults.bench.cli.register(app, simulated=sim.bench.measure)
     sim.cli.register(app)
 
 

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -155,7 +156,10 @@ def campaign(
     bug: str | None = None,
     told: Callable[[Tally, Trial], None] = lambda tally, trial: None,
 ) -> Tally:
-    """Try what failed before, then the seeds, for so many minutes at most. Raises PlanInvalid, OSError."""
+    """Try what failed before, then the seeds, for so many minutes at most, or until Ctrl-C.
+
+    Raises PlanInvalid, OSError.
+    """
     tally = Tally()
     began_s = time.monotonic()
     saved = list(failures.plans())
@@ -180,6 +184,7 @@ def campaign(
     def is_over() -> bool:
         return minutes is not None and time.monotonic() - began_s > minutes * 60
 
-    run(plans(), pool, jobs=jobs, told=ended, is_over=is_over, bug=bug)
+    with suppress(KeyboardInterrupt):  # whoever has seen enough is told what there was
+        run(plans(), pool, jobs=jobs, told=ended, is_over=is_over, bug=bug)
     tally.wall_s = time.monotonic() - began_s
     return tally

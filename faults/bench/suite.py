@@ -28,6 +28,7 @@ class What(enum.StrEnum):
     MEMORY = "memory"
     AGENTS = "agents"
     SWEEP = "sweep"
+    SIM = "sim"
     ALL = "all"
 
 
@@ -93,9 +94,16 @@ async def run(what: What, progress: Progress, *, runs: int, is_quick: bool) -> R
         versions = await ground.stack.versions()
         for name in measures if what is What.ALL else [what]:
             figures += await measures[name](ground, progress, runs)
+    return reported(figures, runs=runs, is_quick=is_quick, load_before=load_before, versions=versions)
+
+
+def reported(
+    figures: list[Figure], *, runs: int, is_quick: bool, load_before: float, versions: dict[str, str]
+) -> Report:
+    """The report of these figures; quick ones are too small to judge by."""
     if is_quick:
         for figure in figures:
-            figure.target = None  # too small to judge by
+            figure.target = None
     machine = {
         "cores": os.cpu_count(),
         "load_before": round(load_before, 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,15 @@ def test_the_window_has_the_relays_own_defaults() -> None:
     """What is called production settings is what the relay ships with."""
     for name in RelayTimes.__struct_fields__:
         assert getattr(PRODUCTION, name) == Settings.model_fields[name].default, name
+
+
+def test_the_bench_measures_worlds_that_hold_beside_bare_simpy() -> None:
+    """Every figure has both sides, and says what of; quick ones are not judged."""
+    result = CliRunner().invoke(meshrelay.command(["bench"]), ["bench", "sim", "--quick", "--runs", "1", "--json"])
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)["figures"]
+    assert [one["unit"] for one in figures] == ["CPU s", "steps/s", "CPU s", "simulated s per CPU s", "MB"]
+    assert all(one["ours"]["median"] > 0 and one["bare"]["median"] > 0 and one["target"] is None for one in figures)
 
 
 @pytest.mark.parametrize("seeds", ["", "5..2", "a..b", "-3..4", "1..x"])

@@ -54,7 +54,7 @@ async def test_bookmarks_alone_are_acknowledged_by_a_stop_or_much_later(relay: S
     async with running(relay, settings=ACKING) as run:
         exchange = await relay.request()
         await exchange.stream(event(1))
-        await until(lambda: relay.acks == [cursor(1)])
+        await until(lambda: run.seen.named("acked") == [(cursor(1),)])
         await exchange.send(bookmark(5))
         await until(lambda: len(run.seen.named("saved")) == 2)
         await asyncio.sleep(10 * 0.01)

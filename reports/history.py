@@ -13,8 +13,10 @@ Cursors stand as the text that went over the wire. Several processes may append 
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -277,13 +279,16 @@ class HistoryWriter:
     """Appends records to a history, each with one `write` of one whole line, so that a crash tears at most the last."""
 
     def __init__(self, path: Path) -> None:
-        """Open the history, or begin it.
+        """Open the history, or begin it; several processes may append to one.
 
         Raises HistoryInvalid if it ends in a torn line: what was appended would be lost with it.
         """
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        size = os.fstat(self._fd).st_size
-        if size and os.pread(self._fd, 1, size - 1) != b"\n":
+        # A long line becomes visible page by page: only while nobody writes is half a line a torn one.
+        with self._locked(fcntl.LOCK_EX):
+            size = os.fstat(self._fd).st_size
+            is_torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
+        if is_torn:
             self.close()
             raise HistoryInvalid(f"{path}: expected a newline at its end, got a torn line; begin a new history")
 
@@ -293,11 +298,21 @@ class HistoryWriter:
         Raises HistoryLineTooLong, HistoryWriteFailed (a full disk) or OSError.
         """
         line = encode(record)
-        written = os.write(self._fd, line)
+        with self._locked(fcntl.LOCK_SH):
+            written = os.write(self._fd, line)
         if written != len(line):
             raise HistoryWriteFailed(
                 f"expected to write {len(line)} bytes of one line, wrote {written}; is the disk full?"
             )
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        """Hold the file's lock; the kernel lets go of a dead process's."""
+        fcntl.flock(self._fd, how)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the file; closing twice does no harm."""

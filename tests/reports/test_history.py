@@ -159,6 +159,33 @@ def test_several_processes_append_to_one_file(tmp_path: Path) -> None:
         assert times == list(range(2000))
 
 
+def _append_long_lines(path: str, until: Any) -> None:
+    with h.HistoryWriter(Path(path)) as writer:
+        while not until.is_set():
+            writer.write(h.Disconnect(t_ns=1, agent="a", conn="c", why="x" * 60_000))
+
+
+def test_half_a_line_of_a_living_writer_is_no_torn_one(tmp_path: Path) -> None:
+    """A long line becomes visible page by page; whoever begins to append meanwhile must not take it for a torn one.
+
+    A process that began while another wrote refused the history, once in a dozen runs of the test above.
+    """
+    path = tmp_path / "history.jsonl"
+    context = multiprocessing.get_context("spawn")
+    until = context.Event()
+    worker = context.Process(target=_append_long_lines, args=(str(path), until))
+    worker.start()
+    try:
+        while not path.exists() or not path.stat().st_size:
+            worker.join(0.01)
+        for _ in range(300):
+            h.HistoryWriter(path).close()
+    finally:
+        until.set()
+        worker.join(60)
+    assert worker.exitcode == 0
+
+
 def test_the_reader_streams(tmp_path: Path) -> None:
     """The reader gives the first record before it has read a later, malformed line."""
     path = tmp_path / "history.jsonl"

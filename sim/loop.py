@@ -124,8 +124,8 @@ class HostLoop(asyncio.AbstractEventLoop):
             self._turn = self._environment.at(0, self._run_turn)
 
     def _run_turn(self) -> None:
-        self._turn = None
         if self._is_closed or self.process.is_paused:
+            self._turn = None
             return
         ready = self._ready
         before = events._get_running_loop()
@@ -147,6 +147,7 @@ class HostLoop(asyncio.AbstractEventLoop):
                 if not self._environment.is_next_later() or self.process.is_paused:
                     break  # somebody else has something to do now: the seed decides who is next
         finally:
+            self._turn = None  # until here, or what is called soon within the turn would plan another
             events._set_running_loop(before)
         self._plan_turn()
 

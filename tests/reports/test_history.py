@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import resource
 import signal
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import msgspec
@@ -159,7 +160,7 @@ def test_several_processes_append_to_one_file(tmp_path: Path) -> None:
         assert times == list(range(2000))
 
 
-def _append_long_lines(path: str, until: Any) -> None:
+def _append_long_lines(path: str, until: Event) -> None:
     with h.HistoryWriter(Path(path)) as writer:
         while not until.is_set():
             writer.write(h.Disconnect(t_ns=1, agent="a", conn="c", why="x" * 60_000))

@@ -80,7 +80,7 @@ class Stage:
         assert info.num_pending is not None
         holes = state.last_seq - state.first_seq + 1 - state.messages
         behind = state.last_seq - max(info.delivered.stream_seq, state.first_seq - 1)
-        return info.num_pending >= behind - holes
+        return bool(info.num_pending >= behind - holes)
 
     async def ask(self, subject: str, /, **body: Any) -> None:
         """Note JetStream's raw answer to a request, without what differs between two servers."""

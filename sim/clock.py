@@ -27,7 +27,9 @@ class HostClock:
         """Ns since this host's boot, by its own reckoning."""
         # asked for at every turn of every loop: SimPy's own field spares a call
         elapsed_ns: int = self._environment._now - self._piece_began_ns  # type: ignore[assignment]
-        return self._piece_mono_ns + elapsed_ns + elapsed_ns * self.drift_ppm // PPM
+        if self.drift_ppm:
+            elapsed_ns += elapsed_ns * self.drift_ppm // PPM
+        return self._piece_mono_ns + elapsed_ns
 
     def wall_ns(self) -> int:
         """Ns since the Unix epoch, by its own belief."""
@@ -45,4 +47,6 @@ class HostClock:
     def delay_until(self, mono_ns: int) -> int:
         """How many ns of simulated time from now until the monotonic clock shows this; 0 if it does."""
         left_ns = mono_ns - self.monotonic_ns()
-        return 0 if left_ns <= 0 else -(-left_ns * PPM // (PPM + self.drift_ppm))
+        if left_ns <= 0:
+            return 0
+        return -(-left_ns * PPM // (PPM + self.drift_ppm)) if self.drift_ppm else left_ns

@@ -16,6 +16,7 @@ S = 1_000_000_000
 MS = 1_000_000
 US = 1_000
 COLLECT_STEPS = 200_000
+_NORMAL = NORMAL << 32
 
 
 class Occurrence:
@@ -37,6 +38,7 @@ class Environment(simpy.Environment):
     def __init__(self, rng: random.Random) -> None:
         super().__init__(initial_time=0)
         self._draw = rng.getrandbits
+        self._next: Occurrence | None = None
         self.steps = 0
 
     @property
@@ -54,16 +56,25 @@ class Environment(simpy.Environment):
     def at(self, delay_ns: int, callback: Callable[[], object]) -> Occurrence:
         """Have a callback called after so many ns; answers a handle to cancel it."""
         occurrence = Occurrence(callback)
-        entry: Any = (self._now + max(0, delay_ns), (NORMAL << 32) + self._draw(30), next(self._eid), occurrence)
+        due: Any = self._now + delay_ns if delay_ns > 0 else self._now
+        entry: Any = (due, _NORMAL + self._draw(30), next(self._eid), occurrence)
         heappush(self._queue, entry)
+        return occurrence
+
+    def soon(self, callback: Callable[[], object]) -> Occurrence:
+        """As `at(0, callback)`, and for the only thing that is to happen at this moment without the queue's work."""
+        if self._next is not None or (self._queue and self._queue[0][0] <= self._now):
+            return self.at(0, callback)
+        self._next = occurrence = Occurrence(callback)
         return occurrence
 
     def is_next_later(self) -> bool:
         """Whether nothing else is to happen at this very moment."""
-        return not self._queue or self._queue[0][0] > self._now
+        return self._next is None and (not self._queue or self._queue[0][0] > self._now)
 
     def step(self) -> None:
         """Let the next event happen. Raises EmptySchedule, and what a failed event or a callback raises."""
+        self._queue_next()
         if not self._queue:
             raise EmptySchedule
         entry: Any = heappop(self._queue)
@@ -83,14 +94,17 @@ class Environment(simpy.Environment):
 
     def run_until(self, time_ns: int) -> None:
         """Run everything up to and at this moment. What a callback raises passes."""
+        self._queue_next()
         queue = self._queue
         while queue and queue[0][0] <= time_ns:
             self.step()
+            self._queue_next()
         self._now = max(self._now, time_ns)
 
     def empty(self) -> None:
         """Let nothing happen any more."""
         self._queue.clear()
+        self._next = None
 
     def run_to_end_of(self, process: simpy.Process) -> None:
         """Run until a SimPy process has ended. Raises EmptySchedule if nothing is left, and as `step`.
@@ -100,20 +114,36 @@ class Environment(simpy.Environment):
         """
         queue, due = self._queue, self.steps + COLLECT_STEPS
         while process.is_alive:
-            if not queue:
+            occurrence = self._next
+            if occurrence is not None:
+                self._next = None
+                if queue and queue[0][0] <= self._now:
+                    heappush(queue, self._entry(0, occurrence))  # not the only one: the seed decides
+                    continue
+            elif not queue:
                 raise EmptySchedule
-            entry: Any = heappop(queue)
-            event = entry[3]
-            if event.__class__ is Occurrence:
-                self._now = entry[0]
-                self.steps += 1
-                callback = event.callback
-                if callback is not None:
-                    event.callback = None
-                    callback()
             else:
-                heappush(queue, entry)
-                self.step()
+                entry: Any = heappop(queue)
+                occurrence = entry[3]
+                if occurrence.__class__ is not Occurrence:
+                    heappush(queue, entry)
+                    self.step()
+                    continue
+                self._now = entry[0]
+            self.steps += 1
+            callback = occurrence.callback
+            if callback is not None:
+                occurrence.callback = None
+                callback()
             if self.steps >= due:
                 due = self.steps + COLLECT_STEPS
                 gc.collect()
+
+    def _entry(self, delay_ns: int, occurrence: Occurrence) -> Any:
+        return (self._now + delay_ns, _NORMAL + self._draw(30), next(self._eid), occurrence)
+
+    def _queue_next(self) -> None:
+        """Put what waits beside the queue into it."""
+        occurrence, self._next = self._next, None
+        if occurrence is not None:
+            heappush(self._queue, self._entry(0, occurrence))

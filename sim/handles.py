@@ -15,6 +15,7 @@ class SimHandle(events.Handle):
     """A callback that a loop will run."""
 
     __slots__ = ()
+    _repr = _source_traceback = None  # debug mode's
     _callback: Callable[..., object]
     _args: tuple[Any, ...]
     _context: contextvars.Context
@@ -31,8 +32,6 @@ class SimHandle(events.Handle):
         self._loop = loop
         self._context = contextvars.copy_context() if context is None else context
         self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
 
     def cancel(self) -> None:
         """As asyncio's."""
@@ -44,6 +43,7 @@ class SimTimer(events.TimerHandle):
     """A callback that a loop will run at a time of its clock, in s."""
 
     __slots__ = ()
+    _repr = _source_traceback = None  # debug mode's
     _callback: Callable[..., object]
     _args: tuple[Any, ...]
     _context: contextvars.Context
@@ -62,8 +62,6 @@ class SimTimer(events.TimerHandle):
         self._loop = loop
         self._context = contextvars.copy_context() if context is None else context
         self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
         self._when = when
         self._scheduled = False
 

@@ -30,11 +30,12 @@ TASKS_HELD = 64
 class SimFuture(asyncio.Future[Any]):
     """A future whose place in sets follows from the seed, not from its address."""
 
-    def __init__(self, *, loop: HostLoop) -> None:
-        super().__init__(loop=loop)
-        self._number = loop.next_number()
+    _number = 0
+    """Given when it is first asked for, which is seldom."""
 
     def __hash__(self) -> int:
+        if not self._number:
+            self._number = self.get_loop().next_number()  # type: ignore[attr-defined]
         return self._number
 
 
@@ -58,7 +59,8 @@ class HostLoop(asyncio.AbstractEventLoop):
         self.process = process
         self._clock = process.host.clock
         self._ready: deque[SimHandle | SimTimer] = deque()
-        self._timers: list[tuple[float, int, SimTimer]] = []
+        self._timers: list[tuple[int, int, SimTimer]] = []
+        """Due at which ns of the monotonic clock."""
         self._cancelled = 0
         self._numbers = 0
         self._tasks: list[asyncio.Task[Any]] = []
@@ -121,7 +123,7 @@ class HostLoop(asyncio.AbstractEventLoop):
 
     def _plan_turn(self) -> None:
         if self._turn is None and self._ready and not self.process.is_paused and not self._is_closed:
-            self._turn = self._environment.at(0, self._run_turn)
+            self._turn = self._environment.soon(self._run_turn)
 
     def _run_turn(self) -> None:
         if self._is_closed or self.process.is_paused:
@@ -149,20 +151,23 @@ class HostLoop(asyncio.AbstractEventLoop):
         finally:
             self._turn = None  # until here, or what is called soon within the turn would plan another
             events._set_running_loop(before)
-        self._plan_turn()
+        if ready:
+            self._plan_turn()
+        self._arm()
 
     def _failed(self, handle: SimHandle | SimTimer, error: BaseException) -> None:
         message = f"Exception in callback {getattr(handle._callback, '__qualname__', 'of a loop')}"
         self.call_exception_handler({"message": message, "exception": error, "handle": handle})
 
     def _arm(self) -> None:
-        """Plan the wake-up for the earliest timer."""
-        while self._timers and self._timers[0][2]._cancelled:
-            heappop(self._timers)
+        """Plan the wake-up for the earliest timer; at the end of each turn, when most of its own are cancelled again."""
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heappop(timers)
             self._cancelled -= 1
-        if not self._timers or self._is_closed:
+        if not timers or self._is_closed:
             return
-        when_ns = _due_ns(self._timers[0][0])
+        when_ns = timers[0][0]
         if self._wake is not None:
             if self._wake_at_ns <= when_ns:
                 return
@@ -175,15 +180,18 @@ class HostLoop(asyncio.AbstractEventLoop):
         if self.process.is_paused:
             return
         now_ns = self._clock.monotonic_ns()
-        while self._timers and _due_ns(self._timers[0][0]) <= now_ns:
-            _, _, handle = heappop(self._timers)
+        timers, ready = self._timers, self._ready
+        while timers and timers[0][0] <= now_ns:
+            handle = heappop(timers)[2]
             handle._scheduled = False
             if handle._cancelled:
                 self._cancelled -= 1
             else:
-                self._ready.append(handle)
-        self._plan_turn()
-        self._arm()
+                ready.append(handle)
+        if ready:
+            self._plan_turn()  # at its end the next wake-up is planned
+        else:
+            self._arm()
 
     # asyncio's side: time and callbacks
 
@@ -198,7 +206,8 @@ class HostLoop(asyncio.AbstractEventLoop):
         handle = SimHandle(callback, args, self, context)
         if not self._is_closed:
             self._ready.append(handle)
-            self._plan_turn()
+            if self._turn is None:
+                self._plan_turn()
         return handle
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
@@ -215,9 +224,11 @@ class HostLoop(asyncio.AbstractEventLoop):
         """As asyncio; `when` in s of this loop's `time`."""
         handle = SimTimer(when, callback, args, self, context)
         if not self._is_closed:
-            heappush(self._timers, (when, self.next_number(), handle))
+            due_ns = _due_ns(when)
+            self._numbers += 1
+            heappush(self._timers, (due_ns, self._numbers, handle))
             handle._scheduled = True
-            if self._wake is None or when * 1e9 < self._wake_at_ns:
+            if self._turn is None and (self._wake is None or due_ns < self._wake_at_ns):
                 self._arm()
         return handle
 

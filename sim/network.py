@@ -50,6 +50,20 @@ def _unseen(sent_ns: int, source: str, target: str, data: bytes) -> None:
     """Nobody watches."""
 
 
+class _Fares(dict[tuple[str, str], LinkState]):
+    """What was looked up since something changed: every segment asks several times."""
+
+    def __init__(self, links: dict[tuple[str, str], LinkState], usual: dict[tuple[str, str], LinkState]) -> None:
+        super().__init__()
+        self._links = links
+        self._usual = usual
+        self.usual = LinkState()
+
+    def __missing__(self, pair: tuple[str, str]) -> LinkState:
+        self[pair] = found = self._links.get(pair) or self._usual.get(pair) or self.usual
+        return found
+
+
 class Network:
     """All hosts by name and address, and the links between them."""
 
@@ -61,9 +75,10 @@ class Network:
         self._shared: dict[str, list[str]] = {}
         self._links: dict[tuple[str, str], LinkState] = {}
         self._usual: dict[tuple[str, str], LinkState] = {}
+        self.fares = _Fares(self._links, self._usual)
+        """How packets fare now, by the names of two hosts."""
         self.on_segment: Callable[[int, str, str, bytes], None] = _unseen
         """Told of every piece of bytes that arrives: sent when, from which host, to which, what."""
-        self.usual = LinkState()
         self.buffer_bytes = BUFFER_BYTES
         """Of each send buffer, and of each receive buffer."""
 
@@ -97,17 +112,19 @@ class Network:
 
     def link(self, source: Host, target: Host) -> LinkState:
         """How packets from one host to another fare now."""
-        return self._links.get((source.name, target.name)) or self._usual_of(source.name, target.name)
+        return self.fares[source.name, target.name]
 
     def place(self, one: str, other: str, latency_ns: int) -> None:
         """Say how far apart two hosts are, by name, when nothing is wrong."""
         for pair in ((one, other), (other, one)):
             self._usual[pair] = replace(self.usual, latency_ns=latency_ns, jitter_ns=latency_ns // 3)
+        self.fares.clear()
 
     def change(self, source: str, target: str, **changes: Any) -> None:
         """Change one direction between two hosts, by name."""
         before = self._links.get((source, target)) or self._usual_of(source, target)
         self._links[source, target] = replace(before, **changes)
+        self.fares.clear()
 
     def restore(self, source: str, target: str, changes: dict[str, Any]) -> None:
         """Take changes back in one direction, by their names."""
@@ -117,9 +134,20 @@ class Network:
     def _usual_of(self, source: str, target: str) -> LinkState:
         return self._usual.get((source, target), self.usual)
 
+    @property
+    def usual(self) -> LinkState:
+        """How a link is of which nobody said how far apart its hosts are."""
+        return self.fares.usual
+
+    @usual.setter
+    def usual(self, state: LinkState) -> None:
+        self.fares.usual = state
+        self.fares.clear()
+
     def heal(self) -> None:
         """Make every link as usual."""
         self._links.clear()
+        self.fares.clear()
 
     def latency_ns(self, link: LinkState) -> int:
         """One packet's time on a link."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from sim.environment import MS, Occurrence, S
@@ -156,6 +157,8 @@ class Flow:
         self.source = source
         self.target = target
         self._network = source.host.network
+        self._route = source.host.name, target.host.name
+        self._way_back = target.host.name, source.host.name
         self._environment = source.host.environment
         self._queue: deque[bytes] = deque()
         self.queued_bytes = 0
@@ -210,7 +213,7 @@ class Flow:
                 return
 
     def _cut_off(self, bytes_max: int) -> bytes:
-        rng, link = self._network.rng, self._link
+        rng, link = self._network.rng, self._network.fares[self._route]
         piece = self._queue.popleft()
         length = min(len(piece), bytes_max)
         if length > 1 and link.split_share and rng.random() < link.split_share:
@@ -221,7 +224,7 @@ class Flow:
 
     @property
     def _link(self) -> LinkState:
-        return self._network.link(self.source.host, self.target.host)
+        return self._network.fares[self._route]
 
     def _transmit(self, segment: _Segment) -> None:
         self._sent.append(segment)
@@ -229,26 +232,27 @@ class Flow:
         self._put_on_the_wire(segment)
 
     def _put_on_the_wire(self, segment: _Segment) -> None:
-        link = self._link
+        link = self._network.fares[self._route]
         if link.resets:
             self._break()
             return
         if self.is_silenced or link.is_cut or not self.target.host.is_up:
             self._stall()
             return
-        segment.sent_ns = now_ns = self._environment.now_ns
+        environment = self._environment
+        segment.sent_ns = now_ns = environment.now_ns
         self._free_at_ns = max(now_ns, self._free_at_ns) + len(segment.data) * S // link.bytes_per_s
         late_ns = self._network.latency_ns(link) + (link.fin_delay_ns if segment.is_fin else 0)
         arrival_ns = max(self._last_arrival_ns, self._free_at_ns + late_ns)
         self._last_arrival_ns = arrival_ns
         segment.is_on_its_way = True
-        self._environment.at(arrival_ns - now_ns, lambda: self._arrive(segment))
+        environment.at(arrival_ns - now_ns, partial(self._arrive, segment))
 
     def _arrive(self, segment: _Segment) -> None:
         segment.is_on_its_way = False
         if self._is_over or segment.has_arrived:
             return
-        link = self._link
+        link = self._network.fares[self._route]
         if self.is_silenced or link.is_cut or not self.target.host.is_up:
             self._stall()
             return
@@ -286,14 +290,14 @@ class Flow:
 
     def _answer_with_reset(self) -> None:
         """The other kernel knows of no such connection."""
-        back = self._network.link(self.target.host, self.source.host)
+        back = self._network.fares[self._way_back]
         if back.is_cut:
             self._stall()
         else:
             self._environment.at(self._network.latency_ns(back), self.source.reset_arrives)
 
     def _acknowledge(self) -> None:
-        if self._network.link(self.target.host, self.source.host).is_cut:
+        if self._network.fares[self._way_back].is_cut:
             self._stall()
             return
         heard = False

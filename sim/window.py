@@ -20,19 +20,20 @@ EVENTS = 13_228
 AGENTS = 12
 DAY_S = 86_400.0
 PRODUCTION = RelayTimes(
-    sweep_interval_s=10.0,
+    sweep_interval_s=60.0,
     heartbeat_s=15.0,
     bookmark_s=5.0,
     redispatch_after_s=600.0,
     retry_min_ms=1_000,
     retry_max_ms=5_000,
     drain_deadline_s=20.0,
-    lease_s=10.0,
+    lease_s=30.0,
     dedupe_window_s=120.0,
     publish_timeout_s=5.0,
     database_timeout_s=5.0,
     tail_poll_s=0.5,
     ready_after_silence_s=10.0,
+    idle_check_s=20.0,
 )
 """The relay's defaults; a test holds them to `system/settings.py`."""
 

@@ -1,15 +1,17 @@
 """Postgres by asyncpg, under the rules that its failures demand.
 
 asyncpg reuses a connection after a timeout or a cancellation, and may then roll back what the next user committed; its
-release can hang on a silent server; and it reports a lost connection in a dozen ways. So: every statement has a time
-limit; a connection on which anything but a plain server error happened is thrown away; and callers see just two kinds
-of failure, `DatabaseUnavailable` (try again; the outcome of a write is *unknown*) and bugs.
+pool's release can hang on a silent server; and it reports a lost connection in a dozen ways. So: every statement has a
+time limit; a connection on which anything but a plain server error happened is thrown away; and callers see just two
+kinds of failure, `DatabaseUnavailable` (try again; the outcome of a write is *unknown*) and bugs.
+
+The pool is ours because every use here is one statement: to lend a connection and to take it back are then two steps of
+a list, which wait for nobody and can't fail. asyncpg's pool makes a task and three timers of each use.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -34,6 +36,8 @@ _CONNECTION_LOST: tuple[type[BaseException], ...] = (
     asyncpg.UndefinedTableError,  # the first replica has not yet migrated the schema
 )
 
+IDLE_MAX_S = 300.0
+"""A connection that was idle for longer may have been forgotten by whatever stands between, and is not used again."""
 SERVER_SETTINGS = {
     "application_name": "meshrelay",
     "enable_seqscan": "off",
@@ -70,10 +74,11 @@ class Database:
 
     def __init__(self, dsn: str, *, size_max: int, timeout_s: float) -> None:
         self._dsn = dsn
-        self._size_max = size_max
         self._timeout_s = timeout_s
-        self._pool: Any = None
-        self._opening = asyncio.Lock()
+        self._slots = asyncio.Semaphore(size_max)
+        self._idle: list[tuple[Any, float]] = []
+        """Connections that nobody has borrowed, with the loop time at which each came back; the last one goes first."""
+        self._lent: dict[Any, None] = {}
 
     async def fetch(self, sql: str, *args: object) -> Sequence[Any]:
         """Run one statement and return its rows. Raises DatabaseUnavailable, or asyncpg.PostgresError for a bug."""
@@ -90,80 +95,69 @@ class Database:
     async def use(self, work: Callable[[Any], Awaitable[T]], *, timeout_s: float | None = None) -> T:
         """Lend a connection to `work`; after anything but success or a plain server error it is thrown away.
 
-        Raises DatabaseUnavailable when the outcome is unknown; other server errors pass through.
+        The time limit covers the wait for a connection too. Raises DatabaseUnavailable when the outcome is unknown;
+        other server errors pass through.
         """
         try:
-            pool = await self._opened()
-            async with asyncio.timeout(timeout_s or self._timeout_s):
-                connection = await pool.acquire()
+            async with asyncio.timeout(timeout_s or self._timeout_s), self._slots:
+                connection = await self._take()
+                sound = False
+                try:
+                    result = await work(connection)
+                    sound = True
+                except asyncpg.PostgresError as error:
+                    sound = not is_transient(error)
+                    raise
+                finally:  # unsound after a cancellation too: the connection may hold half a statement
+                    self._give_back(connection, sound=sound)
+                return result
         except Exception as error:  # every way to fail here is classified by its chain
-            raise _classified(error) from error
-        try:
-            async with asyncio.timeout(timeout_s or self._timeout_s):
-                result = await work(connection)
-        except asyncpg.PostgresError as error:
-            transient = is_transient(error)
-            await self._give_back(pool, connection, sound=not transient)
-            if transient:
+            if is_transient(error):
                 raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
             raise
-        except BaseException as error:  # also cancellation: the connection may hold half a statement
-            await self._give_back(pool, connection, sound=False)
-            if isinstance(error, Exception):
-                raise _classified(error) from error
-            raise
-        await self._give_back(pool, connection, sound=True)
-        return result
 
     async def close(self, within_s: float | None = None) -> None:
-        """Close the pool within the time limit, or cut its connections."""
-        pool, self._pool = self._pool, None
-        if pool is None:
-            return
+        """Say goodbye on every idle connection within the time limit; cut the others."""
+        idle, self._idle = [connection for connection, _ in self._idle], []
         try:
             async with asyncio.timeout(min(self._timeout_s, within_s or self._timeout_s)):
-                await pool.close()
+                await asyncio.gather(*(connection.close() for connection in idle))
         except Exception as error:  # closing must end, however the server behaves
             log.warning("database.close_cut", error=repr(error))
-            pool.terminate()
+        for connection in [*idle, *self._lent]:
+            connection.terminate()
 
-    async def _opened(self) -> Any:
-        async with self._opening:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._dsn,
-                    min_size=1,
-                    max_size=self._size_max,
-                    timeout=self._timeout_s,
-                    command_timeout=self._timeout_s,
-                    # asyncpg's RESET round trip after each use would double the cost of a page; a connection carries
-                    # no session state here, because every use is one statement.
-                    reset=_no_reset,
-                    server_settings=SERVER_SETTINGS,
-                )
-            return self._pool
+    async def _take(self) -> Any:
+        """The connection that was used last, or a new one."""
+        connection = self._last_idle()
+        if connection is None:
+            connection = await self._dial()
+        self._lent[connection] = None
+        return connection
 
-    async def _give_back(self, pool: Any, connection: Any, *, sound: bool) -> None:
-        if not sound:
-            _terminate(connection)
-        try:
-            await pool.release(connection, timeout=self._timeout_s)
-        except Exception as error:  # the statement's own outcome stands; a failed release only costs the connection
-            log.warning("database.release_failed", error=repr(error))
-            _terminate(connection)
+    def _last_idle(self) -> Any:
+        oldest_s = asyncio.get_running_loop().time() - IDLE_MAX_S
+        while self._idle:
+            connection, since_s = self._idle.pop()
+            if not connection.is_closed():
+                if since_s >= oldest_s:
+                    return connection
+                connection.terminate()
+        return None
 
+    def _give_back(self, connection: Any, *, sound: bool) -> None:
+        del self._lent[connection]
+        if sound and not connection.is_closed():
+            self._idle.append((connection, asyncio.get_running_loop().time()))
+        else:
+            connection.terminate()
 
-def _terminate(connection: Any) -> None:
-    """Cut a borrowed connection, unless it is gone: the pool takes one back by itself as soon as it is lost."""
-    with contextlib.suppress(asyncpg.InterfaceError):
-        connection.terminate()
-
-
-async def _no_reset(connection: Any) -> None:
-    """Nothing to reset."""
-
-
-def _classified(error: Exception) -> Exception:
-    if is_transient(error):
-        return DatabaseUnavailable(f"{type(error).__name__}: {error}")
-    return error
+    async def _dial(self) -> Any:
+        return await asyncpg.connect(
+            self._dsn,
+            timeout=self._timeout_s,
+            # `use` has a limit of its own, and a cached statement lives as long as its connection: no timer for either
+            command_timeout=None,
+            max_cached_statement_lifetime=0,
+            server_settings=SERVER_SETTINGS,
+        )

@@ -7,12 +7,14 @@ past its lease therefore finds its fence gone and does no harm.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Callable
 
 import structlog
 from nats.errors import Error as NatsError
 
-from system import sql
-from system.cursor import tag_from
+from system import hints, sql
+from system.cursor import Position, tag_from
 from system.database import Database, DatabaseUnavailable
 from system.host import Host
 from system.link import NatsLink, NatsUnavailable, describe
@@ -24,6 +26,10 @@ from system.sweeper import Sweeper
 from system.writer import LeaseLost, Writer
 
 log = structlog.get_logger(__name__)
+
+
+RETRY_MAX_S = 10.0
+"""Of this and the lease, the shorter sets the pace while Postgres or NATS is away."""
 
 
 class Leader:
@@ -40,7 +46,9 @@ class Leader:
         writer: Writer,
         sweeper: Sweeper,
         redispatcher: Redispatcher,
+        on_watermark: Callable[[Position], None],
     ) -> None:
+        """`on_watermark` is told what every statement about the lease says of the watermark too."""
         self._settings = settings
         self._database = database
         self._link = link
@@ -49,9 +57,9 @@ class Leader:
         self._writer = writer
         self._sweeper = sweeper
         self._redispatcher = redispatcher
+        self._on_watermark = on_watermark
         self._holder = host.new_id()
-        self._is_known = False
-        """Whether the database has the stream's row, which never goes."""
+        self._handed_back = asyncio.Event()
         self.fence: int | None = None
         """The fence while leading, else None."""
 
@@ -69,17 +77,32 @@ class Leader:
                     log.error("leader.stream_unsafe", problem=str(error))
                 except (NatsUnavailable, NatsError, TimeoutError) as error:
                     log.warning("leader.nats_unavailable", error=describe(error))
-                await asyncio.sleep(self._host.rng.uniform(0.2, 0.4) * self._settings.lease_s)
+                await asyncio.sleep(self._host.rng.uniform(0.1, 0.3) * min(self._settings.lease_s, RETRY_MAX_S))
         finally:
             await self._release()
 
+    async def listen(self) -> None:
+        """Keep listening for a lease that is handed back."""
+        await hints.listen(
+            self._link, hints.LEASE_SUBJECT, hint=self._handed_back.set, listening=lambda _: None
+        )
+
     async def _try_once(self) -> bool:
         """Lead until the lease is lost; answers True to try again at once."""
-        row = await self._database.fetchrow(sql.TAKE_LEASE, self._settings.stream, self._holder, self._settings.lease_s)
+        settings = self._settings
+        self._handed_back.clear()
+        lease = await self._database.fetchrow(sql.READ_LEASE, settings.stream)
+        if lease is None:
+            await self._init()
+            return True
+        self._on_watermark(Position(lease["watermark"]))
+        self._writer.problem = None
+        if lease["left_s"] > 0:
+            await self._wait_while_led(lease["left_s"])
+            return True
+        row = await self._database.fetchrow(sql.TAKE_LEASE, settings.stream, self._holder, settings.lease_s)
         if row is None:
-            self._is_known = self._is_known or not await self._init_if_new()
-            self._writer.problem = None
-            return not self._is_known
+            return True  # another replica was quicker
         self.fence = row["fence"]
         self._metrics.leading.set(1)
         log.info("leader.began", fence=self.fence)
@@ -112,14 +135,21 @@ class Leader:
             if not rows:
                 raise LeaseLost(f"the fence {fence} is no longer ours")
             renewed_at = loop.time()
+            self._on_watermark(Position(rows[0]["watermark"]))
 
-    async def _init_if_new(self) -> bool:
-        """Give a database that has never seen the stream its row; False if it has one: then somebody else leads.
+    async def _wait_while_led(self, left_s: float) -> None:
+        """Wait until the lease may have run out, and not at the same moment as the others; or is handed back."""
+        settings = self._settings
+        wait_s = min(left_s + self._host.rng.uniform(0.0, 0.1) * settings.lease_s, settings.idle_check_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._handed_back.wait()
+
+    async def _init(self) -> None:
+        """Give a database that has never seen the stream its row.
 
         Raises DatabaseUnavailable, StreamUnsafe, and what NATS may raise before it is ready.
         """
-        if await self._database.fetchrow(sql.READ_STATE, self._settings.stream) is not None:
-            return False
         connection = await self._link.wait_connected()
         await ensure_stream(connection.js, stream_config(self._settings.stream, **self._settings.stream_limits()))
         state = await read_state(connection.js, self._settings.stream)
@@ -131,7 +161,6 @@ class Leader:
             max(0, state.first_seq - 1),
         )
         log.info("leader.stream_adopted", stream=self._settings.stream, first_seq=state.first_seq)
-        return True
 
     async def _release(self) -> None:
         """Hand the lease back, so that the next leader need not wait for it to run out."""
@@ -142,3 +171,5 @@ class Leader:
             await self._database.execute(sql.RELEASE_LEASE, self._settings.stream, fence)
         except DatabaseUnavailable as error:
             log.warning("leader.release_failed", error=describe(error))
+        else:
+            await hints.give(self._link, hints.LEASE_SUBJECT)

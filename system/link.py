@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 DIAL_BACKOFF_MIN_S = 0.1
 DIAL_BACKOFF_MAX_S = 3.0
+DOUBT_INTERVAL_S = 0.5
+"""Between a probe that was not answered and the next."""
 CLOSE_LIMIT_S = 1.0
 """An abandoned connection gets this long to close itself; on a half-open one nats-py would wait for minutes."""
 
@@ -40,6 +43,8 @@ class Connection:
     nc: DirectClient
     js: JetStreamContext
     over: asyncio.Event
+    heard: Callable[[], None]
+    """To be called when the server has answered something: as good as a probe."""
 
 
 class NatsLink:
@@ -56,11 +61,13 @@ class NatsLink:
         self._probe_interval_s = probe_interval_s
         self._current: Connection | None = None
         self._arrived = asyncio.Event()
+        self._stir = asyncio.Event()
+        self._answered = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.answered_at: float | None = None
-        """Loop time of the last answered probe, in s; readiness looks at this, not at `is_connected`."""
+        """Loop time of the last answer, in s; readiness looks at this, not at `is_connected`."""
         self.last_seq = 0
-        """The stream's last sequence, as of that probe."""
+        """The stream's last sequence, as far as it was heard of."""
 
     def start(self) -> None:
         """Begin to dial; returns at once."""
@@ -84,6 +91,25 @@ class NatsLink:
             self._arrived.clear()
             await self._arrived.wait()
         return self._current
+
+    def doubt(self) -> None:
+        """Have the connection prove itself now: something on it went unanswered."""
+        self._stir.set()
+
+    def stored(self, seq: int) -> None:
+        """Note a sequence that the stream is known to have, for it was just confirmed."""
+        self.last_seq = max(self.last_seq, seq)
+        self._heard()
+
+    async def prove(self, silence_s: float) -> None:
+        """If nothing was answered for so long, probe, and wait for the answer, for as long as it takes."""
+        while self.answered_at is None or asyncio.get_running_loop().time() - self.answered_at > silence_s:
+            self._answered.clear()
+            self._stir.set()
+            await self._answered.wait()
+
+    def _heard(self) -> None:
+        self.answered_at = asyncio.get_running_loop().time()
 
     async def _keep(self) -> None:
         failures = 0
@@ -111,8 +137,12 @@ class NatsLink:
     async def _dial(self) -> Connection:
         over = asyncio.Event()
 
-        async def closed() -> None:
+        def end() -> None:
             over.set()
+            self._stir.set()
+
+        async def closed() -> None:
+            end()
 
         async def errored(error: Exception) -> None:
             # An exception in here would kill nats-py's read loop: it may only log.
@@ -126,7 +156,7 @@ class NatsLink:
             max_reconnect_attempts=0,
             connect_timeout=max(1, round(self._timeout_s)),
             # the probes find out sooner; the ping is nats-py's own, for a connection that is being closed
-            ping_interval=max(5, round(self._probe_interval_s * 4)),
+            ping_interval=max(60, round(self._probe_interval_s * 4)),
             max_outstanding_pings=2,
             closed_cb=closed,
             disconnected_cb=closed,
@@ -138,42 +168,55 @@ class NatsLink:
         except BaseException:
             await _close(nc)
             raise
-        _tell_when_reading_ends(nc, over)
-        return Connection(nc=nc, js=nc.jetstream(timeout=self._timeout_s, publish_async_max_pending=10_000), over=over)
+        _tell_when_reading_ends(nc, end)
+        js = nc.jetstream(timeout=self._timeout_s, publish_async_max_pending=10_000)
+        return Connection(nc=nc, js=js, over=over, heard=self._heard)
 
     async def _probe_until_over(self, connection: Connection) -> None:
-        """Ask the stream's state now and then; two unanswered probes in a row end the connection's life."""
+        """Ask the stream's state when nothing was heard for long; two unanswered probes in a row end its life."""
+        loop = asyncio.get_running_loop()
         misses = 0
         while misses < 2:
+            self._stir.clear()
             try:
                 subject = f"$JS.API.STREAM.INFO.{self._stream}"
                 answer = await connection.nc.request(subject, b"", timeout=self._timeout_s)
                 self.last_seq = json.loads(answer.data).get("state", {}).get("last_seq", self.last_seq)
-                misses, self.answered_at = 0, asyncio.get_running_loop().time()
+                misses, self.answered_at = 0, loop.time()
+                self._answered.set()
             except Exception as error:  # timeout, no responders, closed: each is a missed probe
                 if isinstance(error, nats.errors.NoRespondersError):
                     misses = 0  # the server is there, JetStream is not yet
                 else:
                     misses += 1
                 log.warning("nats.probe_missed", error=repr(error), misses=misses)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._probe_interval_s):
-                    await connection.over.wait()
+            await self._wait_to_probe(DOUBT_INTERVAL_S if misses else self._probe_interval_s)
+            if connection.over.is_set():
                 return
 
+    async def _wait_to_probe(self, interval_s: float) -> None:
+        """Wait until nothing was heard for so long, or there is a reason to ask."""
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        while (due := max(asked_at, self.answered_at or asked_at) + interval_s) > loop.time():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._stir.wait()
+                    return
 
-def _tell_when_reading_ends(nc: DirectClient, over: asyncio.Event) -> None:
+
+def _tell_when_reading_ends(nc: DirectClient, end: Callable[[], None]) -> None:
     """nats-py calls nobody back if its closing fails, as it does on a connection reset with bytes unsent."""
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             log.warning("nats.reading_failed", error=repr(task.exception()))
-        over.set()
+        end()
 
     if nc._reading_task is not None:
         nc._reading_task.add_done_callback(ended)
     else:
-        over.set()
+        end()
 
 
 async def _close(nc: DirectClient) -> None:

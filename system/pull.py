@@ -103,6 +103,7 @@ class PullReader(Generic[T]):
     def _take(self, message: Delivered) -> None:
         """Keep one message; what we ask for, and so what can come, is bounded by two batches."""
         self._heard_at = self._loop.time()
+        self._connection.heard()
         try:
             if message.status is not None:
                 self._take_status(message.status)

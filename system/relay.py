@@ -35,6 +35,8 @@ from system.writer import Writer
 log = structlog.get_logger(__name__)
 
 START_RETRY_S = 1.0
+ASK_LIMIT_S = 0.8
+"""Below the second that orchestrators wait for a probe by default."""
 CANCEL_AGAIN_S = 2.0
 """Above what the leader takes to hand back its lease, which a second cancellation would cut short."""
 
@@ -58,7 +60,7 @@ class Relay:
             name="meshrelay",
             stream=settings.stream,
             timeout_s=min(settings.publish_timeout_s, 5.0),
-            probe_interval_s=settings.ready_after_silence_s / 4,
+            probe_interval_s=settings.idle_check_s,
         )
         self._places = Places(settings, self._database, self._link)
         self._hub = Hub(events_max=settings.hub_window_events, bytes_max=settings.hub_window_bytes)
@@ -66,7 +68,11 @@ class Relay:
         self._checker = TokenChecker(settings, host.wall)
         shared = (settings, self._database, self._link, host, self.metrics)
         self._tail = Tail(
-            *shared, places=self._places, hub=self._hub, on_epoch=lambda: self._sessions.close_all("epoch")
+            *shared,
+            places=self._places,
+            hub=self._hub,
+            on_epoch=lambda: self._sessions.close_all("epoch"),
+            on_moved=self._sessions.head_moved,
         )
         self._writer = Writer(*shared)
         self._leader = Leader(
@@ -74,7 +80,9 @@ class Relay:
             writer=self._writer,
             sweeper=Sweeper(settings, self._database, host, self.metrics),
             redispatcher=Redispatcher(*shared),
+            on_watermark=self._tail.heard,
         )
+        self.metrics.lag_messages.set_function(lambda: max(0, self._link.last_seq - seq_of(self._hub.head)))
         self._guard = Guard(settings)
         self._runner = web.AppRunner(
             self._make_app(),
@@ -86,7 +94,6 @@ class Relay:
         self._server: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._prepared = False
-        self._ticked_at = 0.0
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         """Resolved when a part ends that must not: a bug, or storage that loses what it acknowledged."""
 
@@ -100,9 +107,9 @@ class Relay:
         self.port = self._server.sockets[0].getsockname()[1]
         self._link.start()
         self._run("prepare", self._prepare())
-        self._run("ticker", self._sessions.tick())
+        self._run("heartbeats", self._sessions.beat())
+        self._run("bookmarks", self._sessions.mark())
         self._run("guard", self._guard.cut_silent())
-        self._run("health", self._tick())
         log.info("relay.listening", host=self.settings.http_host, port=self.port)
 
     async def drain(self) -> None:
@@ -124,15 +131,24 @@ class Relay:
         log.info("relay.stopped", flushed=emptied)
 
     def health(self) -> tuple[bool, dict[str, Any]]:
-        """Alive: the event loop turns and no part has ended."""
-        late_s = asyncio.get_running_loop().time() - self._ticked_at
-        good = not self.failed.done() and late_s < self.settings.ready_after_silence_s
-        return good, {"status": "ok" if good else "failing", "loop_late_s": round(late_s, 3)}
+        """Alive: no part has ended; and the event loop turns, or nobody would answer."""
+        good = not self.failed.done()
+        return good, {"status": "ok" if good else "failing"}
 
-    def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Ready: the last progress of each part is recent. Connection flags prove nothing and are not asked."""
+    async def ask(self) -> None:
+        """Have NATS and Postgres prove themselves, if they were silent for long; wait for them a short while."""
+        silence_s = self.settings.ready_after_silence_s
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ASK_LIMIT_S):
+                await asyncio.gather(self._link.prove(silence_s), self._tail.prove(silence_s))
+
+    def readiness(self, *, asked: bool = False) -> tuple[bool, dict[str, Any]]:
+        """Ready: the last progress of each part is recent, `asked` for just now or not.
+
+        Connection flags prove nothing and are not asked.
+        """
         now = asyncio.get_running_loop().time()
-        limit_s = self.settings.ready_after_silence_s
+        limit_s = self.settings.ready_after_silence_s + (0.0 if asked else self.settings.idle_check_s)
         parts = {
             "prepared": self._prepared,
             "nats": self._link.answered_at is not None and now - self._link.answered_at < limit_s,
@@ -163,6 +179,7 @@ class Relay:
         self._prepared = True
         self._run("tail", self._tail.run())
         self._run("leader", self._leader.run())
+        self._run("lease-hints", self._leader.listen())
 
     async def _cancel_all(self, deadline: float) -> None:
         """Cancel all parts and wait for them; again if one lives on, because a library may swallow a cancellation."""
@@ -176,12 +193,6 @@ class Relay:
                 break
         if pending:
             log.error("relay.parts_left", parts=sorted(task.get_name() for task in pending))
-
-    async def _tick(self) -> None:
-        while True:
-            self._ticked_at = asyncio.get_running_loop().time()
-            self.metrics.lag_messages.set(max(0, self._link.last_seq - seq_of(self._hub.head)))
-            await asyncio.sleep(self.settings.ready_after_silence_s / 20)
 
     def _make_app(self) -> web.Application:
         services = Services(
@@ -201,7 +212,8 @@ class Relay:
             checker=self._checker,
             metrics=self.metrics,
             health=self.health,
-            readiness=self.readiness,
+            readiness=functools.partial(self.readiness, asked=True),
+            ask=self.ask,
         )
 
     def _run(self, name: str, work: Any) -> None:

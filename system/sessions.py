@@ -15,8 +15,8 @@ from system.stream_session import StreamSession
 
 log = structlog.get_logger(__name__)
 
-TICKS_PER_BOOKMARK = 5
-"""So finely is a heartbeat's time kept: a second, with a bookmark every five."""
+BEAT_SLACK = 0.2
+"""A heartbeat comes up to this share of its interval early, so that many sessions are served in one turn."""
 EXPIRY_TIMER_MAX_S = 86_400.0
 """Timers never sleep longer, so that a step of the wall clock is noticed within a day."""
 
@@ -39,7 +39,9 @@ class Sessions:
         self._metrics = metrics
         self._open: dict[StreamSession, None] = {}
         self._per_agent: dict[str, int] = {}
+        self._opened = asyncio.Event()
         self._emptied = asyncio.Event()
+        self._head_moved = asyncio.Event()
         self.draining = False
 
     @contextlib.contextmanager
@@ -47,6 +49,7 @@ class Sessions:
         """Register a session until it ends; closes it when its token expires. Raises AtCapacity."""
         self._admit(session.agent)
         self._open[session] = None
+        self._opened.set()
         self._per_agent[session.agent] = self._per_agent.get(session.agent, 0) + 1
         self._metrics.opened.inc()
         self._metrics.sessions.set(len(self._open))
@@ -60,6 +63,7 @@ class Sessions:
             if not self._per_agent[session.agent]:
                 del self._per_agent[session.agent]
             if not self._open:
+                self._opened.clear()
                 self._emptied.set()
             self._metrics.sessions.set(len(self._open))
             self._metrics.closed.labels(session.reason or "client_left").inc()
@@ -69,18 +73,34 @@ class Sessions:
         for session in list(self._open):
             session.close(reason)
 
-    async def tick(self) -> None:
-        """Heartbeats and bookmarks, for ever."""
-        since_bookmark_s = 0.0
-        tick_s = min(self._settings.heartbeat_s, self._settings.bookmark_s) / TICKS_PER_BOOKMARK
+    def head_moved(self) -> None:
+        """Have live sessions told of the new head, soon."""
+        self._head_moved.set()
+
+    async def beat(self) -> None:
+        """Heartbeats, for ever: on every session that nothing was written to for the interval."""
+        loop = asyncio.get_running_loop()
+        interval_s = self._settings.heartbeat_s
         while True:
-            await asyncio.sleep(tick_s)
-            since_bookmark_s += tick_s
-            bookmark = since_bookmark_s >= self._settings.bookmark_s
-            if bookmark:
-                since_bookmark_s = 0.0
+            await self._opened.wait()
+            now = loop.time()
+            due = now + interval_s
             for session in list(self._open):
-                session.tick(tick_s, bookmark=bookmark)
+                session_due = session.wrote_at + interval_s
+                if session_due <= now + interval_s * BEAT_SLACK:
+                    session.beat()
+                    session_due = now + interval_s
+                due = min(due, session_due)
+            await asyncio.sleep(due - now)
+
+    async def mark(self) -> None:
+        """Bookmarks, for ever: the head's cursor to every live session, within the interval of its move."""
+        while True:
+            await self._head_moved.wait()
+            await asyncio.sleep(self._settings.bookmark_s)
+            self._head_moved.clear()
+            for session in list(self._open):
+                session.mark()
 
     async def drain(self, within_s: float) -> None:
         """Close all sessions, evenly over the time, so that their clients don't arrive elsewhere as one herd."""

@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     retention_standard_s: Seconds = 86_400
     critical_types: Annotated[frozenset[str], NoDecode] = CRITICAL_TYPES
     dead_letter_retention_s: Seconds = 30 * 86_400
-    sweep_interval_s: Seconds = 10
+    sweep_interval_s: Seconds = 60
     sweep_pause_s: float = Field(0.02, ge=0, le=10, description="rest between two pieces of a sweep")
 
     stream_max_age_s: StreamSeconds = 8 * 86_400
@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     stream_replicas: int = Field(1, ge=1, le=5)
     dedupe_window_s: StreamSeconds = 120
     writer_batch: int = Field(1_000, ge=1, le=10_000)
-    lease_s: Seconds = 10
+    lease_s: Seconds = 30
     redispatch_after_s: Seconds = 600
     redispatch_max: int = Field(3, ge=0, le=100)
 
@@ -91,7 +91,8 @@ class Settings(BaseSettings):
     database_timeout_s: Seconds = 5
     database_pool_max: int = Field(10, ge=2, le=200)
     drain_deadline_s: Seconds = 20
-    ready_after_silence_s: Seconds = 10
+    ready_after_silence_s: Seconds = Field(10, description="/readyz asks NATS and Postgres that were silent for longer")
+    idle_check_s: Seconds = Field(20, description="how often a replica that has nothing to do looks at both, unasked")
 
     cors_origins: Annotated[frozenset[str], NoDecode] = frozenset()
     log_format: Literal["json", "console"] = "json"

@@ -26,6 +26,12 @@ ON CONFLICT DO NOTHING
 
 READ_EPOCHS = "SELECT ordinal, tag FROM stream_epoch ORDER BY ordinal"
 
+READ_LEASE = """
+SELECT watermark, extract(epoch FROM lease_until)::float8 - extract(epoch FROM now())::float8 AS left_s
+FROM event_stream WHERE name = $1
+"""
+"""What a replica that does not lead asks for now and then: how long the lease holds (-infinity if handed back)."""
+
 TAKE_LEASE = """
 UPDATE event_stream s SET holder = $2, lease_until = now() + make_interval(secs => $3), fence = s.fence + 1
 WHERE s.name = $1 AND (s.holder = $2 OR s.lease_until < now())

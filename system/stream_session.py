@@ -62,8 +62,8 @@ class StreamSession:
     """One connection; `serve` runs it to its end and says why it ended."""
 
     __slots__ = (
-        "_ahead", "_idle_s", "_marked", "_on_gone", "_page_rows", "_request", "_response", "_services", "_told",
-        "_transport", "_wake", "_whole", "_wrote", "agent", "position", "reason", "state", "types",
+        "_ahead", "_loop", "_marked", "_on_gone", "_page_rows", "_request", "_response", "_services", "_told",
+        "_transport", "_wake", "_whole", "agent", "position", "reason", "state", "types", "wrote_at",
     )  # fmt: skip
 
     def __init__(self, services: Services, agent: str, place: Place, *, types: frozenset[str], on_gone: OnGone) -> None:
@@ -79,8 +79,9 @@ class StreamSession:
         self._ahead: asyncio.Task[Page] | None = None
         self._whole = False
         self._marked = Position(0)
-        self._idle_s = 0.0
-        self._wrote = True
+        self._loop = asyncio.get_running_loop()
+        self.wrote_at = self._loop.time()
+        """Loop time at which something was last written, in s."""
         self._wake: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport | None = None
 
@@ -133,7 +134,7 @@ class StreamSession:
             self.lose_live()
             return
         transport.write(payload)
-        self._wrote = True
+        self.wrote_at = self._loop.time()
         services.metrics.live.inc(count)
 
     def lose_live(self) -> None:
@@ -158,16 +159,14 @@ class StreamSession:
         self._write(chunk([close_frame(reason, self.retry_ms())]))
         self._awake()
 
-    def tick(self, elapsed_s: float, *, bookmark: bool) -> None:
-        """Keep the connection alive and, when live, the cursor fresh; called about once a second."""
-        if bookmark and self.state is State.LIVE and self._services.hub.head > self._marked:
+    def beat(self) -> None:
+        """Show the client, and what stands between, that the connection lives."""
+        self._write(HEARTBEAT_CHUNK)
+
+    def mark(self) -> None:
+        """When live, keep the client's cursor fresh."""
+        if self.state is State.LIVE and self._services.hub.head > self._marked:
             self._bookmark()
-        if self._wrote:
-            self._wrote, self._idle_s = False, 0.0
-            return
-        self._idle_s += elapsed_s
-        if self._idle_s >= self._services.settings.heartbeat_s:
-            self._write(HEARTBEAT_CHUNK)
 
     def retry_ms(self) -> int:
         """A jittered reconnect delay in ms, so that a lost replica's clients don't come back as one."""
@@ -286,7 +285,7 @@ class StreamSession:
         transport = self._transport
         if payload and transport is not None and not transport.is_closing():
             transport.write(payload)
-            self._wrote = True
+            self.wrote_at = self._loop.time()
 
     async def _drained(self) -> None:
         """Wait until the client has read most of what was sent. Raises TimeoutError, ConnectionError."""

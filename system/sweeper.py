@@ -20,6 +20,8 @@ from system.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+PRUNE_INTERVAL_S = 3_600.0
+"""How often old dead letters are looked for, which are kept for weeks."""
 CHUNK_ROWS = 1_000
 """One statement's work: 3 to 10 ms, so that locks and WAL stay small."""
 
@@ -35,9 +37,14 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep for ever; a database that is away is tried again at the next interval."""
+        loop = asyncio.get_running_loop()
+        prune_at = loop.time()
         while True:
             try:
                 await self.sweep()
+                if loop.time() >= prune_at:
+                    await self._database.execute(sql.PRUNE_DEAD_LETTERS, self._settings.dead_letter_retention_s)
+                    prune_at = loop.time() + PRUNE_INTERVAL_S
             except DatabaseUnavailable as error:
                 log.warning("sweeper.database_unavailable", error=describe(error))
             await asyncio.sleep(self._settings.sweep_interval_s * self._host.rng.uniform(0.8, 1.2))
@@ -65,7 +72,6 @@ class Sweeper:
                     break
                 # leaves room between pieces for readers and the writer
                 await asyncio.sleep(self._settings.sweep_pause_s)
-        await self._database.execute(sql.PRUNE_DEAD_LETTERS, self._settings.dead_letter_retention_s)
         if total:
             log.info("sweeper.swept", rows=total)
         return total

@@ -14,12 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import structlog
-from nats.errors import Error as NatsError
 
-from system import sql
+from system import hints, sql
 from system.cursor import Position, ordinal_of, seq_of
 from system.database import Database, DatabaseUnavailable
-from system.direct import Delivered
 from system.frames import event_frame
 from system.host import Host
 from system.hub import Hub, Released
@@ -27,7 +25,6 @@ from system.link import NatsLink, describe
 from system.metrics import Metrics
 from system.places import Places
 from system.settings import Settings
-from system.writer import HINT_SUBJECT
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +52,7 @@ class Tail:
         places: Places,
         hub: Hub,
         on_epoch: Callable[[], None],
+        on_moved: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._database = database
@@ -64,19 +62,24 @@ class Tail:
         self._places = places
         self._hub = hub
         self._on_epoch = on_epoch
+        self._on_moved = on_moved
         self._rows_max = settings.tail_rows
         self._ahead: asyncio.Task[_Reading] | None = None
         self._hinted = asyncio.Event()
         self._moved = asyncio.Event()
+        self._read_again = asyncio.Event()
         self._is_listening = False
         self.read_at: float | None = None
-        """Loop time of the last successful reading, in s; readiness looks at it."""
+        """Loop time of the last answer of Postgres about the watermark, in s; readiness looks at it."""
 
     async def run(self) -> None:
         """Follow the watermark for ever."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._listen(), name="tail-hints")
+                listening = hints.listen(
+                    self._link, hints.WATERMARK_SUBJECT, hint=self._hinted.set, listening=self._listens
+                )
+                group.create_task(listening, name="tail-hints")
                 group.create_task(self._follow(), name="tail")
         finally:
             if self._ahead is not None:
@@ -87,6 +90,22 @@ class Tail:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._moved.wait()
+
+    def heard(self, watermark: Position) -> None:
+        """Take a watermark that another statement has read: as good as a poll, and a hint if it is not the head."""
+        self.read_at = asyncio.get_running_loop().time()
+        if watermark != self._hub.head:
+            self._hinted.set()
+
+    async def prove(self, silence_s: float) -> None:
+        """If nothing was read for so long, read, and wait until that is done, for as long as it takes."""
+        while self.read_at is None or asyncio.get_running_loop().time() - self.read_at > silence_s:
+            self._read_again.clear()
+            self._hinted.set()
+            await self._read_again.wait()
+
+    def _listens(self, is_listening: bool) -> None:
+        self._is_listening = is_listening
 
     async def _follow(self) -> None:
         while True:
@@ -99,18 +118,24 @@ class Tail:
                 await asyncio.sleep(self._host.rng.uniform(0.1, 0.5))
                 continue
             if not more:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._poll_s()):
-                        await self._hinted.wait()
+                await self._wait_for_hint()
                 self._hinted.clear()
+
+    async def _wait_for_hint(self) -> None:
+        """Wait for a hint, or until nothing was heard of the watermark for too long."""
+        loop = asyncio.get_running_loop()
+        while (due := (self.read_at or 0.0) + self._poll_s()) > loop.time():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._hinted.wait()
+                    return
 
     def _poll_s(self) -> float:
         """How long to wait for a hint: long only if one would come, and there is nothing known to wait for."""
         hub, settings = self._hub, self._settings
         if not self._is_listening or hub.start is None or self._link.last_seq > seq_of(hub.head):
             return settings.tail_poll_s
-        # readiness wants a recent reading
-        return max(settings.tail_poll_s, settings.ready_after_silence_s / 3)
+        return max(settings.tail_poll_s, settings.idle_check_s)
 
     async def _step(self) -> bool:
         """Read and release the next events; answers whether there may be more at once."""
@@ -119,6 +144,7 @@ class Tail:
         reading = await (ahead or self._read(_FAR if hub.start is None else hub.head))
         self._rows_max = min(self._settings.tail_rows, reading.rows_max * 2)
         self.read_at = asyncio.get_running_loop().time()
+        self._read_again.set()
         if not reading.rows:
             return False  # the stream is not adopted yet
         watermark = Position(reading.rows[0]["watermark"])
@@ -142,6 +168,7 @@ class Tail:
         )
         self._moved.set()
         self._moved.clear()
+        self._on_moved()
         return full
 
     def _goes_on(self, watermark: Position, swept: int) -> bool:
@@ -176,26 +203,3 @@ class Tail:
         self._ahead = asyncio.get_running_loop().create_task(self._read(after), name="tail-ahead")
         for _ in range(2):  # once for the task to ask, once for what it asked to leave
             await asyncio.sleep(0)
-
-    async def _listen(self) -> None:
-        """Keep a subscription for hints on whichever connection is current.
-
-        A direct one: anybody may write on this subject, and headers that nats-py can't read would end its read loop.
-        """
-
-        def hint(_: Delivered) -> None:
-            self._hinted.set()
-
-        while True:
-            connection = await self._link.wait_connected()
-            try:
-                await connection.nc.subscribe_direct(HINT_SUBJECT, hint)
-            except NatsError as error:
-                log.warning("tail.no_hints", error=describe(error))
-                await asyncio.sleep(0.5)
-                continue
-            self._is_listening = True
-            self._hinted.set()  # what was hinted before is not told again
-            await connection.over.wait()
-            self._is_listening = False
-            self._hinted.set()

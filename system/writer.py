@@ -15,7 +15,7 @@ import structlog
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
-from system import sql
+from system import hints, sql
 from system.batch import Batch, Former, Incoming, columns, contiguous, decide, lineage_break, pieces, without_stored
 from system.cursor import pack, seq_of, tag_from
 from system.database import Database, DatabaseUnavailable
@@ -30,8 +30,6 @@ from system.stream import WRITER, StreamState, StreamUnsafe, ensure_consumer, en
 
 log = structlog.get_logger(__name__)
 
-HINT_SUBJECT = "mesh.relay.watermark"
-"""Core NATS subject on which a committed watermark is hinted to all tails; losing a hint costs latency only."""
 PIECE_BYTES_MAX = 4 * 1024 * 1024
 """One statement's events: well within the time limit on any link that deserves the name."""
 PIECE_BYTES_MIN = 16 * 1024
@@ -136,14 +134,13 @@ class Writer:
             WRITER,
             prepare=self._read,
             batch=settings.writer_batch,
-            expires_s=settings.ready_after_silence_s / 2,
+            expires_s=settings.idle_check_s,
         )
         async with reader:
             while True:
                 heed_cancellation()
-                arrived = await reader.next_batch(timeout_s=settings.lease_s)
+                arrived = await reader.next_batch(timeout_s=settings.idle_check_s)
                 if not arrived:
-                    await self._check_fence(place)
                     continue
                 place = await self._write(connection, place, [incoming for incoming, _ in arrived])
                 last_seq, last = arrived[-1][0].seq, arrived[-1][1]
@@ -158,7 +155,7 @@ class Writer:
             if taken:
                 place = await self._commit(place, taken)
             if hole is None:
-                await connection.nc.publish(HINT_SUBJECT, str(place.watermark).encode())
+                await connection.nc.publish(hints.WATERMARK_SUBJECT, str(place.watermark).encode())
                 return place
             first, last = hole
             last = min(last, first + self._settings.writer_batch - 1)
@@ -203,11 +200,6 @@ class Writer:
         if row["count"] != 1:
             raise LeaseLost(f"the fence {place.fence} or the watermark {place.watermark} is no longer ours")
         return replace(place, watermark=after)
-
-    async def _check_fence(self, place: _Place) -> None:
-        rows = await self._database.fetch(sql.RENEW_LEASE, self._settings.stream, place.fence, self._settings.lease_s)
-        if not rows or rows[0]["watermark"] != place.watermark:
-            raise LeaseLost(f"the fence {place.fence} is no longer ours")
 
     async def _new_epoch(self, place: _Place, state: StreamState, reason: str) -> None:
         """Begin an epoch ahead of the stream's first message; what of it is stored already is recognised by its id."""

@@ -30,7 +30,7 @@ from system.migrate import migrate
 from system.settings import Settings
 from system.stream import ensure_stream, read_state, stream_config
 from system.tokens import mint
-from system.writer import HINT_SUBJECT
+from system.hints import WATERMARK_SUBJECT
 
 HOLDER = "bench"
 HELD_S = 86_400.0
@@ -141,7 +141,7 @@ class FreshDatabase:
 
     async def hint(self) -> None:
         """Tell the tails that the watermark has moved, as pg-writer does."""
-        await self.ground.nc.publish(HINT_SUBJECT, str(self.watermark).encode())
+        await self.ground.nc.publish(WATERMARK_SUBJECT, str(self.watermark).encode())
         await self.ground.nc.flush()
 
     async def settle(self) -> None:

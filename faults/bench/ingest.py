@@ -28,7 +28,8 @@ from system.host import Host
 from system.link import NatsLink
 from system.metrics import Metrics
 from system.stream import WRITER, Published, ensure_stream, publish_all, read_state, stream_config
-from system.writer import HINT_SUBJECT, Writer
+from system.hints import WATERMARK_SUBJECT
+from system.writer import Writer
 
 RUN_LIMIT_S = 120.0
 PUBLISH_AT_ONCE = 1_000
@@ -135,7 +136,7 @@ async def _write(ground: Ground, link: NatsLink, database: FreshDatabase, backlo
         if seq_of(int(message.data)) >= backlog.head_seq:
             arrived.set()
 
-    subscription = await connection.nc.subscribe(HINT_SUBJECT, cb=hinted)
+    subscription = await connection.nc.subscribe(WATERMARK_SUBJECT, cb=hinted)
     await connection.nc.flush()
     pool = Database(database.dsn, size_max=4, timeout_s=ground.settings.database_timeout_s)
     writer = Writer(ground.settings, pool, link, Host.real(), Metrics())

@@ -63,14 +63,14 @@ def _newest_first() -> None:
 
 @plant("bookmark-ahead-of-replay", "a session that still replays is given the head as its bookmark", "G1", "G3")
 def _bookmark_ahead_of_replay() -> None:
-    tick = StreamSession.tick
+    mark = StreamSession.mark
 
-    def eager(self: StreamSession, elapsed_s: float, *, bookmark: bool) -> None:
-        if bookmark and self.state is State.REPLAY and self._services.hub.head > self._marked:
+    def eager(self: StreamSession) -> None:
+        if self.state is State.REPLAY and self._services.hub.head > self._marked:
             self._bookmark()
-        tick(self, elapsed_s, bookmark=bookmark)
+        mark(self)
 
-    replace(StreamSession, "tick", eager)
+    replace(StreamSession, "mark", eager)
 
 
 @plant(

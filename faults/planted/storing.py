@@ -92,8 +92,8 @@ def _reused_connection() -> None:
 
         return await use(self, transacted, timeout_s=timeout_s)
 
-    async def kept(self: Any, pool: Any, connection: Any, *, sound: bool) -> None:
-        await give_back(self, pool, connection, sound=True)
+    def kept(self: Any, connection: Any, *, sound: bool) -> None:
+        give_back(self, connection, sound=True)
 
     replace(Database, "use", in_transaction)
     replace(Database, "_give_back", kept)

@@ -7,6 +7,7 @@ Parts of a statement run in PostgreSQL's order: what the main query reads first,
 from __future__ import annotations
 
 import binascii
+import math
 import re
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
@@ -16,7 +17,7 @@ from sim.errors import NotModelled
 from sim.postgres.errors import ServerError, out_of_range
 from sim.postgres.schema import AgentEvent, DeadLetter, EventStream, OpenAssignment, StreamEpoch, SweepMark
 from sim.postgres.statement import Outcome, Run, Statement, int8, seconds_us
-from sim.postgres.types import FLOAT8, INT4, INT8, MINUS_INFINITY, TEXT, TEXTS
+from sim.postgres.types import FLOAT8, INT4, INT8, MINUS_INFINITY, TEXT, TEXTS, unix_ns
 from sim.postgres.waits import WORKED, Waiting
 from system import sql
 
@@ -52,6 +53,19 @@ def _check_epoch(run: Run, ordinal: int) -> None:
             raise ServerError("23503", message, table="event_stream", constraint="event_stream_epoch_fkey")
     finally:
         run.engine.release(later)
+
+
+def _read_lease(run: Run, name: str | None) -> Outcome:
+    row = run.tables.event_stream.find(run.snapshot, name)
+    if row is None:
+        return Outcome([], "SELECT")
+    left_s = -math.inf if row.lease_until == MINUS_INFINITY else _epoch_s(row.lease_until) - _epoch_s(run.snapshot.now)
+    return Outcome([(row.watermark, left_s)], "SELECT")
+
+
+def _epoch_s(timestamp: int) -> float:
+    """`extract(epoch FROM ...)::float8` of a finite timestamptz."""
+    return unix_ns(timestamp) / 1e9
 
 
 def _take_lease(run: Run, name: str | None, holder: str | None, lease_s: float | None) -> Waiting[Outcome]:
@@ -243,6 +257,14 @@ STATEMENTS = (
         handler=_init_state,
         parameters=(TEXT, TEXT, TEXT, INT8),
         needs=("event_stream", "sweep_mark", "stream_epoch"),
+    ),
+    Statement(
+        text=sql.READ_LEASE,
+        pin="cb9faa07e511",
+        handler=_read_lease,
+        parameters=(TEXT,),
+        columns=(("watermark", INT8), ("left_s", FLOAT8)),
+        needs=("event_stream",),
     ),
     Statement(
         text=sql.TAKE_LEASE,

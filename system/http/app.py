@@ -47,8 +47,9 @@ def make_app(
     metrics: Metrics,
     health: Callable[[], tuple[bool, dict[str, Any]]],
     readiness: Callable[[], tuple[bool, dict[str, Any]]],
+    ask: Callable[[], Awaitable[None]],
 ) -> web.Application:
-    """Build the application; `health` and `readiness` answer (good, details)."""
+    """Build the application; `health` and `readiness` answer (good, details), after `ask` of what is known now."""
 
     async def post_events(request: web.Request) -> web.StreamResponse:
         await require(request, checker, settings, "publish")
@@ -58,14 +59,18 @@ def make_app(
         return json_response(200, document())
 
     async def get_metrics(_: web.Request) -> web.StreamResponse:
+        await ask()
         return web.Response(body=metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
-    def probe(read: Callable[[], tuple[bool, dict[str, Any]]]) -> Handler:
-        async def answer(_: web.Request) -> web.StreamResponse:
-            good, details = read()
-            return json_response(200 if good else 503, details)
+    def told(good: bool, details: dict[str, Any]) -> web.StreamResponse:
+        return json_response(200 if good else 503, details)
 
-        return answer
+    async def get_health(_: web.Request) -> web.StreamResponse:
+        return told(*health())
+
+    async def get_readiness(_: web.Request) -> web.StreamResponse:
+        await ask()
+        return told(*readiness())
 
     app = web.Application(middlewares=[guard.spoke, _refuse, _preflight], client_max_size=settings.body_bytes_max)
     app.on_response_prepare.append(_cors(settings))
@@ -74,8 +79,8 @@ def make_app(
     app.router.add_post("/v1/agents/{agent}/acks", agents.acks)
     app.router.add_get("/v1/openapi.json", get_openapi)
     app.router.add_get("/metrics", get_metrics)
-    app.router.add_get("/healthz", probe(health))
-    app.router.add_get("/readyz", probe(readiness))
+    app.router.add_get("/healthz", get_health)
+    app.router.add_get("/readyz", get_readiness)
     return app
 
 

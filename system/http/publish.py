@@ -127,7 +127,9 @@ class PublishEndpoint:
             for event, answer in zip(fresh, answers, strict=True):
                 if not isinstance(answer, Published):
                     unknown.append(event.id)
+                    self._link.doubt()
                     continue
+                self._link.stored(answer.seq)
                 if answer.duplicate:
                     await self._check_same(connection, answer.seq, event)
                 self._metrics.published.labels(str(answer.duplicate).lower()).inc()

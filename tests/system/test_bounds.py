@@ -99,6 +99,7 @@ async def test_the_head_never_moves_back() -> None:
         places=cast(Any, SimpleNamespace(ensure_tag=ensure_tag, prefix_of=lambda _: "abcdef-")),
         hub=hub,
         on_epoch=lambda: None,
+        on_moved=lambda: None,
     )
     heads = []
     for _ in range(3):

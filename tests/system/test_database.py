@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import asyncpg
 import pytest
 
-from system.database import Database, DatabaseUnavailable, is_transient
+from system.database import IDLE_MAX_S, Database, DatabaseUnavailable, is_transient
 from system.link import heed_cancellation
 from tests.system.harness import eventually
 
@@ -18,54 +19,60 @@ class Connection:
 
     def __init__(self) -> None:
         self.terminated = False
+        self.closing = asyncio.Event()
+        self.closing.set()
 
     def terminate(self) -> None:
         """Throw it away."""
         self.terminated = True
 
-
-class Pool:
-    """A pool of one connection, which can be made to hang or fail."""
-
-    def __init__(self) -> None:
-        self.connection = Connection()
-        self.released = 0
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.error: Exception | None = None
-
-    async def acquire(self) -> Connection:
-        """Lend the connection."""
-        await self.gate.wait()
-        if self.error is not None:
-            raise self.error
-        return self.connection
-
-    async def release(self, connection: Connection, timeout: float) -> None:
-        """Take it back."""
-        self.released += 1
+    def is_closed(self) -> bool:
+        """Whether it is of no use any more."""
+        return self.terminated
 
     async def close(self) -> None:
-        """Wait until it may close."""
+        """Say goodbye, once the server lets it."""
+        await self.closing.wait()
+        self.terminated = True
+
+
+class Server:
+    """What is dialled: remembers every connection, and can be made to hang or fail."""
+
+    def __init__(self) -> None:
+        self.connections: list[Connection] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    @property
+    def connection(self) -> Connection:
+        """The last one."""
+        return self.connections[-1]
+
+    async def dial(self) -> Connection:
+        """A new connection."""
         await self.gate.wait()
-
-    def terminate(self) -> None:
-        """Cut everything."""
-        self.connection.terminate()
+        self.connections.append(Connection())
+        return self.connection
 
 
 @pytest.fixture
-def pool() -> Pool:
-    """A pool that lends at once."""
-    return Pool()
+def server() -> Server:
+    """A server that answers at once."""
+    return Server()
 
 
 @pytest.fixture
-def database(pool: Pool) -> Database:
-    """A database over the pool, with a short time limit."""
+def database(server: Server) -> Database:
+    """A database of one connection, with a short time limit."""
     made = Database("", size_max=1, timeout_s=0.05)
-    made._pool = pool
+    made._dial = server.dial  # type: ignore[method-assign]
     return made
+
+
+async def lent(connection: Any) -> Any:
+    """The connection that is lent."""
+    return connection
 
 
 async def hang(_: Any) -> None:
@@ -82,25 +89,25 @@ def failing(error: BaseException) -> Any:
     return work
 
 
-async def test_a_result_comes_back_and_the_connection_is_kept(database: Database, pool: Pool) -> None:
+async def test_a_result_comes_back_and_the_connection_is_kept(database: Database, server: Server) -> None:
     """Success costs nothing: the connection is given back as it is."""
 
     async def work(connection: Any) -> int:
-        assert connection is pool.connection
+        assert connection is server.connection
         return 7
 
-    assert await database.use(work) == 7
-    assert (pool.released, pool.connection.terminated) == (1, False)
+    assert [await database.use(work) for _ in range(3)] == [7, 7, 7]
+    assert [one.terminated for one in server.connections] == [False]
 
 
 @pytest.mark.parametrize("error", [asyncpg.UniqueViolationError("x"), asyncpg.PostgresSyntaxError("x")])
 async def test_a_plain_server_error_passes_and_the_connection_is_kept(
-    database: Database, pool: Pool, error: Exception
+    database: Database, server: Server, error: Exception
 ) -> None:
     """What the server said of the statement is for the caller; the connection is as good as before."""
     with pytest.raises(type(error)):
         await database.use(failing(error))
-    assert (pool.released, pool.connection.terminated) == (1, False)
+    assert await database.use(lent) is server.connections[0]
 
 
 UNAVAILABLE = [
@@ -122,27 +129,39 @@ UNAVAILABLE = [
 
 @pytest.mark.parametrize("error", UNAVAILABLE, ids=lambda error: type(error).__name__)
 async def test_a_lost_connection_is_unavailable_and_thrown_away(
-    database: Database, pool: Pool, error: Exception
+    database: Database, server: Server, error: Exception
 ) -> None:
     """Whatever says 'the server or the connection failed' becomes one kind, and nobody gets that connection again."""
     with pytest.raises(DatabaseUnavailable, match=type(error).__name__):
         await database.use(failing(error))
-    assert (pool.released, pool.connection.terminated) == (1, True)
+    assert server.connection.terminated
+    assert await database.use(lent) is server.connections[1]
 
 
-async def test_a_connection_that_is_gone_already_is_not_cut_a_second_time(database: Database, pool: Pool) -> None:
-    """A simulated hour with a power loss of Postgres ended a relay: the pool had taken the lost one back already,
-    and asyncpg refuses to terminate a released one, which hid the error that the caller was to see.
-    """
+async def test_a_connection_that_was_lost_meanwhile_is_not_lent(database: Database, server: Server) -> None:
+    """An idle connection that the server has closed, or that was idle for too long, makes room for a new one."""
+    first = await database.use(lent)
+    first.terminated = True
+    second = await database.use(lent)
+    assert second is server.connections[1]
+    database._idle[0] = (second, asyncio.get_running_loop().time() - IDLE_MAX_S - 1)
+    assert await database.use(lent) is server.connections[2]
+    assert second.terminated
 
-    def released() -> None:
-        raise asyncpg.InterfaceError(
-            "cannot call Connection.terminate(): connection has been released back to the pool"
-        )
 
-    pool.connection.terminate = released  # type: ignore[method-assign]
-    with pytest.raises(DatabaseUnavailable, match="ConnectionResetError"):
-        await database.use(failing(ConnectionResetError()))
+async def test_no_more_connections_than_agreed(database: Database, server: Server) -> None:
+    """Who comes when all are lent waits, and is served in turn."""
+    gate = asyncio.Event()
+
+    async def work(connection: Any) -> Any:
+        await gate.wait()
+        return connection
+
+    tasks = [asyncio.create_task(database.use(work, timeout_s=60)) for _ in range(3)]
+    await asyncio.sleep(0)
+    gate.set()
+    assert await asyncio.gather(*tasks) == [server.connections[0]] * 3
+    assert len(server.connections) == 1
 
 
 def test_the_real_error_may_be_hidden_behind_another() -> None:
@@ -156,25 +175,25 @@ def test_the_real_error_may_be_hidden_behind_another() -> None:
     assert not is_transient(loop)
 
 
-async def test_silence_has_a_limit(database: Database, pool: Pool) -> None:
+async def test_silence_has_a_limit(database: Database, server: Server) -> None:
     """No answer, and no connection to be had, are unavailable within the limit; a silent connection is thrown away."""
     with pytest.raises(DatabaseUnavailable):
         await database.use(hang)
-    assert pool.connection.terminated
-    pool.gate.clear()
+    assert server.connection.terminated
+    server.gate.clear()
     with pytest.raises(DatabaseUnavailable):
         await database.use(hang)
-    assert pool.released == 1
+    assert len(server.connections) == 1
 
 
-async def test_a_bug_is_not_unavailable(database: Database, pool: Pool) -> None:
+async def test_a_bug_is_not_unavailable(database: Database, server: Server) -> None:
     """An error of ours passes as it is, and the connection, which may hold half a statement, is thrown away."""
     with pytest.raises(ZeroDivisionError):
         await database.use(failing(ZeroDivisionError()))
-    assert pool.connection.terminated
+    assert server.connection.terminated
 
 
-async def test_a_cancelled_use_throws_its_connection_away(database: Database, pool: Pool) -> None:
+async def test_a_cancelled_use_throws_its_connection_away(database: Database, server: Server) -> None:
     """A statement that was given up may still run: its connection is not for others."""
     task = asyncio.create_task(database.use(hang, timeout_s=60))
     await eventually(lambda: task.get_stack(), "a start")
@@ -182,7 +201,8 @@ async def test_a_cancelled_use_throws_its_connection_away(database: Database, po
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (pool.released, pool.connection.terminated) == (1, True)
+    assert server.connection.terminated
+    assert await database.use(lent) is server.connections[1]
 
 
 async def test_a_cancellation_that_meets_a_result_is_not_lost(database: Database) -> None:
@@ -229,11 +249,18 @@ async def test_a_cancellation_that_a_library_swallowed_is_heeded() -> None:
     assert turns == 1
 
 
-async def test_closing_ends_whatever_the_server_does(database: Database, pool: Pool) -> None:
-    """A pool that can't close is cut within the limit; closing twice is harmless."""
-    pool.gate.clear()
+async def test_closing_ends_whatever_the_server_does(database: Database, server: Server) -> None:
+    """A connection that can't say goodbye is cut within the limit, and so is one that is lent; twice is harmless."""
+    tasks = [asyncio.create_task(database.use(hang, timeout_s=60))]
+    await asyncio.sleep(0)
     await database.close(within_s=0.01)
-    assert pool.connection.terminated
+    assert server.connections[0].terminated
+    with contextlib.suppress(asyncio.CancelledError):
+        tasks[0].cancel()
+        await tasks[0]
+    (await database.use(lent)).closing.clear()
+    await database.close(within_s=0.01)
+    assert server.connections[1].terminated
     await database.close()
 
 

@@ -37,7 +37,7 @@ def pulling(
     client: DirectClient, *, batch: int, prepare: Callable[[Delivered], Any] = lambda message: message.data
 ) -> PullReader[Any]:
     """A reader of the consumer; by default it hands on the messages' bytes."""
-    connection = Connection(nc=client, js=client.jetstream(), over=asyncio.Event())
+    connection = Connection(nc=client, js=client.jetstream(), over=asyncio.Event(), heard=lambda: None)
     return PullReader(connection, STREAM, CONSUMER, prepare=prepare, batch=batch, expires_s=5.0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import random
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from system.host import Host
 from system.metrics import Metrics
-from system.sessions import AtCapacity, Sessions
+from system.sessions import BEAT_SLACK, AtCapacity, Sessions
 from system.settings import Settings
 from tests.system.harness import SECRET, eventually
 
@@ -28,16 +29,24 @@ class Fake:
         self.agent = agent
         self.reason = ""
         self.closed_at: float | None = None
-        self.ticks: list[tuple[float, bool]] = []
+        self.wrote_at = asyncio.get_running_loop().time()
+        self.beats: list[float] = []
+        self.marks = 0
 
     def close(self, reason: str) -> None:
         """Note the first reason."""
         self.reason = self.reason or reason
         self.closed_at = self.closed_at or asyncio.get_running_loop().time()
 
-    def tick(self, elapsed_s: float, *, bookmark: bool) -> None:
-        """Note the tick."""
-        self.ticks.append((elapsed_s, bookmark))
+    def beat(self) -> None:
+        """Note the silence that it ends."""
+        now = asyncio.get_running_loop().time()
+        self.beats.append(now - self.wrote_at)
+        self.wrote_at = now
+
+    def mark(self) -> None:
+        """Count."""
+        self.marks += 1
 
 
 class Wall:
@@ -217,17 +226,53 @@ async def test_waiting_for_the_last_one() -> None:
     assert await waiting
 
 
-async def test_ticks_reach_every_session_and_bookmarks_come_at_their_interval() -> None:
-    """Each session is ticked, five times a heartbeat, with the time that passed; bookmarks fall due in their own."""
-    sessions = registry(heartbeat_s=0.1, bookmark_s=0.15)
+async def test_a_heartbeat_ends_each_silence() -> None:
+    """No session is silent for longer than the interval, whatever was written to others meanwhile; and none is
+    disturbed much earlier.
+    """
+    sessions = registry(heartbeat_s=0.25)
+    silent, busy = Fake("a"), Fake("b")
+    with sessions.opened(silent, FAR), sessions.opened(busy, FAR):
+        beating = asyncio.create_task(sessions.beat())
+
+        def wrote() -> bool:
+            busy.wrote_at = asyncio.get_running_loop().time()
+            return len(silent.beats) >= 4
+
+        await eventually(wrote, "four heartbeats")
+        beating.cancel()
+    assert busy.beats == []
+    assert min(silent.beats) >= 0.25 * (1 - BEAT_SLACK) - 0.01, silent.beats
+
+
+async def test_a_replica_without_sessions_sleeps_until_there_is_one() -> None:
+    """Heartbeats begin with the first session, also after the last one has gone."""
+    sessions = registry(heartbeat_s=0.02)
+    beating = asyncio.create_task(sessions.beat())
+    for agent in "ab":
+        fake = Fake(agent)
+        with sessions.opened(fake, FAR):
+            await eventually(functools.partial(len, fake.beats), "a heartbeat")
+        await asyncio.sleep(0.03)
+    beating.cancel()
+
+
+async def test_bookmarks_follow_the_head_and_come_once_an_interval() -> None:
+    """A head that moves is told of within the interval; ten moves are told once, and no move is told never."""
+    sessions = registry(bookmark_s=0.05)
     fake = Fake()
     with sessions.opened(fake, FAR):
-        ticking = asyncio.create_task(sessions.tick())
-        await eventually(lambda: len(fake.ticks) >= 12, "twelve ticks")
-        ticking.cancel()
-    assert {elapsed for elapsed, _ in fake.ticks} == {0.02}
-    assert [bookmark for _, bookmark in fake.ticks[:12]].count(True) == 1
-    assert not any(bookmark for _, bookmark in fake.ticks[:7])
+        marking = asyncio.create_task(sessions.mark())
+        await asyncio.sleep(0.12)
+        assert fake.marks == 0
+        for _ in range(10):
+            sessions.head_moved()
+        await eventually(lambda: fake.marks, "a bookmark")
+        await asyncio.sleep(0.12)
+        assert fake.marks == 1
+        sessions.head_moved()
+        await eventually(lambda: fake.marks == 2, "the next")
+        marking.cancel()
 
 
 async def test_closing_all_closes_each() -> None:

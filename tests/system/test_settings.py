@@ -194,7 +194,7 @@ def test_what_is_shown_of_good_settings_has_no_secret(monkeypatch: pytest.Monkey
     assert not any("hunter2" in line or SECRET in line for line in lines.values())
     assert lines["nats_url"] == "nats://**********@host:4222"
     assert lines["jwks_url"] == "https://**********@host/keys?x=1"
-    assert (lines["lease_s"], lines["jwt_audience"]) == ("10.0", "")
+    assert (lines["lease_s"], lines["jwt_audience"]) == ("30.0", "")
     assert lines["critical_types"] == "task.assigned,task.created,task.mentioned"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -122,7 +123,14 @@ async def outcome(connection: Any, text: str, args: Sequence[Any]) -> Any:
         rows = await connection.fetch(text, *args)
     except asyncpg.PostgresError as error:
         return "error", error.sqlstate, error.constraint_name
-    return [tuple("a time" if name == "now_ns" else plain(value) for name, value in row.items()) for row in rows]
+    return [tuple(_timeless(name, value) for name, value in row.items()) for row in rows]
+
+
+def _timeless(name: str, value: Any) -> Any:
+    """A value without what follows from the moment at which it was read."""
+    if name == "now_ns":
+        return "a time"
+    return ("left", value > 0, math.isinf(value)) if name == "left_s" else plain(value)
 
 
 class Arm:

@@ -67,6 +67,7 @@ class Author:
             (self._take, 3),
             (self._epoch, 1),
             (lambda: (sql.INIT_STATE, (self._stream(), self._tag(), "created0", self.rng.randrange(3))), 1),
+            (lambda: (sql.READ_LEASE, (self._stream(),)), 2),
             (lambda: (sql.RENEW_LEASE, (self._stream(), self._fence(), self._lease())), 2),
             (lambda: (sql.RELEASE_LEASE, (self._stream(), self._fence())), 1),
             (lambda: (sql.READ_EPOCHS, ()), 1),

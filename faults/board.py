@@ -104,7 +104,7 @@ def relay_settings(plan: Plan, stack: EmbeddedStack, ports: Mapping[Link, Reserv
         "PUBLISH_TIMEOUT_S": times.publish_timeout_s,
         "DATABASE_TIMEOUT_S": times.database_timeout_s,
         "READY_AFTER_SILENCE_S": times.ready_after_silence_s,
-        "IDLE_CHECK_S": times.ready_after_silence_s / 4 if times.idle_check_s is None else times.idle_check_s,
+        "IDLE_CHECK_S": times.idle_check_s,
         "TAIL_POLL_S": times.tail_poll_s,
         **{name.upper(): value for name, value in plan.limits.given().items()},
         "NATS_URL": f"nats://{LOOPBACK}:{ports[Link.RELAY_NATS].number}",

@@ -61,8 +61,8 @@ class RelayTimes(_Part, frozen=True, kw_only=True):
     database_timeout_s: Duration = 2.0
     tail_poll_s: Duration = 0.5
     ready_after_silence_s: Duration = 3.0
-    idle_check_s: Duration | None = None
-    """How soon a relay that has nothing to do notices that a connection is dead; a quarter of the above by default."""
+    idle_check_s: Duration = 0.75
+    """How soon a relay that has nothing to do notices that a connection is dead."""
 
 
 class RelayLimits(_Part, frozen=True, kw_only=True):

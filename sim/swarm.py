@@ -172,6 +172,7 @@ def _times(rng: random.Random) -> RelayTimes:
         dedupe_window_s=rng.choice((1.0, 120.0)),
         tail_poll_s=rng.choice((0.3, 1.0)),
         ready_after_silence_s=rng.choice((2.0, 4.0)),
+        idle_check_s=rng.choice((0.5, 1.0, 5.0)),
     )
 
 

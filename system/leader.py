@@ -97,7 +97,7 @@ class Leader:
             return True
         self._on_watermark(Position(lease["watermark"]))
         self._writer.problem = None
-        if lease["left_s"] > 0:
+        if lease["left_s"] > 0 and lease["holder"] != self._holder:
             await self._wait_while_led(lease["left_s"])
             return True
         row = await self._database.fetchrow(sql.TAKE_LEASE, settings.stream, self._holder, settings.lease_s)

@@ -27,7 +27,7 @@ ON CONFLICT DO NOTHING
 READ_EPOCHS = "SELECT ordinal, tag FROM stream_epoch ORDER BY ordinal"
 
 READ_LEASE = """
-SELECT watermark, extract(epoch FROM lease_until)::float8 - extract(epoch FROM now())::float8 AS left_s
+SELECT watermark, holder, extract(epoch FROM lease_until)::float8 - extract(epoch FROM now())::float8 AS left_s
 FROM event_stream WHERE name = $1
 """
 """What a replica that does not lead asks for now and then: how long the lease holds (-infinity if handed back)."""

@@ -60,7 +60,7 @@ def _read_lease(run: Run, name: str | None) -> Outcome:
     if row is None:
         return Outcome([], "SELECT")
     left_s = -math.inf if row.lease_until == MINUS_INFINITY else _epoch_s(row.lease_until) - _epoch_s(run.snapshot.now)
-    return Outcome([(row.watermark, left_s)], "SELECT")
+    return Outcome([(row.watermark, row.holder, left_s)], "SELECT")
 
 
 def _epoch_s(timestamp: int) -> float:
@@ -260,10 +260,10 @@ STATEMENTS = (
     ),
     Statement(
         text=sql.READ_LEASE,
-        pin="cb9faa07e511",
+        pin="986a55cee202",
         handler=_read_lease,
         parameters=(TEXT,),
-        columns=(("watermark", INT8), ("left_s", FLOAT8)),
+        columns=(("watermark", INT8), ("holder", TEXT), ("left_s", FLOAT8)),
         needs=("event_stream",),
     ),
     Statement(

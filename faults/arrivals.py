@@ -14,6 +14,10 @@ from faults.plan import Plan
 from system.event import ALL_AGENTS
 
 
+SETTLED_S = 1.0
+"""How long an agent is there before publishers know it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
     """One event that a publisher is given to publish."""
@@ -54,7 +58,12 @@ def arrivals(plan: Plan) -> list[Arrival]:
     found = []
     for number, (at_s, pin) in enumerate(sorted([*times, *pinned], key=lambda item: item[0])):
         broadcast = rng.random() < work.broadcast_share or not agents
-        drawn_agent = ALL_AGENTS if broadcast else rng.choice(agents)
+        if broadcast:
+            drawn_agent = ALL_AGENTS
+        elif work.presence_s is None:
+            drawn_agent = rng.choice(agents)
+        else:
+            at_s, drawn_agent = _present(rng, plan, at_s, work.presence_s)
         drawn_type = rng.choices(types, cum_weights=weights)[0]
         found.append(
             Arrival(
@@ -67,7 +76,22 @@ def arrivals(plan: Plan) -> list[Arrival]:
                 repeated=rng.random() < work.repeat_share,
             )
         )
-    return found
+    return found if work.presence_s is None else sorted(found, key=lambda arrival: arrival.at_s)
+
+
+def _present(rng: random.Random, plan: Plan, at_s: float, stays_s: float) -> tuple[float, str]:
+    """An agent that is there for long enough, and when: now, or as soon as the next one has come."""
+    soonest: dict[str, float] = {}
+    for agent in plan.agents:
+        for awake in agent.awake:
+            until_s = plan.duration_s if awake.until_s is None else awake.until_s
+            if until_s - stays_s >= max(at_s, awake.from_s + SETTLED_S):
+                soonest[agent.name] = max(at_s, awake.from_s + SETTLED_S)
+                break
+    if not soonest:
+        return at_s, rng.choice(plan.agents).name
+    first_s = min(soonest.values())
+    return first_s, rng.choice([name for name, from_s in soonest.items() if from_s == first_s])
 
 
 def _times(rng: random.Random, count: int, shape: Sequence[int], duration_s: float) -> Iterator[float]:

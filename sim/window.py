@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 import resource
 import time
 from typing import Annotated, Any
@@ -11,7 +13,7 @@ import typer
 from rich.console import Console
 
 from faults.generate import TYPES, hour_of_week
-from faults.plan import Agent, Plan, Publisher, RelayTimes, Retention, Workload
+from faults.plan import Agent, Awake, Plan, Publisher, RelayTimes, Retention, Workload
 from reports.verdict import EXIT_CODES
 from sim.trial import try_plan
 
@@ -19,6 +21,13 @@ DAYS = 21.0
 EVENTS = 13_228
 AGENTS = 12
 DAY_S = 86_400.0
+HOUR_S = 3_600.0
+SHIFT_HOURS = 8
+SPELL_HOURS = (0.25, 2.5)
+"""How long an agent works at a time, from and to."""
+PAUSE_MIN_S = 60.0
+PRESENCE_S = 60.0
+"""Tasks are given to agents at work, and not in their last minute: the ADR counted no stale redispatch."""
 PRODUCTION = RelayTimes(
     sweep_interval_s=60.0,
     heartbeat_s=15.0,
@@ -55,13 +64,39 @@ def window_plan(*, seed: int = 1, days: float = DAYS) -> Plan:
             shape=tuple(rhythm[hour % len(rhythm)] for hour in range(max(1, hours))),
             publishers=(Publisher(name="mesh", via="http"), Publisher(name="bridge", via="nats")),
             types=TYPES,
+            presence_s=PRESENCE_S,
         ),
         agents=tuple(
-            Agent(name=f"agent-{number:02d}", start_from="earliest", ack_interval_s=5.0)
+            Agent(
+                name=f"agent-{number:02d}",
+                start_from="earliest",
+                ack_interval_s=5.0,
+                awake=_shifts(random.Random(f"{seed}/agent-{number:02d}"), days),
+            )
             for number in range(1, AGENTS + 1)
         ),
         faults=(),
     )
+
+
+def _shifts(rng: random.Random, days: float) -> tuple[Awake, ...]:
+    """When one agent works: a spell in each shift, at an hour drawn by the week's rhythm; between them it sleeps.
+
+    Two spells of neighbouring shifts are at most 16 hours apart, so that no gap outlasts the shorter retention.
+    """
+    rhythm = hour_of_week()
+    spells: list[Awake] = []
+    for shift in range(math.ceil(days * 24 / SHIFT_HOURS)):
+        hours = range(shift * SHIFT_HOURS, (shift + 1) * SHIFT_HOURS)
+        (hour,) = rng.choices(hours, [rhythm[one % len(rhythm)] for one in hours])
+        from_s = (hour + rng.random()) * HOUR_S
+        until_s = min(from_s + rng.uniform(*SPELL_HOURS) * HOUR_S, (shift + 1) * SHIFT_HOURS * HOUR_S)
+        if spells and from_s - (spells[-1].until_s or 0.0) < PAUSE_MIN_S:
+            from_s = spells.pop().from_s
+        spells.append(Awake(from_s=round(from_s, 3), until_s=round(until_s, 3)))
+    last_s = days * DAY_S
+    awake = [one for one in spells if one.from_s < last_s]
+    return *awake[:-1], Awake(from_s=awake[-1].from_s)  # the last one stays, to be caught up in the end
 
 
 def window_command(

@@ -42,7 +42,7 @@ PRODUCTION = RelayTimes(
     database_timeout_s=5.0,
     tail_poll_s=0.5,
     ready_after_silence_s=10.0,
-    idle_check_s=20.0,
+    idle_check_s=30.0,
 )
 """The relay's defaults; a test holds them to `system/settings.py`."""
 
@@ -96,7 +96,8 @@ def _shifts(rng: random.Random, days: float) -> tuple[Awake, ...]:
         spells.append(Awake(from_s=round(from_s, 3), until_s=round(until_s, 3)))
     last_s = days * DAY_S
     awake = [one for one in spells if one.from_s < last_s]
-    return *awake[:-1], Awake(from_s=awake[-1].from_s)  # the last one stays, to be caught up in the end
+    # the last one stays, to be caught up in the end
+    return *awake[:-1], Awake(from_s=awake[-1].from_s if awake else 0.0)
 
 
 def window_command(

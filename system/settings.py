@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     database_pool_max: int = Field(10, ge=2, le=200)
     drain_deadline_s: Seconds = 20
     ready_after_silence_s: Seconds = Field(10, description="/readyz asks NATS and Postgres that were silent for longer")
-    idle_check_s: Seconds = Field(20, description="how often a replica that has nothing to do looks at both, unasked")
+    idle_check_s: Seconds = Field(30, description="how often a replica that has nothing to do looks at both, unasked")
 
     cors_origins: Annotated[frozenset[str], NoDecode] = frozenset()
     log_format: Literal["json", "console"] = "json"

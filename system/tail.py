@@ -135,7 +135,8 @@ class Tail:
         hub, settings = self._hub, self._settings
         if not self._is_listening or hub.start is None or self._link.last_seq > seq_of(hub.head):
             return settings.tail_poll_s
-        return max(settings.tail_poll_s, settings.idle_check_s)
+        # whoever looks after the lease reads the watermark within `idle_check_s` and tells: this is for when it can't
+        return max(settings.tail_poll_s, 2 * settings.idle_check_s)
 
     async def _step(self) -> bool:
         """Read and release the next events; answers whether there may be more at once."""

@@ -6,8 +6,8 @@ Source: PostgreSQL documentation, chapter 54 (Frontend/Backend Protocol), 54.7 f
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from sim.errors import NotModelled
 
@@ -25,42 +25,36 @@ _PAIR = struct.Struct("!ii")
 _FIELD = struct.Struct("!ihihih")
 
 
-@dataclass(frozen=True, slots=True)
-class EncryptionRequest:
+class EncryptionRequest(NamedTuple):
     """The client asks whether it may speak TLS or GSSAPI."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(NamedTuple):
     """Sent instead of a start-up: interrupt what that other session runs."""
 
     pid: int
     secret: int
 
 
-@dataclass(frozen=True, slots=True)
-class StartUp:
+class StartUp(NamedTuple):
     """The first message of a session."""
 
     parameters: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Password:
+class Password(NamedTuple):
     """The answer to a request for a cleartext password."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """Simple query: run this text."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Parse:
+class Parse(NamedTuple):
     """Prepare a statement under a name."""
 
     name: str
@@ -68,8 +62,7 @@ class Parse:
     type_oids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Bind:
+class Bind(NamedTuple):
     """Make a portal of a prepared statement and values."""
 
     portal: str
@@ -79,42 +72,36 @@ class Bind:
     result_formats: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Describe:
+class Describe(NamedTuple):
     """Ask for the types of a statement (S) or portal (P)."""
 
     kind: str
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(NamedTuple):
     """Forget a statement (S) or portal (P)."""
 
     kind: str
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Execute:
+class Execute(NamedTuple):
     """Run a portal; 0 rows at most means all."""
 
     portal: str
     rows_max: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sync:
+class Sync(NamedTuple):
     """The end of a run of extended messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flush:
+class Flush(NamedTuple):
     """Send what you have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terminate:
+class Terminate(NamedTuple):
     """A polite good-bye."""
 
 
@@ -157,7 +144,7 @@ class FrontendDecoder:
         end = head - 4 + length
         if len(self._buffer) < end:
             return None
-        kind = chr(self._buffer[0])
+        kind = self._buffer[0]
         body = _Body(bytes(self._buffer[head:end]))
         del self._buffer[:end]
         return _message(kind, body) if self._started else self._first(body)
@@ -184,11 +171,6 @@ class _Body:
         self._data = data
         self._at = 0
 
-    def int16(self) -> int:
-        (value,) = _INT16.unpack_from(self._data, self._at)
-        self._at += 2
-        return int(value)
-
     def int32(self) -> int:
         (value,) = _INT32.unpack_from(self._data, self._at)
         self._at += 4
@@ -204,45 +186,57 @@ class _Body:
         self._at = end + 1
         return text
 
-    def value(self) -> bytes | None:
-        length = self.int32()
-        if length < 0:
-            return None
-        self._at += length
-        return self._data[self._at - length : self._at]
-
     def int16s(self) -> tuple[int, ...]:
-        return tuple([self.int16() for _ in range(self.int16())])
+        """A count and so many numbers of two bytes."""
+        data, at = self._data, self._at
+        count = data[at] << 8 | data[at + 1]
+        self._at = at + 2 + 2 * count
+        return struct.unpack_from(f"!{count}h", data, at + 2)
+
+    def int32s(self) -> tuple[int, ...]:
+        """A count and so many numbers of four bytes."""
+        data, at = self._data, self._at
+        count = data[at] << 8 | data[at + 1]
+        self._at = at + 2 + 4 * count
+        return struct.unpack_from(f"!{count}i", data, at + 2)
+
+    def values(self) -> tuple[bytes | None, ...]:
+        """A count and so many values with their lengths, -1 for NULL."""
+        data, at = self._data, self._at
+        found: list[bytes | None] = []
+        count, at = data[at] << 8 | data[at + 1], at + 2
+        for _ in range(count):
+            (length,) = _INT32.unpack_from(data, at)
+            at += 4
+            if length < 0:
+                found.append(None)
+            else:
+                found.append(data[at : at + length])
+                at += length
+        self._at = at
+        return tuple(found)
 
 
-def _message(kind: str, body: _Body) -> FrontendMessage:
-    match kind:
-        case "B":
-            portal, statement, formats = body.string(), body.string(), body.int16s()
-            values = tuple([body.value() for _ in range(body.int16())])
-            return Bind(portal, statement, formats, values, body.int16s())
-        case "E":
-            return Execute(body.string(), body.int32())
-        case "S":
-            return Sync()
-        case "P":
-            name, text = body.string(), body.string()
-            return Parse(name, text, tuple([body.int32() for _ in range(body.int16())]))
-        case "D":
-            return Describe(body.char(), body.string())
-        case "C":
-            return Close(body.char(), body.string())
-        case "H":
-            return Flush()
-        case "Q":
-            return Query(body.string())
-        case "p":
-            return Password(body.string())
-        case "X":
-            return Terminate()
-    raise NotModelled(f"expected a message of the simple or extended query protocol, got {kind!r}")
+def _message(kind: int, body: _Body) -> FrontendMessage:
+    read = _READERS.get(kind)
+    if read is None:
+        raise NotModelled(f"expected a message of the simple or extended query protocol, got {chr(kind)!r}")
+    return read(body)
 
 
+SYNC = Sync()
+_READERS: dict[int, Callable[[_Body], FrontendMessage]] = {
+    ord("B"): lambda body: Bind(body.string(), body.string(), body.int16s(), body.values(), body.int16s()),
+    ord("E"): lambda body: Execute(body.string(), body.int32()),
+    ord("S"): lambda _: SYNC,
+    ord("P"): lambda body: Parse(body.string(), body.string(), body.int32s()),
+    ord("D"): lambda body: Describe(body.char(), body.string()),
+    ord("C"): lambda body: Close(body.char(), body.string()),
+    ord("H"): lambda _: Flush(),
+    ord("Q"): lambda body: Query(body.string()),
+    ord("p"): lambda body: Password(body.string()),
+    ord("X"): lambda _: Terminate(),
+}
 def message(kind: bytes, body: bytes = b"") -> bytes:
     """A message of the server: its letter, its length, its body."""
     return _HEAD.pack(kind, len(body) + 4) + body

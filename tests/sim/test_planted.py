@@ -51,7 +51,7 @@ def test_there_are_many_and_each_says_what_it_is() -> None:
 @pytest.mark.parametrize("name", QUICK)
 def test_a_hunt_finds_its_bug(name: str) -> None:
     """Within a few seeds, and in one of the guarantees that the bug names."""
-    found = hunt(name, 1_000, 40)
+    found = hunt(name, 2_000, 40)
     assert found.seeds, found
     assert PLANTED[name].guarantees & set(found.violated)
 

@@ -101,11 +101,16 @@ class Places:
 
     async def store_ack(self, agent: str, cursor: Cursor) -> Position:
         """Store a cumulative acknowledgement; answers the highest one. Raises as `resolve`."""
-        place = await self.resolve(agent, str(cursor))
-        if place.position > place.head:
-            raise CursorForeign("ahead", place)  # nobody was given this event yet
-        row = await self._database.fetchrow(sql.STORE_ACK, self._settings.stream, agent, place.position)
-        return Position(row["acked"])
+        while True:
+            ordinal = self._ordinals.get(cursor.epoch)
+            if ordinal is not None:
+                position = pack(ordinal, cursor.seq)
+                row = await self._database.fetchrow(sql.STORE_ACK, self._settings.stream, agent, position)
+                if row["acked"] is not None:
+                    return Position(row["acked"])
+            place = await self.resolve(agent, str(cursor))  # it says why, or there was an epoch to learn
+            if place.position > place.head:
+                raise CursorForeign("ahead", place)  # nobody was given this event yet
 
     async def learn_epochs(self) -> None:
         """Read all epochs' tags; the tail calls this when it sees a new one."""

@@ -181,7 +181,7 @@ PRUNE_DEAD_LETTERS = "DELETE FROM dead_letters WHERE recorded_at < now() - make_
 
 STORE_ACK = """
 WITH head AS (
-    SELECT watermark FROM event_stream WHERE name = $1
+    SELECT watermark FROM event_stream WHERE name = $1 AND epoch = $3::bigint >> 48
 ), closed AS (
     DELETE FROM open_assignments o USING head h WHERE o.agent = $2 AND o.pos <= $3 AND $3 <= h.watermark
 ), stored AS (
@@ -191,6 +191,8 @@ WITH head AS (
 )
 SELECT (SELECT watermark FROM head) AS watermark, (SELECT acked FROM stored) AS acked
 """
+"""$1 stream, $2 agent, $3 position. Answers what is stored now; nothing was if the position is not of the current epoch
+(the watermark is NULL then too) or lies ahead of the watermark."""
 
 READ_OVERDUE = """
 SELECT o.pos, o.agent, o.count, e.payload FROM open_assignments o JOIN agent_events e ON e.pos = o.pos

@@ -15,6 +15,8 @@ from sim.postgres.types import PgType
 from sim.postgres.waits import Waiting
 
 MICROSECONDS = 1_000_000
+EPOCH_BITS = 48
+"""A position is an epoch's ordinal above so many bits of a sequence."""
 _COUNTED = ("SELECT", "UPDATE", "DELETE", "INSERT 0")
 
 

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from sim.postgres.schema import AgentAck, AgentEvent, AgentFloor, OpenAssignment, SweepMark
-from sim.postgres.statement import Outcome, Run, Statement, limit, seconds_us
+from sim.postgres.statement import EPOCH_BITS, Outcome, Run, Statement, limit, seconds_us
 from sim.postgres.types import FLOAT8, INT2, INT8, MINUS_INFINITY, TEXT, TIMESTAMPTZ
 from sim.postgres.waits import WORKED, Waiting
 from system import sql
@@ -81,7 +81,8 @@ def _raise_floors(run: Run, deleted: list[AgentEvent]) -> Waiting[None]:
 def _store_ack(run: Run, name: str | None, agent: str | None, acked: int | None) -> Waiting[Outcome]:
     tables, snapshot = run.tables, run.snapshot
     stream = tables.event_stream.find(snapshot, name)
-    watermark = None if stream is None else stream.watermark
+    is_current = stream is not None and acked is not None and stream.epoch == acked >> EPOCH_BITS
+    watermark = stream.watermark if stream is not None and is_current else None
     if watermark is None or acked is None or acked > watermark:
         return Outcome([(watermark, None)], "SELECT")
 
@@ -125,7 +126,7 @@ STATEMENTS = (
     ),
     Statement(
         text=sql.STORE_ACK,
-        pin="b5f2d35ce8fa",
+        pin="adb29f0e2b0e",
         handler=_store_ack,
         parameters=(TEXT, TEXT, INT8),
         columns=(("watermark", INT8), ("acked", INT8)),

@@ -16,12 +16,11 @@ from typing import Any
 from sim.errors import NotModelled
 from sim.postgres.errors import ServerError, out_of_range
 from sim.postgres.schema import AgentEvent, DeadLetter, EventStream, OpenAssignment, StreamEpoch, SweepMark
-from sim.postgres.statement import Outcome, Run, Statement, int8, seconds_us
+from sim.postgres.statement import EPOCH_BITS, Outcome, Run, Statement, int8, seconds_us
 from sim.postgres.types import FLOAT8, INT4, INT8, MINUS_INFINITY, TEXT, TEXTS, unix_ns
 from sim.postgres.waits import WORKED, Waiting
 from system import sql
 
-EPOCH_BITS = 48
 _REDISPATCHED = re.compile(r"~r[0-9]+\Z")
 _INTEGER = re.compile(r"[ \t\n\v\f\r]*[+-]?[0-9]+[ \t\n\v\f\r]*\Z", re.ASCII)
 Texts = Sequence[str | None] | None

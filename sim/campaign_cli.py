@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from faults.plan import PlanInvalid
 from sim.campaign import Failures, Tally, campaign, local_pool
 from sim.marks import MARKS
+from sim.old_client import OPTION, NatsPy, running
 from sim.trial import Trial
 
 USAGE = 2
@@ -35,6 +36,7 @@ def campaign_command(
     failures: Annotated[
         Path, typer.Option("--failures", help="Failing plans are kept here, and tried first the next time.")
     ] = Path("out/sim/failures"),
+    nats_py: NatsPy = None,
 ) -> None:
     """Try a plan for each seed; keep what fails, and try it first the next time.
 
@@ -47,10 +49,11 @@ def campaign_command(
         except (PlanInvalid, OSError) as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(USAGE) from None
-    typer.echo(summary(tally))
+    other = "" if nats_py is None else f" {OPTION} {nats_py}"
+    typer.echo(f"nats-py {running()}\n{summary(tally)}")
     for trial in tally.failures:
         typer.echo(f"{trial.plan}: {trial.verdict}: {trial.reason}")
-        typer.echo(f"  again: meshrelay sim replay {failures / (trial.plan + '.json')}")
+        typer.echo(f"  again: meshrelay sim replay {failures / (trial.plan + '.json')}{other}")
     raise typer.Exit(VIOLATED if tally.failures or shortcomings(tally) else 0)
 
 

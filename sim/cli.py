@@ -20,6 +20,7 @@ from reports.verdict import EXIT_CODES
 from sim import campaign_cli, determinism_cli, planted_cli, window
 from sim.campaign import Failures, try_encoded
 from sim.explain import explain, shown
+from sim.old_client import NatsPy, running
 from sim.shrink import shrink
 from sim.swarm import drawn, swarm_plan
 from sim.trace import Recording, write_trace
@@ -54,6 +55,7 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", help="Keep the history and write the report here.")] = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Write a trace for Perfetto or Chrome here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as one line of JSON.")] = False,
+    nats_py: NatsPy = None,
 ) -> None:
     """Play a plan in the simulated world, then judge its history; the same seed gives the same bytes.
 
@@ -80,6 +82,7 @@ def replay(
         bool, typer.Option("--explain", help="Make a failing plan small, and leave a trace and a timeline.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as one line of JSON.")] = False,
+    nats_py: NatsPy = None,
 ) -> None:
     """Play a plan file again; the same plan gives the same verdict and the same trace.
 
@@ -186,6 +189,7 @@ def described(trial: Trial) -> dict[str, Any]:
         "verdict": trial.verdict,
         "reason": trial.reason,
         "seed": trial.seed,
+        "nats_py": running(),
         "trace_sha256": trial.trace_sha256,
         "events": trial.events,
         "deliveries": trial.deliveries,

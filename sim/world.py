@@ -82,6 +82,7 @@ class World:
         self._trace = Trace(self.environment, on_segment)
         self.network.on_segment = self._trace.segment
         self._problems: list[str] = []
+        self._given_up: list[str] = []
         self._ear = LogEar()
         self._pending = 0
         self._lives = 0
@@ -236,7 +237,10 @@ class World:
                 "pending": self._pending,
             },
             relay_exits=tuple(why for program in self.relays for why in program.exits),
-            client_failures=tuple(f"{name}: {why}" for name, agent in self._agents.items() for why in agent.failures),
+            client_failures=(
+                *self._given_up,
+                *(f"{name}: {why}" for name, agent in self._agents.items() for why in agent.failures),
+            ),
         )
 
     def _counted(self) -> set[str]:
@@ -366,7 +370,10 @@ class World:
                 recorder=self._recorder,
                 rng=process.rng,
             )
-            await publisher.run(lambda: (self.environment.now_ns - self._safety_ns) / S)
+            try:
+                await publisher.run(lambda: (self.environment.now_ns - self._safety_ns) / S)
+            except Exception as error:  # its root: what ends a publisher by itself is a finding, as with an agent
+                self._given_up.append(f"{one.name}, with {outbox.size} events never published: {error!r}")
 
         return publish
 

@@ -83,9 +83,7 @@ class Leader:
 
     async def listen(self) -> None:
         """Keep listening for a lease that is handed back."""
-        await hints.listen(
-            self._link, hints.LEASE_SUBJECT, hint=self._handed_back.set, listening=lambda _: None
-        )
+        await hints.listen(self._link, hints.LEASE_SUBJECT, hint=self._handed_back.set, listening=lambda _: None)
 
     async def _try_once(self) -> bool:
         """Lead until the lease is lost; answers True to try again at once."""
@@ -152,7 +150,7 @@ class Leader:
         """
         connection = await self._link.wait_connected()
         await ensure_stream(connection.js, stream_config(self._settings.stream, **self._settings.stream_limits()))
-        state = await read_state(connection.js, self._settings.stream)
+        state = await read_state(connection.nc, self._settings.stream)
         await self._database.execute(
             sql.INIT_STATE,
             self._settings.stream,

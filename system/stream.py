@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
-from datetime import datetime
 
 import nats
 import structlog
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import (
@@ -28,6 +29,7 @@ from system.link import Connection, NatsLink, NatsUnavailable, describe
 log = structlog.get_logger(__name__)
 
 WRITER = "pg-writer"
+STATE_TIMEOUT_S = 5.0
 ACK_WAIT_S = 30.0
 """Well above a batch and its commit; unacknowledged events come again after it."""
 
@@ -102,17 +104,24 @@ async def ensure_stream(js: JetStreamContext, config: StreamConfig) -> None:
         log.warning("stream.settings_differ", dedupe_window_s=found.duplicate_window, discard=str(found.discard))
 
 
-async def read_state(js: JetStreamContext, stream: str) -> StreamState:
-    """Ask the stream for its identity and bounds."""
-    info = await js.stream_info(stream)
-    created = info.created.isoformat() if isinstance(info.created, datetime) else str(info.created)
-    return StreamState(created=created, first_seq=info.state.first_seq, last_seq=info.state.last_seq)
+async def read_state(nc: Client, stream: str) -> StreamState:
+    """Ask the stream for its identity and bounds. Raises nats.errors.Error.
+
+    In JetStream's own words: nats-py rounds the moment of creation to the microsecond, and knew none before 2.15.
+    """
+    answer = await nc.request(f"$JS.API.STREAM.INFO.{stream}", timeout=STATE_TIMEOUT_S)
+    info = json.loads(answer.data)
+    if "error" in info:
+        nats.js.errors.APIError.from_error(info["error"])
+    return StreamState(
+        created=info["created"], first_seq=info["state"]["first_seq"], last_seq=info["state"]["last_seq"]
+    )
 
 
 async def read_last_seq(link: NatsLink, stream: str) -> int:
     """The highest sequence that the stream has given out. Raises NatsUnavailable."""
     try:
-        return (await read_state(link.current().js, stream)).last_seq
+        return (await read_state(link.current().nc, stream)).last_seq
     except (NatsError, TimeoutError) as error:
         raise NatsUnavailable(f"expected the stream's state from NATS, got {describe(error)}") from error
 

@@ -91,7 +91,7 @@ class Writer:
         settings = self._settings
         await ensure_stream(connection.js, stream_config(settings.stream, **settings.stream_limits()))
         self.problem = None
-        state = await read_state(connection.js, settings.stream)
+        state = await read_state(connection.nc, settings.stream)
         row = await self._database.fetchrow(sql.READ_STATE, settings.stream)
         if row["fence"] != fence:
             raise LeaseLost(f"the fence is {row['fence']}, ours was {fence}")

@@ -114,7 +114,7 @@ class FreshDatabase:
         """
         name = self.ground.settings.stream
         if created is None:
-            created = (await read_state(self.ground.nc.jetstream(), name)).created
+            created = (await read_state(self.ground.nc, name)).created
         await self.connection.execute(sql.INIT_STATE, name, TAG, created, after_seq)
         self.watermark = pack(1, after_seq)
         if not hold_lease:

@@ -101,7 +101,7 @@ async def _publish(ground: Ground, link: NatsLink, load: Load) -> Backlog:
     """Fill the stream with a load."""
     connection = await link.wait_connected()
     await ensure_stream(connection.js, stream_config(ground.settings.stream, **ground.settings.stream_limits()))
-    after_seq = (await read_state(connection.js, ground.settings.stream)).last_seq
+    after_seq = (await read_state(connection.nc, ground.settings.stream)).last_seq
     events = list(make_events(load))
     for start in range(0, len(events), PUBLISH_AT_ONCE):
         piece = events[start : start + PUBLISH_AT_ONCE]
@@ -127,7 +127,7 @@ async def _write(ground: Ground, link: NatsLink, database: FreshDatabase, backlo
     connection = await link.wait_connected()
     with contextlib.suppress(nats.js.errors.NotFoundError):
         await connection.js.delete_consumer(ground.settings.stream, WRITER)
-    created = (await read_state(connection.js, ground.settings.stream)).created
+    created = (await read_state(connection.nc, ground.settings.stream)).created
     fence = await database.adopt(after_seq=backlog.after_seq, hold_lease=True, created=created)
     assert fence is not None
     arrived = asyncio.Event()

@@ -68,7 +68,7 @@ async def measure(
     async with contextlib.AsyncExitStack() as stack:
         progress.say(f"latency: opening {agents} streams")
         database = await stack.enter_async_context(ground.database())
-        after_seq = (await read_state(ground.nc.jetstream(), ground.settings.stream)).last_seq
+        after_seq = (await read_state(ground.nc, ground.settings.stream)).last_seq
         await database.adopt(after_seq=after_seq, hold_lease=False)
         await database.connection.execute(f"CREATE TABLE {BARE_TABLE} (LIKE agent_events INCLUDING ALL)")
         relay = await stack.enter_async_context(ground.relay(database, BOOKMARK_S="3600", HEARTBEAT_S="3600"))

@@ -30,7 +30,7 @@ def _max_seq_for_watermark() -> None:
         link = getattr(self, "planted_link", None)
         if statement is not sql.READ_TAIL or not rows or link is None:
             return rows
-        state = await stream.read_state(link.current().js, args[0])
+        state = await stream.read_state(link.current().nc, args[0])
         highest = pack(ordinal_of(rows[0]["watermark"]), state.last_seq)
         return [_Row(dict(row) | {"watermark": highest}) for row in rows]
 

@@ -237,6 +237,8 @@ _READERS: dict[int, Callable[[_Body], FrontendMessage]] = {
     ord("p"): lambda body: Password(body.string()),
     ord("X"): lambda _: Terminate(),
 }
+
+
 def message(kind: bytes, body: bytes = b"") -> bytes:
     """A message of the server: its letter, its length, its body."""
     return _HEAD.pack(kind, len(body) + 4) + body

@@ -13,7 +13,6 @@ import msgspec
 from faults.plan import Plan
 from system.event import ALL_AGENTS
 
-
 SETTLED_S = 1.0
 """How long an agent is there before publishers know it."""
 

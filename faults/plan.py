@@ -155,8 +155,8 @@ class Workload(_Part, frozen=True, kw_only=True):
     repeat_share: Share = 0.0
     """Part of the events that is published once more after its acknowledgement, as a careless publisher would."""
     presence_s: Duration | None = None
-    """Publishers who know who is at work: what is addressed to one agent goes to one that is awake and stays so for this
-    long, or waits for the next who wakes. None: to any agent at any time."""
+    """Publishers who know who is at work: what is addressed to one agent goes to one that is awake and stays so for
+    this long, or waits for the next who wakes. None: to any agent at any time."""
     data_bytes_max: Annotated[int, Meta(ge=0, le=65_536)] = 400
     pinned: tuple[Pinned, ...] = ()
 

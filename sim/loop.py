@@ -160,7 +160,7 @@ class HostLoop(asyncio.AbstractEventLoop):
         self.call_exception_handler({"message": message, "exception": error, "handle": handle})
 
     def _arm(self) -> None:
-        """Plan the wake-up for the earliest timer; at the end of each turn, when most of its own are cancelled again."""
+        """Plan the wake-up for the earliest timer: at the end of a turn, when most of its own are cancelled again."""
         timers = self._timers
         while timers and timers[0][2]._cancelled:
             heappop(timers)

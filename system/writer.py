@@ -35,7 +35,7 @@ PIECE_BYTES_MAX = 4 * 1024 * 1024
 PIECE_BYTES_MIN = 16 * 1024
 """Still moves at 4 KB/s; a single larger event goes alone."""
 PULL_LIFE = 3
-"""A pull request's life in idle checks: a connection that died is found by those, and a request seldom gets lost alone."""
+"""A pull request's life in idle checks: those find a connection that died, and a request seldom gets lost alone."""
 FILL_CONCURRENCY = 64
 NO_MESSAGE = 10037
 """JetStream's error code for 'the stream has no such message'; a 404 with another code is about the stream."""

@@ -25,12 +25,12 @@ from faults.stack import EmbeddedStack, RelayProcess
 from system import sql
 from system.cursor import pack
 from system.database import Database
+from system.hints import WATERMARK_SUBJECT
 from system.host import Host
 from system.migrate import migrate
 from system.settings import Settings
 from system.stream import ensure_stream, read_state, stream_config
 from system.tokens import mint
-from system.hints import WATERMARK_SUBJECT
 
 HOLDER = "bench"
 HELD_S = 86_400.0

@@ -24,11 +24,11 @@ from faults.bench.progress import Progress
 from system.cursor import seq_of
 from system.database import Database
 from system.event import Event
+from system.hints import WATERMARK_SUBJECT
 from system.host import Host
 from system.link import NatsLink
 from system.metrics import Metrics
 from system.stream import WRITER, Published, ensure_stream, publish_all, read_state, stream_config
-from system.hints import WATERMARK_SUBJECT
 from system.writer import Writer
 
 RUN_LIMIT_S = 120.0

@@ -45,6 +45,6 @@ def test_a_client_that_can_not_close_what_never_was_open(tmp_path: Path) -> None
 
 def test_what_is_no_version_is_refused(tmp_path: Path) -> None:
     """Before pip is asked for anything."""
-    with pytest.raises(ValueError, match="expected a version of nats-py, such as 2.14.0, got 'latest'"):
+    with pytest.raises(ValueError, match=r"expected a version of nats-py, such as 2\.14\.0, got 'latest'"):
         installed("latest", tmp_path)
     assert list(tmp_path.iterdir()) == []

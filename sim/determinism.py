@@ -22,7 +22,7 @@ import msgspec
 from faults.plan import Plan
 from faults.planted.straying import STRAYING
 from sim.difference import Difference, first_difference
-from sim.swarm import swarm_plan
+from sim.swarm import short_plan, swarm_plan
 from sim.trace import Recording, Segment
 from sim.trial import try_plan
 
@@ -45,7 +45,7 @@ class Strayed:
 
 def small_plan(seed: int) -> Plan:
     """The beginning of a seed's plan: many seeds say more than long runs about what does not follow from them."""
-    plan = swarm_plan(seed)
+    plan = short_plan(seed)
     faults = tuple(fault for fault in plan.faults if fault.until_s < SMALL_S)
     agents = tuple(
         msgspec.structs.replace(

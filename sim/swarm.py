@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import msgspec
 
@@ -22,16 +20,15 @@ from faults.plan import (
     Awake,
     Pinned,
     Plan,
-    Publisher,
-    RelayLimits,
     RelayTimes,
     Retention,
     Servers,
-    TypeWeight,
     Workload,
 )
-from faults.vocabulary import KINDS, Direction, Fault, Link, PowerLoss, ProcessName
-from sim.swarm_faults import CLUSTER_KINDS, length_s, made, skew_of, targets_of
+from faults.vocabulary import KINDS, PowerLoss, ProcessName
+from sim.draws import CRITICAL, NAMES, STANDARD, TYPES, drawn_limits, drawn_publishers
+from sim.swarm_faults import CLUSTER_KINDS, Swarm, drawn_faults, length_s, skew_of
+from sim.weeks import weeks_plan
 
 OFF_SHARE = 0.4
 CLUSTER_SHARE = 0.3
@@ -40,39 +37,10 @@ DOMINANT_WEIGHT = 12.0
 QUIET_SHARE = 0.03
 """Seeds without any fault: what is broken there needs none."""
 FAULTS_MAX = 6
+WEEKS_EVERY = 40
+"""One seed of so many plays weeks."""
 EDGE_S = (0.0, 0.05, 0.3, 1.0, 2.5)
 """How far from an edge of retention a sleep ends, either way."""
-TYPES = (
-    TypeWeight(type="task.assigned", weight=3),
-    TypeWeight(type="task.created", weight=1),
-    TypeWeight(type="task.mentioned", weight=1),
-    TypeWeight(type="agent.status", weight=3),
-    TypeWeight(type="note.added", weight=2),
-)
-CRITICAL, STANDARD = "task.mentioned", "agent.status"
-NAMES = ("a", "ab", "b", "agent-4", "agent-5", "agent-6")
-"""One begins like another: what matches by prefix would leak."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Swarm:
-    """What a seed draws before its plan: how often each kind of fault comes."""
-
-    seed: int
-    weights: dict[str, float]
-    """By kind, 0 where it is off."""
-    dominant: str | None
-    faults: int
-    is_cluster: bool
-    """Whether NATS runs on three servers."""
-
-    def shown(self) -> str:
-        """One line for people."""
-        if not self.faults:
-            return "no faults"
-        on = sorted(((weight, kind) for kind, weight in self.weights.items() if weight), reverse=True)
-        total = sum(weight for weight, _ in on)
-        return f"{self.faults} faults of " + ", ".join(f"{kind} {weight / total:.0%}" for weight, kind in on)
 
 
 def drawn(seed: int) -> Swarm:
@@ -96,12 +64,17 @@ def is_off(rng: random.Random) -> bool:
 
 
 def swarm_plan(seed: int) -> Plan:
-    """The plan of a seed: half a minute of a few agents, some tens of events, and the faults that its swarm drew."""
+    """The plan of a seed: one of forty is of weeks, with the real retention, the others of half a minute."""
+    return weeks_plan(seed, drawn(seed)) if seed % WEEKS_EVERY == WEEKS_EVERY - 1 else short_plan(seed)
+
+
+def short_plan(seed: int) -> Plan:
+    """Half a minute of a few agents, some tens of events, and the faults that the seed's swarm drew."""
     rng = random.Random(f"swarm-plan/{seed}")
     duration_s = rng.choice((18.0, 24.0, 32.0))
     retention = _retention(rng)
     swarm = drawn(seed)
-    faults = _faults(rng, swarm, duration_s)
+    faults = drawn_faults(rng, swarm, duration_s, length_s)
     agents, pinned = _agents(rng, retention, duration_s)
     return Plan(
         name=f"swarm-{seed}",
@@ -112,11 +85,11 @@ def swarm_plan(seed: int) -> Plan:
         slack_s=0.5 + sum(abs(skew_of(fault)) for fault in faults if fault.target == ProcessName.POSTGRES),
         servers=Servers(nats_replicas=3 if swarm.is_cluster else 1),
         relay=_times(rng),
-        limits=_limits(rng),
+        limits=drawn_limits(rng),
         workload=Workload(
             events=rng.randint(15, 100),
             shape=hour_of_week() if rng.random() < 0.3 else (1, *(rng.randint(0, 9) for _ in range(8))),
-            publishers=_publishers(rng),
+            publishers=drawn_publishers(rng),
             types=TYPES,
             broadcast_share=rng.choice((0.05, 0.3)),
             repeat_share=rng.choice((0.0, 0.2)),
@@ -134,7 +107,7 @@ def unsynced_plan(seed: int) -> Plan:
     No relay holds G8 under it, nor what follows: acknowledged events are gone, their places given out again. But
     a new epoch begins, and whoever comes back with a cursor of the former is told.
     """
-    plan = swarm_plan(seed)
+    plan = short_plan(seed)
     rng = random.Random(f"unsynced/{seed}")
     at_s = round(rng.uniform(0.3, 0.7) * plan.duration_s, 3)
     loss = PowerLoss(id="unsynced-tail", process=ProcessName.NATS, at_s=at_s, down_s=1.0)
@@ -146,7 +119,11 @@ def unsynced_plan(seed: int) -> Plan:
     )
 
 
-PLANS: dict[str, Callable[[int], Plan]] = {"swarm": swarm_plan, "unsynced": unsynced_plan}
+PLANS: dict[str, Callable[[int], Plan]] = {
+    "swarm": short_plan,
+    "unsynced": unsynced_plan,
+    "weeks": lambda seed: weeks_plan(seed, drawn(seed)),
+}
 """Families of plans by name."""
 
 
@@ -174,44 +151,6 @@ def _times(rng: random.Random) -> RelayTimes:
         ready_after_silence_s=rng.choice((2.0, 4.0)),
         idle_check_s=rng.choice((0.5, 1.0, 5.0)),
     )
-
-
-def _limits(rng: random.Random) -> RelayLimits:
-    return RelayLimits(
-        page_rows=rng.choice((1, 2, 5, None)),
-        tail_rows=rng.choice((2, 10, None)),
-        writer_batch=rng.choice((1, 4, None)),
-        hub_window_events=rng.choice((1, 5, 50, None)),
-        slow_client_bytes=rng.choice((1_024, 8_192, None)),
-        redispatch_max=rng.choice((0, 1, 3)),
-    )
-
-
-def _publishers(rng: random.Random) -> tuple[Publisher, ...]:
-    vias: tuple[Any, ...] = rng.choice((("http",), ("nats",), ("http", "nats"), ("http", "http", "nats")))
-    return tuple(
-        Publisher(name=f"{via}-{number}", via=via, batch_max=rng.choice((1, 5, 20)))
-        for number, via in enumerate(vias, start=1)
-    )
-
-
-def _faults(rng: random.Random, swarm: Swarm, duration_s: float) -> list[Fault]:
-    """Faults of the swarm's kinds, none over another on one target."""
-    kinds = [kind for kind, weight in swarm.weights.items() if weight]
-    weights = [swarm.weights[kind] for kind in kinds]
-    free_from: dict[Link | ProcessName, float] = dict.fromkeys([*Link, *ProcessName], 1.0)
-    found = []
-    for number, kind in enumerate(rng.choices(kinds, weights, k=swarm.faults) if kinds else (), start=1):
-        target = rng.choice(targets_of(kind))
-        for_s = length_s(rng, kind)
-        at_s = round(free_from[target] + rng.uniform(0.0, (duration_s - free_from[target]) * 0.6), 3)
-        if at_s + for_s > duration_s:
-            continue
-        free_from[target] = at_s + for_s + 0.2
-        direction = Direction.BOTH if kind == "down" else rng.choice(list(Direction))
-        identity = f"{number}-{kind}-{target.value}"
-        found.append(made(rng, kind, identity, target=target, direction=direction, at_s=at_s, for_s=for_s))
-    return sorted(found, key=lambda fault: fault.at_s)
 
 
 def _agents(rng: random.Random, retention: Retention, duration_s: float) -> tuple[list[Agent], list[Pinned]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from faults.vocabulary import (
@@ -30,6 +31,28 @@ from faults.vocabulary import (
     Timeout,
 )
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swarm:
+    """What a seed draws before its plan: how often each kind of fault comes."""
+
+    seed: int
+    weights: dict[str, float]
+    """By kind, 0 where it is off."""
+    dominant: str | None
+    faults: int
+    is_cluster: bool
+    """Whether NATS runs on three servers."""
+
+    def shown(self) -> str:
+        """One line for people."""
+        if not self.faults:
+            return "no faults"
+        on = sorted(((weight, kind) for kind, weight in self.weights.items() if weight), reverse=True)
+        total = sum(weight for weight, _ in on)
+        return f"{self.faults} faults of " + ", ".join(f"{kind} {weight / total:.0%}" for weight, kind in on)
+
+
 CLUSTER_KINDS = ("leader_change", "quorum_loss")
 PROCESS_KINDS = ("pause", "kill", "restart", "power_loss", "clock_skew")
 SKEW_MS = (1_000, 60_000, 3_600_000)
@@ -54,6 +77,27 @@ def length_s(rng: random.Random, kind: str) -> float:
 def skew_of(fault: Fault) -> float:
     """How far a fault sets a clock wrong, in s."""
     return fault.skew_ms / 1000 if isinstance(fault, ClockSkew) else 0.0
+
+
+def drawn_faults(
+    rng: random.Random, swarm: Swarm, duration_s: float, length: Callable[[random.Random, str], float]
+) -> list[Fault]:
+    """Faults of the swarm's kinds, none over another on one target; `length` draws how long one lasts, in s."""
+    kinds = [kind for kind, weight in swarm.weights.items() if weight]
+    weights = [swarm.weights[kind] for kind in kinds]
+    free_from: dict[Link | ProcessName, float] = dict.fromkeys([*Link, *ProcessName], 1.0)
+    found = []
+    for number, kind in enumerate(rng.choices(kinds, weights, k=swarm.faults) if kinds else (), start=1):
+        target = rng.choice(targets_of(kind))
+        for_s = length(rng, kind)
+        at_s = round(free_from[target] + rng.uniform(0.0, (duration_s - free_from[target]) * 0.6), 3)
+        if at_s + for_s > duration_s:
+            continue
+        free_from[target] = at_s + for_s + 0.2
+        direction = Direction.BOTH if kind == "down" else rng.choice(list(Direction))
+        identity = f"{number}-{kind}-{target.value}"
+        found.append(made(rng, kind, identity, target=target, direction=direction, at_s=at_s, for_s=for_s))
+    return sorted(found, key=lambda fault: fault.at_s)
 
 
 def made(

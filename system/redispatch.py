@@ -36,7 +36,7 @@ class Redispatcher:
 
     async def run(self) -> None:
         """Redispatch for ever; what is away is tried again at the next interval."""
-        interval_s = max(0.5, min(self._settings.redispatch_after_s / 4, 120.0))
+        interval_s = max(0.5, min(self._settings.redispatch_after_s / 4, 600.0))
         while True:
             try:
                 while await self.redispatch_once() == BATCH:

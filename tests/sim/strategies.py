@@ -38,8 +38,10 @@ from faults.vocabulary import (
     ResetPeer,
     Restart,
 )
+from sim import weeks
 
 DURATION_S = 14.0
+DAY_S = 86_400.0
 CRITICAL, STANDARD = "task.assigned", "note.added"
 TIMES = RelayTimes(
     sweep_interval_s=0.5, heartbeat_s=2.0, redispatch_after_s=60.0, drain_deadline_s=1.0, ready_after_silence_s=4.0
@@ -48,6 +50,8 @@ DEFAULT_LIMITS = RelayLimits()
 CALM = Retention(critical_s=600.0, standard_s=300.0)
 SHORT = Retention(critical_s=5.0, standard_s=2.5)
 """A week and a day, squeezed."""
+REAL_EDGES_S = (0.0, 1.0, -1.0, 5.0, -5.0, 250.0, -250.0, 400.0, -400.0)
+"""Likewise, of a real day or week: within the judge's doubt, and before and after the next sweep."""
 EDGES_S = (0.0, 0.05, -0.05, 0.4, -0.4, 0.8, -0.8, 1.5, -1.5)
 """What a sleep differs by from a retention: on the edge, within the judge's doubt, and beyond it either way."""
 
@@ -155,4 +159,45 @@ def plans(
         ),
         agents=tuple(agents),
         faults=chosen,
+    )
+
+
+@st.composite
+def real_edges(draw: st.DrawFn, *, kept_days: int) -> Plan:
+    """An agent that sleeps for a day, or for seven, and a little more or less, at the real retention.
+
+    Events of both classes come as it falls asleep, and somewhat later; sweeps are five minutes apart.
+    """
+    asleep_s = draw(moments(60.0, 600.0))
+    wakes_s = asleep_s + kept_days * DAY_S + draw(st.sampled_from(REAL_EDGES_S))
+    pins = [
+        Pinned(at_s=asleep_s + after_s, agent="a", type=kind)
+        for after_s in (1.0, draw(st.sampled_from(REAL_EDGES_S)) % 1_000.0 + 2.0)
+        for kind in (CRITICAL, STANDARD)
+    ]
+    return Plan(
+        name="real-edge",
+        seed=draw(st.integers(0, 2**32)),
+        duration_s=wakes_s + 900.0,
+        converge_within_s=3_600.0,
+        retention=Retention(critical_s=7 * DAY_S, standard_s=DAY_S),
+        slack_s=2.0,
+        relay=weeks.TIMES,
+        limits=draw(st.sampled_from((DEFAULT_LIMITS, RelayLimits(page_rows=1)))),
+        workload=Workload(
+            events=draw(st.integers(1, 12)),
+            shape=(1,),
+            publishers=(Publisher(name="web", via="http"), Publisher(name="bridge", via="nats")),
+            types=(TypeWeight(type=CRITICAL, weight=1), TypeWeight(type=STANDARD, weight=1)),
+            pinned=tuple(sorted(pins, key=lambda pin: pin.at_s)),
+        ),
+        agents=(
+            Agent(
+                name="a",
+                awake=(Awake(from_s=0.0, until_s=asleep_s), Awake(from_s=wakes_s)),
+                ack_interval_s=draw(st.sampled_from((5.0, None))),
+                start_from="earliest",
+            ),
+        ),
+        faults=(),
     )

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from faults.plan import Plan, RelayLimits
 from faults.vocabulary import Kill, PowerLoss, Restart
 from sim.trial import try_plan
-from tests.sim.strategies import CALM, SHORT, TIMES, faults, plans, process_faults
+from tests.sim.strategies import CALM, SHORT, TIMES, faults, plans, process_faults, real_edges
 
 pytestmark = pytest.mark.sim
 
-EXAMPLES = 36
-"""Of each property; ten properties play 360 plans."""
+EXAMPLES = 31
+"""Of each property; ten properties play 310 plans."""
 SMALL = RelayLimits(page_rows=1, tail_rows=2, writer_batch=2, hub_window_events=2, slow_client_bytes=1_024)
 FORGETFUL = msgspec.structs.replace(TIMES, dedupe_window_s=1.0)
 RESTLESS = msgspec.structs.replace(TIMES, lease_s=1.0, redispatch_after_s=3.0)
@@ -67,6 +67,20 @@ def test_g2_beyond_retention_the_agent_is_told_exactly(plan: Plan) -> None:
 @given(plans(retention=SHORT, sleeping=True, limits=SMALL, given_faults=faults(1)))
 def test_g2_a_sweep_between_two_pages_is_told(plan: Plan) -> None:
     """Replays of one row a page, sweeps each half second, and a fault that stretches them."""
+    check(plan)
+
+
+@settings(thorough, max_examples=8)
+@given(real_edges(kept_days=1))
+def test_g2_at_the_edge_of_a_real_day(plan: Plan) -> None:
+    """A reconnect gap of 24 h ± ε, of simulated time indeed."""
+    check(plan)
+
+
+@settings(thorough, max_examples=2)
+@given(real_edges(kept_days=7))
+def test_g2_at_the_edge_of_a_real_week(plan: Plan) -> None:
+    """A reconnect gap of 7 d ± ε; the campaign's plans of weeks go on from here."""
     check(plan)
 
 

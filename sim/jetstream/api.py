@@ -12,6 +12,7 @@ from sim.errors import NotModelled
 from sim.jetstream import codec
 from sim.jetstream.consumer import Consumer
 from sim.jetstream.disk import NatsDisk
+from sim.jetstream.push import PushConsumer
 from sim.jetstream.stream import Stored, Stream, error
 
 NO_STREAM = error(404, 10059, "stream not found")
@@ -62,6 +63,14 @@ FIXED = {
     "ack_policy": "ack policy can not be updated",
 }
 """What can't be changed of a consumer, and what the server says to it, in the order in which it looks."""
+PULL_SETTINGS = {
+    *CONSUMER_DEFAULTS, "durable_name", "name", "ack_policy", "opt_start_seq", "filter_subject", "description",
+    "num_replicas", "mem_storage",
+}  # fmt: skip
+PUSH_SETTINGS = {
+    "deliver_subject", "deliver_policy", "opt_start_seq", "filter_subject", "ack_policy", "ack_wait", "max_deliver",
+    "flow_control", "idle_heartbeat", "inactive_threshold", "mem_storage", "num_replicas", "replay_policy",
+}  # fmt: skip
 KIND = "io.nats.jetstream.api.v1."
 
 
@@ -74,10 +83,23 @@ def time_text(ns: int) -> str:
 class Api:
     """Answers requests over a disk; tells of consumers that are gone."""
 
-    def __init__(self, disk: NatsDisk, gone: Callable[[Consumer], None], *, replicas: int = 1) -> None:
+    def __init__(
+        self,
+        disk: NatsDisk,
+        gone: Callable[[Consumer], None],
+        made: Callable[[PushConsumer], None],
+        *,
+        draw: Callable[[], float],
+        replicas: int = 1,
+    ) -> None:
+        """`made` is told of a new push consumer; `draw` answers numbers from 0 to 1."""
         self._disk = disk
         self._gone = gone
+        self._made = made
+        self._draw = draw
         self._replicas = replicas
+        self.pushing: dict[tuple[str, str], PushConsumer] = {}
+        """Push consumers, which are in memory only."""
 
     def answer(self, subject: str, body: bytes, now_ns: int) -> dict[str, Any]:
         """The answer to a request. Raises NotModelled for what the model does not know."""
@@ -89,6 +111,10 @@ class Api:
             case ["STREAM", *what, name]:
                 kind = "_".join(word.lower() for word in ["stream", *what])
                 return {"type": f"{KIND}{kind}_response"} | self._of_stream(what, name, asked, now_ns)
+            case ["CONSUMER", "CREATE", name]:
+                return {"type": f"{KIND}consumer_create_response"} | self._create_push_consumer(
+                    name, asked["config"], now_ns
+                )
             case ["CONSUMER", "CREATE", name, consumer, *_] | ["CONSUMER", "DURABLE", "CREATE", name, consumer]:
                 return {"type": f"{KIND}consumer_create_response"} | self._create_consumer(
                     name, consumer, asked["config"], now_ns
@@ -198,7 +224,7 @@ class Api:
         }
 
     def _described_stream(self, stream: Stream) -> dict[str, Any]:
-        count = sum(key[0] == stream.name for key in self._disk.consumers)
+        count = sum(key[0] == stream.name for key in (*self._disk.consumers, *self.pushing))
         return {
             "config": stream.config,
             "created": time_text(stream.created_ns),
@@ -207,6 +233,8 @@ class Api:
 
     def _delete_stream(self, name: str) -> dict[str, Any]:
         del self._disk.streams[name]
+        for key in [key for key in self.pushing if key[0] == name]:
+            del self.pushing[key]
         for key in [key for key in self._disk.consumers if key[0] == name]:
             self._gone(self._disk.consumers.pop(key))
         return {"success": True}
@@ -220,10 +248,12 @@ class Api:
         stream.expire(now_ns)
         given = {key: value for key, value in asked.items() if value or key not in CONSUMER_DEFAULTS}
         config = CONSUMER_DEFAULTS | given
-        if config.get("ack_policy") not in ("all", "explicit") or config.get("filter_subject"):
-            raise NotModelled(f"expected a pull consumer with acks and no filter, got {asked}")
-        if config["deliver_policy"] not in ("all", "by_start_sequence") or config["max_deliver"] != -1:
-            raise NotModelled(f"expected delivery from a sequence, without a limit, got {asked}")
+        if config.get("ack_policy") not in ("all", "explicit") or config.get("deliver_subject"):
+            raise NotModelled(f"expected a durable consumer that is pulled and acknowledged, got {asked}")
+        odd = sorted({key for key, value in config.items() if value} - PULL_SETTINGS)
+        if odd or config["max_deliver"] != -1:
+            odd = odd or ["a limit of deliveries"]
+            raise NotModelled(f"expected settings of a consumer that are modelled, got {odd}: {asked}")
         found = self._disk.consumers.get((name, consumer))
         if found is None:
             found = self._disk.consumers[name, consumer] = Consumer(stream, config, now_ns)
@@ -234,24 +264,42 @@ class Api:
         found.config.update(config)
         return self._described(found)
 
+    def _create_push_consumer(self, name: str, asked: dict[str, Any], now_ns: int) -> dict[str, Any]:
+        stream = self._disk.streams.get(name)
+        if stream is None:
+            return NO_STREAM
+        stream.expire(now_ns)
+        config = {key: value for key, value in asked.items() if value}
+        if "deliver_subject" not in config or set(config) - PUSH_SETTINGS:
+            odd = sorted(set(config) - PUSH_SETTINGS) or "no deliver_subject"
+            raise NotModelled(f"expected settings of a push consumer that are modelled, got {odd}: {asked}")
+        consumer = f"{round(self._draw() * (1 << 40)):010x}"
+        made = PushConsumer(stream, consumer, config, created_ns=now_ns, draw=self._draw)
+        self.pushing[name, consumer] = made
+        described = self._described(made)
+        self._made(made)  # it may send before the answer goes out, which tells of the moment before
+        return described
+
     def _consumer_info(self, name: str, consumer: str, now_ns: int) -> dict[str, Any]:
         stream = self._disk.streams.get(name)
         if stream is None:
             return NO_STREAM
         stream.expire(now_ns)
-        found = self._disk.consumers.get((name, consumer))
+        found = self._disk.consumers.get((name, consumer)) or self.pushing.get((name, consumer))
         return NO_CONSUMER if found is None else self._described(found)
 
     def _delete_consumer(self, name: str, consumer: str) -> dict[str, Any]:
         if name not in self._disk.streams:
             return NO_STREAM
+        if self.pushing.pop((name, consumer), None) is not None:
+            return {"success": True}
         found = self._disk.consumers.pop((name, consumer), None)
         if found is None:
             return NO_CONSUMER
         self._gone(found)
         return {"success": True}
 
-    def _described(self, consumer: Consumer) -> dict[str, Any]:
+    def _described(self, consumer: Consumer | PushConsumer) -> dict[str, Any]:
         return consumer.info() | {"created": time_text(consumer.created_ns)}
 
 

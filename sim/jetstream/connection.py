@@ -48,6 +48,11 @@ class Connection(asyncio.Protocol):
         for command in self._parser.feed(data):
             self._take(command)
 
+    @property
+    def subjects(self) -> list[str]:
+        """What it listens to."""
+        return [one.subject for one in self._subscriptions.values()]
+
     def hears(self, subject: str) -> bool:
         """Whether a subscription matches."""
         return any(codec.matches(one.subject, subject) for one in self._subscriptions.values())
@@ -88,6 +93,7 @@ class Connection(asyncio.Protocol):
                 self._pings_out = 0
             case codec.Sub(subject, sid):
                 self._subscriptions[sid] = Subscription(subject)
+                self._server.listening_changed(subject)
             case codec.Unsub(sid, messages_max):
                 self._unsubscribe(sid, messages_max)
             case codec.Pub():
@@ -99,6 +105,7 @@ class Connection(asyncio.Protocol):
             return
         if messages_max is None or subscription.delivered >= messages_max:
             del self._subscriptions[sid]
+            self._server.listening_changed(subscription.subject)
         else:
             subscription.messages_max = messages_max
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from sim.jetstream import codec
-from sim.jetstream.stream import Stored, Stream
+from sim.jetstream.sending import Heard, Sending
+from sim.jetstream.stream import Stored, Stream, start_of
 
 NONE_LEFT = codec.status(404, "No Messages")
 
@@ -32,23 +32,6 @@ class Request:
         """Its end, in the server's words."""
         left = {"Nats_Pending_Messages": self.messages_left, "Nats_Pending_Bytes": self.bytes_left or 0}
         return Sending(self.inbox, "", codec.status(code, description, **left), b"")
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """What goes to an inbox: a message under its own subject, or a status."""
-
-    inbox: str
-    reply: str
-    headers: bytes
-    data: bytes
-    subject: str = ""
-    """The stored message's own; empty: the inbox."""
-
-    @property
-    def size(self) -> int:
-        """As a request's limit counts."""
-        return len(self.subject) + len(self.reply) + len(self.headers) + len(self.data)
 
 
 @dataclass(slots=True)
@@ -76,10 +59,6 @@ class State:
         return replace(self, pending={seq: replace(one) for seq, one in self.pending.items()})
 
 
-Heard: TypeAlias = Callable[[str], bool]
-"""Whether anybody listens to an inbox; a request that nobody waits for gets nothing."""
-
-
 class Consumer:
     """One consumer of one stream."""
 
@@ -87,7 +66,8 @@ class Consumer:
         self.stream = stream
         self.config = config
         self.created_ns = created_ns
-        start = max(int(config.get("opt_start_seq") or 1), stream.first_seq)
+        start = start_of(stream, config)
+        self._filter = str(config.get("filter_subject") or ">")
         self.state = State(delivered_stream_seq=start - 1, floor_stream_seq=start - 1)
         self.flushed = self.state.copy()
         self.synced = self.state.copy()
@@ -202,12 +182,12 @@ class Consumer:
             self._earliest_ns = min((one.deadline_ns for one in self.state.pending.values()), default=now_ns + 1)
         if len(self.state.pending) >= int(self.config["max_ack_pending"]):
             return None
-        new = self.stream.next_from(self.state.delivered_stream_seq + 1)
+        new = self.stream.next_from(self.state.delivered_stream_seq + 1, self._filter)
         return None if new is None else (new, None)
 
     def _sending(self, request: Request, stored: Stored, again: Pending | None) -> Sending:
         deliveries = 1 if again is None else again.deliveries + 1
-        waiting = self.stream.count_after(max(stored.seq, self.state.delivered_stream_seq))
+        waiting = self.stream.count_after(max(stored.seq, self.state.delivered_stream_seq), self._filter)
         reply = (
             f"$JS.ACK.{self.stream.name}.{self.name}.{deliveries}.{stored.seq}.{self.state.delivered_consumer_seq + 1}"
             f".{stored.ts_ns}.{waiting}"
@@ -328,5 +308,5 @@ class Consumer:
             "num_ack_pending": len(state.pending),
             "num_redelivered": sum(one.deliveries > 1 for one in state.pending.values()),
             "num_waiting": len(self.requests),
-            "num_pending": self.stream.count_after(state.delivered_stream_seq),
+            "num_pending": self.stream.count_after(state.delivered_stream_seq, self._filter),
         }

@@ -12,8 +12,10 @@ from sim.jetstream import codec
 from sim.jetstream.api import Api
 from sim.jetstream.cluster import Cluster
 from sim.jetstream.connection import Connection
-from sim.jetstream.consumer import Consumer, Sending
+from sim.jetstream.consumer import Consumer
 from sim.jetstream.disk import NatsDisk
+from sim.jetstream.push import PushConsumer
+from sim.jetstream.sending import Sending
 from sim.jetstream.stream import Stream
 
 VERSION = "2.15.1"
@@ -28,6 +30,7 @@ API = "$JS.API."
 DIRECT = "$JS.API.DIRECT.GET."
 GET = "$JS.API.STREAM.MSG.GET."
 ACK = "$JS.ACK."
+FLOW = "$JS.FC."
 PULL = "$JS.API.CONSUMER.MSG.NEXT."
 
 
@@ -49,7 +52,7 @@ class NatsServer:
         self._rng = rng
         self._disk = disk
         self._sync_always = sync_always
-        self._api = Api(disk, self._consumer_gone, replicas=replicas)
+        self._api = Api(disk, self._consumer_gone, self._serve, draw=rng.random, replicas=replicas)
         self.cluster = Cluster(self, rng)
         self._unstored: dict[int, tuple[asyncio.TimerHandle, Stream, codec.Pub]] = {}
         self._taken = 0
@@ -101,6 +104,8 @@ class NatsServer:
     def left(self, connection: Connection) -> None:
         """A client is gone."""
         self._connections.pop(connection.number, None)
+        for subject in connection.subjects:
+            self.listening_changed(subject)
 
     # What clients publish
 
@@ -109,6 +114,8 @@ class NatsServer:
         subject = command.subject
         if subject.startswith(ACK):
             return self.cluster.serves_consumers and self._acknowledged(subject, command)
+        if subject.startswith(FLOW):
+            return self._flow_controlled(subject)
         if subject.startswith(PULL):
             return self.cluster.serves_consumers and self._pulled(subject, command)
         if subject.startswith(DIRECT):
@@ -170,7 +177,8 @@ class NatsServer:
         if is_answered:
             self._reply(command.reply, answer)
         if stored is not None:
-            for consumer in tuple(self._disk.consumers.values()):
+            waiting: list[Consumer | PushConsumer] = [*self._disk.consumers.values(), *self._api.pushing.values()]
+            for consumer in waiting:
                 if consumer.stream is stream:
                     self._serve(consumer)
 
@@ -198,12 +206,28 @@ class NatsServer:
             self.route(command.reply, "", b"", b"")
         return True
 
-    def _serve(self, consumer: Consumer) -> None:
+    def _flow_controlled(self, subject: str) -> bool:
+        _, _, stream, consumer, _ = subject.split(".")
+        found = self._api.pushing.get((stream, consumer))
+        if found is None:
+            return False
+        found.answered(subject)
+        self._serve(found)
+        return True
+
+    def listening_changed(self, subject: str) -> None:
+        """Somebody has begun or ceased to listen: push consumers wait for that."""
+        for consumer in tuple(self._api.pushing.values()):
+            if codec.matches(subject, consumer.subject):
+                self._serve(consumer)
+
+    def _serve(self, consumer: Consumer | PushConsumer) -> None:
         if not self.cluster.serves_consumers:
             return
         self._send(consumer.deliver(self._mono_ns(), self._is_heard))
         self._wake_later(consumer)
-        self._flush_later()
+        if isinstance(consumer, Consumer):
+            self._flush_later()
 
     def _send(self, sendings: list[Sending]) -> None:
         for one in sendings:
@@ -214,7 +238,7 @@ class NatsServer:
         for connection in tuple(self._connections.values()):
             connection.deliver(one.inbox, one.reply, one.headers, one.data, shown=one.subject or one.inbox)
 
-    def _wake_later(self, consumer: Consumer) -> None:
+    def _wake_later(self, consumer: Consumer | PushConsumer) -> None:
         key = (consumer.stream.name, consumer.name)
         planned = self._wakes.pop(key, None)
         if planned is not None:
@@ -224,10 +248,18 @@ class NatsServer:
             delay_s = max(0.000_001, (due_ns - self._mono_ns()) / 1e9)
             self._wakes[key] = asyncio.get_running_loop().call_later(delay_s, self._woken, consumer)
 
-    def _woken(self, consumer: Consumer) -> None:
-        self._wakes.pop((consumer.stream.name, consumer.name), None)
-        if self._disk.consumers.get((consumer.stream.name, consumer.name)) is consumer:
-            self._serve(consumer)
+    def _woken(self, consumer: Consumer | PushConsumer) -> None:
+        key = (consumer.stream.name, consumer.name)
+        self._wakes.pop(key, None)
+        if isinstance(consumer, PushConsumer):
+            if self._api.pushing.get(key) is not consumer:
+                return
+            if consumer.is_over(self._mono_ns()):
+                del self._api.pushing[key]
+                return
+        elif self._disk.consumers.get(key) is not consumer:
+            return
+        self._serve(consumer)
 
     def _mono_ns(self) -> int:
         """What requests and ack waits go by: Go's timers don't follow steps of the wall clock."""
@@ -261,6 +293,7 @@ class NatsServer:
 
         The next leader knows what was replicated last.
         """
+        self._api.pushing.clear()  # in the memory of a server that is gone, or that has lost the stream
         for consumer in self._disk.consumers.values():
             ended = consumer.end_requests(409, "Leadership Change")
             if steps_down():

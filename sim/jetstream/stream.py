@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from sim.errors import NotModelled
 from sim.jetstream import codec
 
 OVERHEAD_BYTES = 30
@@ -140,8 +141,11 @@ class Stream:
         found = (one for one in reversed(self._slots) if one is not None and codec.matches(subject, one.subject))
         return next(found, None)
 
-    def count_after(self, seq: int) -> int:
-        """How many messages there are behind a sequence."""
+    def count_after(self, seq: int, subject: str = ">") -> int:
+        """How many messages there are behind a sequence, on a subject."""
+        if subject != ">" and self.config["subjects"] != [subject]:
+            later = (self.get(one) for one in range(max(seq + 1, self.first_seq), self.last_seq + 1))
+            return sum(one is not None and codec.matches(subject, one.subject) for one in later)
         behind = max(seq + 1, self.first_seq)
         return max(0, self.last_seq + 1 - behind) - (len(self._holes) - bisect_right(self._holes, behind - 1))
 
@@ -240,3 +244,19 @@ class Stream:
 
     def _stored(self) -> Iterator[Stored]:
         return (one for one in self._slots if one is not None)
+
+
+def start_of(stream: Stream, config: dict[str, Any]) -> int:
+    """The sequence at which a new consumer begins. Raises NotModelled."""
+    match config.get("deliver_policy") or "all":
+        case "all":
+            return max(1, stream.first_seq)
+        case "new":
+            return stream.last_seq + 1
+        case "last":
+            last = stream.last_on(str(config.get("filter_subject") or ">"))
+            return stream.last_seq + 1 if last is None else last.seq
+        case "by_start_sequence":
+            return max(int(config.get("opt_start_seq") or 1), stream.first_seq)
+        case other:
+            raise NotModelled(f"expected delivery of all, new, the last, or from a sequence, got {other}")

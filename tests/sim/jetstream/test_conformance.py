@@ -16,7 +16,7 @@ from faults.stack import EmbeddedStack
 from sim.host import Process
 from sim.jetstream.disk import NatsDisk
 from sim.jetstream.server import NatsServer
-from tests.sim.jetstream import protocol, pulling, scenes
+from tests.sim.jetstream import protocol, pulling, pushing, scenes
 from tests.sim.jetstream.scenes import Scene, Stage
 from tests.sim.worlds import SmallWorld
 
@@ -26,13 +26,17 @@ LIMIT_S = 30.0
 
 
 def scenes_of(module: ModuleType) -> dict[str, Scene]:
-    """The scenes of a module, in its order."""
+    """The scenes of a module, in its order: its coroutine functions that take a stage and nothing else."""
     found = inspect.getmembers(module, inspect.iscoroutinefunction)
-    own = [(name, scene) for name, scene in found if scene.__module__ == module.__name__]
+    own = [(name, one) for name, one in found if one.__module__ == module.__name__ and list(_parameters(one)) == ["at"]]
     return dict(sorted(own, key=lambda one: inspect.getsourcelines(one[1])[1]))
 
 
-SCENES = scenes_of(scenes) | scenes_of(pulling) | scenes_of(protocol)
+def _parameters(function: Callable[..., Any]) -> Any:
+    return inspect.signature(function).parameters
+
+
+SCENES = scenes_of(scenes) | scenes_of(pulling) | scenes_of(pushing) | scenes_of(protocol)
 
 
 async def play(url: str, name: str) -> list[Any]:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import nats
+from nats.errors import Error as NatsError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
 from faults.planted.plant import plant, replace
 from system import database, hub, sql, stream, tail
-from system.cursor import Position, ordinal_of, pack
-from system.event import ALL_AGENTS
+from system.cursor import Position, ordinal_of, pack, seq_of
+from system.event import ALL_AGENTS, SUBJECT_PREFIX, read_event
+from system.frames import event_frame
 from system.hub import Hub, Released
 from system.stream_session import StreamSession
 from system.tail import Tail, _Reading
+
+READ_S = 0.02
+"""What a slow reader takes for a message."""
+WAITING_MAX = 4
+"""Messages that may wait for it."""
 
 
 class _Row(dict[str, Any]):
@@ -126,3 +137,55 @@ def _broadcast_to_some() -> None:
         self.head = head
 
     replace(Hub, "_release", thinned)
+
+
+@plant(
+    "ordered-consumer-for-a-tail",
+    "the live tail is nats-py's ordered consumer, which drops what a slow reader leaves waiting and tells nobody",
+    "G1", "G2",
+)  # fmt: skip
+def _ordered_consumer_for_a_tail() -> None:
+    step = Tail._step
+
+    async def follow(self: Any) -> None:
+        while self._hub.start is None:  # the first position still comes from Postgres
+            await step(self)
+            await asyncio.sleep(READ_S)
+        while True:
+            connection = await self._link.wait_connected()
+            try:
+                await from_the_stream(self, connection)
+            except (NatsError, TimeoutError):
+                await asyncio.sleep(READ_S)
+
+    async def from_the_stream(self: Any, connection: Any) -> None:
+        hub = self._hub
+        config = ConsumerConfig(
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=seq_of(hub.head) + 1,
+            ack_policy=AckPolicy.NONE,
+        )
+        subscription = await connection.js.subscribe(
+            f"{SUBJECT_PREFIX}.>",
+            stream=self._settings.stream,
+            ordered_consumer=True,
+            config=config,
+            pending_msgs_limit=WAITING_MAX,
+        )
+        while not connection.over.is_set():
+            try:
+                message = await subscription.next_msg(timeout=1.0)
+            except nats.errors.TimeoutError:
+                continue
+            await asyncio.sleep(READ_S)
+            position = pack(ordinal_of(hub.head), message.metadata.sequence.stream)
+            if position <= hub.head:
+                continue
+            await self._places.ensure_tag(position)
+            cursor = self._places.cursor_of(position)
+            event = read_event(message.data, bytes_max=1 << 20)
+            frame = event_frame(cursor, event.type, event.text)
+            hub.release([Released(position, event.subject, event.type, frame)], position)
+            self._on_moved()
+
+    replace(Tail, "_follow", follow)

@@ -115,6 +115,8 @@ class Agent(_Part, frozen=True, kw_only=True):
     start_from: Literal["earliest", "now", "acked"] | None = None
     """Where it begins while it has no cursor; None leaves it to the relay."""
     token_ttl_s: Duration = 3_600.0
+    connections: Annotated[int, Meta(ge=1, le=4)] = 1
+    """Clients of this agent at the same time, each with a cursor of its own."""
 
 
 class Publisher(_Part, frozen=True, kw_only=True):

@@ -57,8 +57,12 @@ class Op(IntEnum):
     ACKED = 6  # a: position
 
 
+CLIENT_MARK = "#"
+"""Behind it the number of an agent's client beside the first, as in `ann#2`."""
+
+
 class Log:
-    """One agent's doings, in the order of the history."""
+    """One client's doings, in the order of the history; most agents have one."""
 
     def __init__(self, agent: str, name: int) -> None:
         self.agent = agent
@@ -201,6 +205,11 @@ class Index:
         """How long an event is to be kept."""
         kept = self.run.retention_ns
         return kept.critical if self.is_critical(row) else kept.standard
+
+    @property
+    def agent_count(self) -> int:
+        """How many agents took part, whatever the number of their clients."""
+        return len({log.name for log in self.logs.values()})
 
     def is_for(self, row: int, log: Log) -> bool:
         """Whether an event is addressed to an agent, alone or with all."""
@@ -353,7 +362,7 @@ class Index:
     def _log(self, agent: str) -> Log:
         log = self.logs.get(agent)
         if log is None:
-            log = self.logs[agent] = Log(agent, self._name(agent))
+            log = self.logs[agent] = Log(agent, self._name(agent.partition(CLIENT_MARK)[0]))
         return log
 
     def _name(self, name: str) -> int:

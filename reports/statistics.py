@@ -77,7 +77,7 @@ def counts(index: Index, found: list[Reconnect]) -> dict[str, int]:
     return {
         "events acknowledged": acked,
         "deliveries": index.counts.deliveries,
-        "agents": len(index.logs),
+        "agents": index.agent_count,
         "connections": sum(log.op.count(Op.CONNECT) for log in index.logs.values()),
         "replays": sum(one.replayed > 0 for one in found),
         "gaps told": len(notices) - gone,

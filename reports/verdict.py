@@ -89,5 +89,5 @@ def decide(
     return Decision(
         verdict="held",
         reason=f"no acknowledged event was lost, repeated, misdirected or hushed up in {index.counts.deliveries:,} "
-        f"deliveries to {len(index.logs)} agents, with {len(faults)} faults that each left proof.",
+        f"deliveries to {index.agent_count} agents, with {len(faults)} faults that each left proof.",
     )

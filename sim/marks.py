@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from faults.clients import owner_of
 from reports.history import (
     Connect,
     Connected,
@@ -27,6 +28,7 @@ from reports.history import (
 )
 
 FROM_LOG: dict[str, str] = {
+    "hints.not_heard": "a replica had to live without hints",
     "leader.began": "a replica began to lead",
     "leader.lost": "a leader lost its lease",
     "leader.database_unavailable": "a replica could not ask for the lease",
@@ -44,7 +46,6 @@ FROM_LOG: dict[str, str] = {
     "sweeper.swept": "events were swept",
     "sweeper.database_unavailable": "a sweep was cut short",
     "tail.database_unavailable": "the tail met a Postgres that did not answer",
-    "tail.no_hints": "the tail had to live without hints",
     "tail.overtaken_by_sweep": "a sweep overtook the tail",
     "writer.restarted": "pg-writer began again after a failure",
 }
@@ -55,6 +56,7 @@ FROM_HISTORY: dict[str, str] = {
     "agent.crashed_before_save": "an agent crashed between an event and its saved cursor",
     "agent.got_again": "an event came again after a crash, on a later connection",
     "agent.refused": "an agent was refused with a status other than 410",
+    "agent.two_connections": "an agent had two streams at once",
     "agent.unanswered": "an agent got no answer to its connecting",
     "closed.drain": "a stream was closed by a drain",
     "closed.eof": "a stream ended without a word",
@@ -70,6 +72,7 @@ FROM_HISTORY: dict[str, str] = {
     "gone.then_events": "an agent went on after a 410 and received events",
     "kill.relay": "a relay was killed",
     "reconnect.with_cursor": "an agent came back with its cursor",
+    "reconnect.after_a_day": "an agent came back after a day or more",
     "writer.behind_at_heal": "pg-writer was behind when the faults healed",
 }
 FROM_METRICS: dict[str, tuple[str, str]] = {
@@ -78,6 +81,7 @@ FROM_METRICS: dict[str, tuple[str, str]] = {
 """By the counter in /metrics that is no longer 0, in the relays' last lives."""
 MARKS: dict[str, str] = {**FROM_LOG, **FROM_HISTORY, **{name: what for name, (_, what) in FROM_METRICS.items()}}
 LIVE_NS = 1_000_000_000
+DAY_NS = 86_400 * 1_000_000_000
 
 
 class LogEar:
@@ -113,6 +117,9 @@ class _Watch:
         self.presented: dict[tuple[str, str], str | None] = {}
         self.connecting: set[str] = set()
         self.told_gone: set[str] = set()
+        self.streaming: dict[str, str] = {}
+        """The agent of each client that has a stream."""
+        self.left_ns: dict[str, int] = {}
         self.is_healing = False
 
     def published(self, record: Published) -> None:
@@ -127,12 +134,19 @@ class _Watch:
         self.connecting.add(record.agent)
         if record.cursor is not None and "-" in record.cursor:
             self.hit.add("reconnect.with_cursor")
+            if record.t_ns - self.left_ns.get(record.agent, record.t_ns) >= DAY_NS:
+                self.hit.add("reconnect.after_a_day")
 
     def connected(self, record: Connected) -> None:
         self.connecting.discard(record.agent)
         if record.status is None:
             self.hit.add("agent.unanswered")
-        elif record.status not in (200, 410):
+        elif record.status == 200:
+            owner = owner_of(record.agent)
+            if any(one != record.agent and agent == owner for one, agent in self.streaming.items()):
+                self.hit.add("agent.two_connections")
+            self.streaming[record.agent] = owner
+        elif record.status != 410:
             self.hit.add("agent.refused")
 
     def deliver(self, record: Deliver) -> None:
@@ -161,6 +175,8 @@ class _Watch:
 
     def disconnect(self, record: Disconnect) -> None:
         self.connecting.discard(record.agent)
+        self.streaming.pop(record.agent, None)
+        self.left_ns[record.agent] = record.t_ns
         if f"closed.{record.why}" in MARKS:
             self.hit.add(f"closed.{record.why}")
         if record.why == "crashed":

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from faults.clients import owner_of
 from faults.mesh.channels import Channel, HttpChannel, NatsChannel
 from faults.plan import Agent, Plan, Publisher, RelayTimes
 from faults.streamwatch import StreamSeen, StreamWatch
@@ -149,10 +150,10 @@ class AgentProgram(AgentWitness):
         host = system_host(process)
 
         async def token() -> str:
-            return mint(SECRET, sub=self.name, scope="stream", ttl_s=self._agent.token_ttl_s, now=host.wall())
+            return mint(SECRET, sub=owner_of(self.name), scope="stream", ttl_s=self._agent.token_ttl_s, now=host.wall())
 
         self._client = AgentClient(
-            self._url, self.name, token, self, self._store, host, settings=self._settings, observer=self
+            self._url, owner_of(self.name), token, self, self._store, host, settings=self._settings, observer=self
         )
         try:
             await self._client.run()

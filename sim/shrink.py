@@ -115,6 +115,8 @@ def _plainer_agent(agent: Agent) -> Iterator[Agent]:
         yield _with(agent, crashes_s=crashes)
     if agent.awake != (Awake(from_s=0.0),):
         yield _with(agent, awake=(Awake(from_s=0.0),))
+    if agent.connections > 1:
+        yield _with(agent, connections=1)
     if agent.handler_ms:
         yield _with(agent, handler_ms=0)
     if agent.token_ttl_s < 3_600:

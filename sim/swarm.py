@@ -172,6 +172,7 @@ def _agents(rng: random.Random, retention: Retention, duration_s: float) -> tupl
                 ack_interval_s=rng.choice((None, 0.5, 2.0)),
                 start_from=rng.choice((None, "earliest", "acked")),
                 token_ttl_s=rng.choice((5.0, 3_600.0, 3_600.0)),
+                connections=rng.choice((1, 1, 1, 1, 2)),
             )
         )
     return agents, sorted(pinned, key=lambda pin: (pin.at_s, pin.agent, pin.type))

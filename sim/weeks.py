@@ -102,6 +102,7 @@ def _agents(rng: random.Random, duration_s: float) -> tuple[list[Agent], list[Pi
                 ack_interval_s=rng.choice((None, 5.0, 60.0)),
                 start_from=rng.choice((None, "earliest", "acked")),
                 token_ttl_s=rng.choice((HOUR_S, DAY_S)),
+                connections=rng.choice((1, 1, 2)),
             )
         )
     return agents, sorted(pinned, key=lambda pin: (pin.at_s, pin.agent, pin.type))

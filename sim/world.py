@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from faults.arrivals import arrivals
+from faults.clients import clients_of, owner_of
 from faults.mesh.outbox import Outbox
 from faults.mesh.publishers import MeshPublisher
 from faults.plan import Plan, Publisher
@@ -98,8 +99,9 @@ class World:
         self.network.share_name("relay", [host.name for host in self._relay_hosts])
         self._relay_machines = [self._relay_machine(*both) for both in zip(self._relay_hosts, self.relays, strict=True)]
         url = f"http://relay:{RELAY_PORT}"
-        self._agents = {one.name: AgentProgram(one, plan, self._recorder, url) for one in plan.agents}
-        self._agent_hosts = {one.name: self._host(f"agent.{one.name}") for one in plan.agents}
+        clients = clients_of(plan)
+        self._agents = {one.name: AgentProgram(one, plan, self._recorder, url) for one in clients}
+        self._agent_hosts = {one.name: self._host(f"agent.{one.name}") for one in clients}
         self._publisher_hosts = {one.name: self._host(f"publisher.{one.name}") for one in plan.workload.publishers}
         self._outboxes: dict[str, Outbox] = {}
         self._observer = self._host("observer")
@@ -335,7 +337,11 @@ class World:
     # Agents and publishers
 
     def _order(self, name: str, what: What) -> None:
-        """Wake, put to sleep or crash an agent."""
+        """Wake an agent's clients, put them to sleep, or crash its first one."""
+        if what is not What.CRASH:
+            for client in self._agents:
+                if client != name and owner_of(client) == name:
+                    self._order(client, what)
         agent = self._agents[name]
         if what is What.CRASH:
             agent.crash()

@@ -10,6 +10,7 @@ import asyncio
 import time
 from pathlib import Path
 
+from faults.clients import owner_of
 from faults.mesh.store import ProcessDurableStore
 from faults.plan import Agent, RelayTimes
 from faults.recorder import Recorder
@@ -83,7 +84,7 @@ class MeshAgent(AgentWitness):
             self.life += 1
             self._client = AgentClient(
                 self._base_url,
-                self.name,
+                owner_of(self.name),
                 self._token,
                 _Work(self._agent.handler_ms / 1000),
                 self._store,
@@ -101,7 +102,9 @@ class MeshAgent(AgentWitness):
                 self._client = None
 
     async def _token(self) -> str:
-        return mint(self._secret, sub=self.name, scope="stream", ttl_s=self._agent.token_ttl_s, now=time.time())
+        return mint(
+            self._secret, sub=owner_of(self.name), scope="stream", ttl_s=self._agent.token_ttl_s, now=time.time()
+        )
 
 
 class _Work:

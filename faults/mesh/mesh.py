@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faults.arrivals import arrivals
+from faults.clients import clients_of, owner_of
 from faults.mesh.agents import MeshAgent
 from faults.mesh.channels import Channel, HttpChannel, NatsChannel
 from faults.mesh.outbox import Outbox
@@ -50,7 +51,7 @@ class Mesh:
                 times=plan.relay,
                 recorder=recorder,
             )
-            for agent in plan.agents
+            for agent in clients_of(plan)
         }
         self.publishers = [
             MeshPublisher(
@@ -73,8 +74,10 @@ class Mesh:
             self._tasks.append(asyncio.create_task(agent.run(), name=f"orders of {agent.name}"))
 
     def order(self, agent: str, what: What) -> None:
-        """Wake an agent, put it to sleep, or crash it."""
-        self.agents[agent].order(what)
+        """Wake an agent's clients, put them to sleep, or crash its first one."""
+        for name, client in self.agents.items():
+            if name == agent or (what is not What.CRASH and owner_of(name) == agent):
+                client.order(what)
 
     async def put_to_sleep(self, timeout_s: float) -> None:
         """End every agent's life politely, for up to so long."""

@@ -11,11 +11,7 @@ import random
 from collections.abc import Callable, Generator
 from typing import Any
 
-from faults.arrivals import arrivals
-from faults.clients import clients_of, owner_of
-from faults.mesh.outbox import Outbox
-from faults.mesh.publishers import MeshPublisher
-from faults.plan import Plan, Publisher
+from faults.plan import Plan
 from faults.recorder import Recorder
 from faults.schedule import What, timeline
 from faults.streamwatch import StreamSeen
@@ -28,14 +24,13 @@ from sim.host import Host, Process
 from sim.injector import Cast, Injector
 from sim.loop import SimFuture, SimTask
 from sim.marks import FROM_METRICS, LogEar
+from sim.mesh import Mesh
 from sim.network import BUFFER_BYTES, SMALL_BUFFERS_BYTES, Network
 from sim.outcome import OnSegment, Outcome, Trace, WorldFailed
 from sim.programs import (
     RELAY_PORT,
-    AgentProgram,
     Program,
     RelayProgram,
-    channel,
     observer,
     quiet_logs,
     relay_settings,
@@ -44,8 +39,6 @@ from sim.run_record import note_run
 from sim.servers import NatsMachine, PostgresMachine
 
 READY_WITHIN_S = 60
-DOWN_NS = 200 * MS
-"""How soon it is noticed that an agent's process is down, and started again."""
 SUPERVISOR_NS = 1 * S
 """How soon a relay that ended by itself is started again, as any service manager would."""
 LOOK_NS = 500 * MS
@@ -83,7 +76,6 @@ class World:
         self._trace = Trace(self.environment, on_segment)
         self.network.on_segment = self._trace.segment
         self._problems: list[str] = []
-        self._given_up: list[str] = []
         self._ear = LogEar()
         self._pending = 0
         self._lives = 0
@@ -99,11 +91,7 @@ class World:
         self.network.share_name("relay", [host.name for host in self._relay_hosts])
         self._relay_machines = [self._relay_machine(*both) for both in zip(self._relay_hosts, self.relays, strict=True)]
         url = f"http://relay:{RELAY_PORT}"
-        clients = clients_of(plan)
-        self._agents = {one.name: AgentProgram(one, plan, self._recorder, url) for one in clients}
-        self._agent_hosts = {one.name: self._host(f"agent.{one.name}") for one in clients}
-        self._publisher_hosts = {one.name: self._host(f"publisher.{one.name}") for one in plan.workload.publishers}
-        self._outboxes: dict[str, Outbox] = {}
+        self._mesh = Mesh(plan, self._recorder, url, host=self._host, start=self._start)
         self._observer = self._host("observer")
         self._spread()
         self._injector = Injector(
@@ -114,8 +102,8 @@ class World:
                 nats=self.nats,
                 postgres=self.postgres,
                 relays=self._relay_machines,
-                agents=self._agent_hosts,
-                publishers=self._publisher_hosts,
+                agents=self._mesh.agent_hosts,
+                publishers=self._mesh.publisher_hosts,
             ),
         )
         self._safety_ns = 0
@@ -144,7 +132,7 @@ class World:
         for relay in self._relay_hosts:
             for server in ("postgres", "nats"):
                 self.network.place(relay.name, server, rng.choice(distances_ns))
-            for agent in self._agent_hosts.values():
+            for agent in self._mesh.agent_hosts.values():
                 self.network.place(relay.name, agent.name, rng.choice(distances_ns))
 
     def _start(self, host: Host, main: Program) -> Process:
@@ -221,16 +209,15 @@ class World:
             host.processes.clear()
         for relay in self.relays:
             relay.forget()
-        for agent in self._agents.values():
-            agent.forget()
+        self._mesh.forget()
 
     def _outcome(self) -> Outcome:
         return Outcome(
             trace_sha256=self._trace.digest.hexdigest(),
             simulated_s=self.environment.now_ns / S,
             steps=self.environment.steps,
-            events=sum(outbox.acked for outbox in self._outboxes.values()),
-            deliveries=sum(agent.delivered for agent in self._agents.values()),
+            events=self._mesh.events,
+            deliveries=self._mesh.deliveries,
             waiting_for=self._waiting_for,
             heard=frozenset(self._ear.heard | self._counted()),
             counters={
@@ -239,10 +226,7 @@ class World:
                 "pending": self._pending,
             },
             relay_exits=tuple(why for program in self.relays for why in program.exits),
-            client_failures=(
-                *self._given_up,
-                *(f"{name}: {why}" for name, agent in self._agents.items() for why in agent.failures),
-            ),
+            client_failures=self._mesh.failures(),
         )
 
     def _counted(self) -> set[str]:
@@ -258,7 +242,7 @@ class World:
         yield from self._ready()
         self._enter("safety")
         self._safety_ns = self.environment.now_ns
-        self._start_publishers()
+        self._mesh.publish(self._epoch(), lambda: (self.environment.now_ns - self._safety_ns) / S)
         yield from self._safety()
         yield from self._heal()
         yield from self._converge()
@@ -283,7 +267,7 @@ class World:
                 case What.END:
                     self._injector.lift(faults[step.subject])
                 case _:
-                    self._order(step.subject, step.what)
+                    self._mesh.order(step.subject, step.what)
         yield from self._until(plan.duration_s)
 
     def _until(self, at_s: float) -> Generator[Any, None, None]:
@@ -302,13 +286,13 @@ class World:
         target: int | None = None
         looks = 0
         while True:
-            left = sum(outbox.size for outbox in self._outboxes.values())
+            left = self._mesh.unpublished
             looked, self._seen = self._seen, None
             if not left and looked is not None:
                 looks += 1
                 if looks == LOOKS_AFTER_LAST:
                     target = looked.head_seq
-            missing = [f"{left} events to be published"] if target is None else self._behind(target)
+            missing = [f"{left} events to be published"] if target is None else self._mesh.behind(target)
             if looked is None or looked.pending:
                 missing.append(f"pg-writer, pending {looked.pending if looked else 'unknown'}")
             if not missing:
@@ -319,69 +303,12 @@ class World:
                 return
             yield self.environment.timeout(LOOK_NS)
 
-    def _behind(self, target: int) -> list[str]:
-        return [
-            f"{name} to reach {target}"
-            for name, agent in self._agents.items()
-            if agent.is_awake and agent.saved_seq < target
-        ]
-
     def _end(self) -> Generator[Any, None, None]:
         if self._watching is not None:
             self._watching.kill()  # what is redispatched from here on is not to be waited for
-        for name in self._agents:
-            self._order(name, What.SLEEP)
+        self._mesh.put_to_sleep()
         yield self.environment.timeout(3 * S)
         self._enter("end")
-
-    # Agents and publishers
-
-    def _order(self, name: str, what: What) -> None:
-        """Wake an agent's clients, put them to sleep, or crash its first one."""
-        if what is not What.CRASH:
-            for client in self._agents:
-                if client != name and owner_of(client) == name:
-                    self._order(client, what)
-        agent = self._agents[name]
-        if what is What.CRASH:
-            agent.crash()
-        elif what is What.SLEEP:
-            agent.is_awake = False
-            agent.stop()
-        elif not agent.is_awake:
-            agent.is_awake = True
-            self._live(name)
-
-    def _live(self, name: str) -> None:
-        """Have an agent live for as long as it is to be awake, whatever ends its lives."""
-        agent, host = self._agents[name], self._agent_hosts[name]
-        if agent.is_awake and not any(process.is_alive for process in host.processes):
-            process = self._start(host, agent)
-            process.on_end = lambda: self.environment.at(DOWN_NS, lambda: self._live(name))
-
-    def _start_publishers(self) -> None:
-        given = arrivals(self._plan)
-        for one in self._plan.workload.publishers:
-            outbox = Outbox(arrival for arrival in given if arrival.publisher == one.name)
-            self._outboxes[one.name] = outbox
-            self._start(self._publisher_hosts[one.name], self._publisher(one, outbox))
-
-    def _publisher(self, one: Publisher, outbox: Outbox) -> Program:
-        async def publish(process: Process) -> None:
-            publisher = MeshPublisher(
-                one.name,
-                outbox=outbox,
-                channel=channel(one, process, self._plan, self._epoch()),
-                batch_max=one.batch_max,
-                recorder=self._recorder,
-                rng=process.rng,
-            )
-            try:
-                await publisher.run(lambda: (self.environment.now_ns - self._safety_ns) / S)
-            except Exception as error:  # its root: what ends a publisher by itself is a finding, as with an agent
-                self._given_up.append(f"{one.name}, with {outbox.size} events never published: {error!r}")
-
-        return publish
 
     def _epoch(self) -> str:
         return str(self.relays[0].readiness()[1]["head"]).partition("-")[0]

@@ -17,6 +17,7 @@ from faults.vocabulary import (
     Latency,
     LeaderChange,
     Link,
+    LinkFaultBase,
     ProcessName,
     QuorumLoss,
     Slicer,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=Hashable)
 
+RELAYS = 2
+"""Replicas of the relay in a simulated world."""
 _WHERE = re.compile(r" - at `\$(.*)`$")
 _CHOICES = {
     "kind": KINDS,
@@ -63,9 +66,27 @@ def problems_of(plan: Plan) -> list[str]:
         *_repeated("agent name", [agent.name for agent in plan.agents]),
         *_repeated("fault id", [fault.id for fault in plan.faults]),
         *(problem for fault in plan.faults for problem in _fault_problems(fault, plan.duration_s)),
+        *(problem for fault in plan.faults for problem in _only_problems(fault, plan)),
         *_cluster_problems(plan),
         *_overlap_problems(plan.faults),
     ]
+
+
+def _only_problems(fault: Fault, plan: Plan) -> Iterator[str]:
+    if not isinstance(fault, LinkFaultBase) or fault.only is None:
+        return
+    relays = {f"relay-{number}" for number in range(1, RELAYS + 1)}
+    via = {publisher.name: publisher.via for publisher in plan.workload.publishers}
+    hosts = {
+        Link.RELAY_NATS: relays,
+        Link.RELAY_POSTGRES: relays,
+        Link.PUBLISHER_NATS: {name for name, way in via.items() if way == "nats"},
+        Link.AGENT_RELAY: relays
+        | {agent.name for agent in plan.agents}
+        | {name for name in via if via[name] == "http"},
+    }[fault.link]
+    if fault.only not in hosts:
+        yield f"fault {fault.id}: expected only to be one of {', '.join(sorted(hosts))}, got {fault.only!r}"
 
 
 def _retention_problems(plan: Plan) -> Iterator[str]:

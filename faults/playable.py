@@ -124,6 +124,8 @@ def servers_refused(plan: Plan) -> str | None:
 
 
 def _reason(fault: Fault) -> str | None:
+    if isinstance(fault, LinkFaultBase) and fault.only is not None:
+        return f"the proxy of a link is shared by all; it can't tell {fault.only} from the others"
     match fault:
         case HalfOpen():
             return "Toxiproxy treats all connections of a link alike; it can't silence the old and serve the new"

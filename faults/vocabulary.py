@@ -99,6 +99,9 @@ class LinkFaultBase(FaultBase, frozen=True, kw_only=True):
     link: Link
     for_s: Duration
     direction: Direction = Direction.BOTH
+    only: Name | None = None
+    """A partial partition: the one host that it hits, at either end of the link; an agent or publisher by its name, a
+    replica as `relay-1` or `relay-2`. None: all."""
 
     @property
     def until_s(self) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from faults.clients import MARK
 from faults.plan import Plan
 from faults.recorder import Recorder
 from faults.vocabulary import Fault, Link, LinkFaultBase, ProcessFaultBase, ProcessName
@@ -84,10 +85,13 @@ class Injector:
 
     def _pairs(self, fault: Fault) -> list[Pair]:
         assert isinstance(fault, LinkFaultBase)
+        return [pair for pair in self._all_pairs(fault.link) if fault.only is None or _has(pair, fault.only)]
+
+    def _all_pairs(self, link: Link) -> list[Pair]:
         cast = self._cast
         nats, postgres, relays = cast.nats.host, cast.postgres.host, [machine.host for machine in cast.relays]
         via = {one.name: one.via for one in self._plan.workload.publishers}
-        match fault.link:
+        match link:
             case Link.PUBLISHER_NATS:
                 return [(host, nats) for name, host in cast.publishers.items() if via[name] == "nats"]
             case Link.RELAY_NATS:
@@ -98,7 +102,7 @@ class Injector:
                 clients = list(cast.agents.values())
                 clients += [host for name, host in cast.publishers.items() if via[name] == "http"]
                 return [(client, relay) for client in clients for relay in relays]
-        raise NotModelled(f"expected a link, got {fault.link}")
+        raise NotModelled(f"expected a link, got {link}")
 
     def _note(self, fault: Fault, phase: str, proof: dict[str, Any] | None = None) -> None:
         direction = getattr(fault, "direction", None)
@@ -111,3 +115,9 @@ class Injector:
             direction=direction,
             proof=proof or {},
         )
+
+
+def _has(pair: Pair, name: str) -> bool:
+    """Whether one of the two is the host of that name: a replica, or an agent's or a publisher's."""
+    own = (host.name.removeprefix("agent.").removeprefix("publisher.") for host in pair)
+    return any(one.partition(MARK)[0] == name for one in own)

@@ -55,6 +55,8 @@ class Swarm:
 
 CLUSTER_KINDS = ("leader_change", "quorum_loss")
 PROCESS_KINDS = ("pause", "kill", "restart", "power_loss", "clock_skew")
+PARTIAL_SHARE = 0.25
+"""Link faults that hit one replica only."""
 SKEW_MS = (1_000, 60_000, 3_600_000)
 POSTGRES_SKEW_MS = (200, 1_500)
 """Retention is by Postgres's clock: what it is off by is what nobody can hold against the relay."""
@@ -114,6 +116,8 @@ def made(
     if isinstance(target, ProcessName):
         return _ON_PROCESS[kind](rng, {"id": identity, "process": target, "at_s": at_s}, for_s)
     place = {"id": identity, "link": target, "direction": direction, "at_s": at_s, "for_s": for_s}
+    if target is not Link.PUBLISHER_NATS and rng.random() < PARTIAL_SHARE:
+        place["only"] = rng.choice(("relay-1", "relay-2"))
     return _ON_LINK[kind](rng, place)
 
 

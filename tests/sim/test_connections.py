@@ -1,4 +1,4 @@
-"""An agent with two connections has two clients, and each is owed everything."""
+"""Several connections of an agent, each owed everything; partitions that hit one replica, agent or publisher only."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import msgspec
 import pytest
 
 from faults.clients import clients_of, owner_of
-from faults.plan import Plan
+from faults.plan import Plan, PlanInvalid
+from faults.playable import not_playable
+from faults.vocabulary import Cut, Link
 from reports.api import judge
 from reports.verdict import Witnessed
-from sim.trial import simulate
+from sim.trial import simulate, try_plan
 from tests.sim.test_world import plan_with
 
 pytestmark = pytest.mark.sim
@@ -45,3 +47,30 @@ def test_each_client_is_held_to_what_its_agent_is_owed(tmp_path: Path) -> None:
     path.write_text("\n".join([*lines, ""]))
     robbed = judge(path, Witnessed())
     assert (robbed.verdict, [one.kind for one in robbed.findings]) == ("violated", ["lost-middle"])
+
+
+def test_a_partial_partition_hits_one_replica() -> None:
+    """While one of two replicas is cut off from Postgres, the other serves; nothing is lost, and all of it in proof."""
+    cut = Cut(id="half", link=Link.RELAY_POSTGRES, at_s=2.0, for_s=10.0, only="relay-1")
+    segments: list[tuple[int, str, str]] = []
+    trial = try_plan(plan_with(cut), on_segment=lambda _, t_ns, one, other, __: segments.append((t_ns, one, other)))
+    assert trial.verdict == "held", trial.reason
+    began_ns = next(t_ns for t_ns, one, _ in segments if one.startswith("publisher"))
+    within = [(one, other) for t_ns, one, other in segments if 4 < (t_ns - began_ns) / 1e9 < 9 and other == "postgres"]
+    assert ("relay-2", "postgres") in within
+    assert ("relay-1", "postgres") not in within
+
+
+@pytest.mark.parametrize("only", ["relay-3", "nobody"])
+def test_a_partial_partition_of_nobody_is_refused(only: str) -> None:
+    """With the names that there are."""
+    cut = Cut(id="half", link=Link.AGENT_RELAY, at_s=2.0, for_s=10.0, only=only)
+    with pytest.raises(PlanInvalid, match=f"expected only to be one of ann, bob, .*relay-2, web, got '{only}'"):
+        Plan.decode(plan_with(cut).encode())
+
+
+def test_the_real_stack_says_that_it_can_not() -> None:
+    """Its proxies are shared: a partial partition is left out by name."""
+    cut = Cut(id="half", link=Link.AGENT_RELAY, at_s=2.0, for_s=10.0, only="ann")
+    (left_out,) = not_playable(plan_with(cut))
+    assert "can't tell ann from the others" in left_out.reason

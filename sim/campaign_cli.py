@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from sim.old_client import OPTION, NatsPy, running
 from sim.trial import Trial
 
 USAGE = 2
+SAID_EVERY_S = 60.0
 VIOLATED = 1
 JUDGED_SEEDS = 1_000
 """A campaign of so many seeds must have hit every mark, with every kind of fault off in some and dominant in others."""
@@ -84,12 +86,18 @@ def pool_of(jobs: int, scheduler: str | None) -> Iterator[Executor]:
 
 @contextmanager
 def progress_of(total: int) -> Iterator[Callable[[Tally, Trial], None]]:
-    """A bar that says how many seeds are done and how many failed."""
+    """A bar that says how many seeds are done and how many failed; where nobody sees a bar, a line a minute."""
+    console = Console(stderr=True)
+    said_at = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("seeds", total=total)
 
         def told(tally: Tally, trial: Trial) -> None:
+            nonlocal said_at
+            if not console.is_terminal and time.monotonic() - said_at >= SAID_EVERY_S:
+                said_at = time.monotonic()
+                console.print(f"{tally.trials} of {total} plans, {len(tally.failures)} failed", highlight=False)
             progress.update(task, completed=tally.trials, description=f"seeds, {len(tally.failures)} failed")
 
         yield told

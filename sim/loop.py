@@ -66,8 +66,8 @@ class HostLoop(asyncio.AbstractEventLoop):
         self._tasks: list[asyncio.Task[Any]] = []
         self._tasks_max = TASKS_HELD
         self._turn: Occurrence | None = None
-        self._wake: Occurrence | None = None
-        self._wake_at_ns = 0
+        self._wakes: list[tuple[int, Occurrence]] = []
+        """Planned, by the monotonic clock in ns, the next one last; each is nearer than those before it."""
         self._is_closed = False
         self._exception_handler: Callable[[Any, dict[str, Any]], object] | None = None
 
@@ -116,10 +116,12 @@ class HostLoop(asyncio.AbstractEventLoop):
         self._ready.clear()
         self._timers.clear()
         self._tasks.clear()
-        for planned in (self._turn, self._wake):
-            if planned is not None:
-                planned.cancel()
-        self._turn = self._wake = None
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        for _, planned in self._wakes:
+            planned.cancel()
+        self._wakes.clear()
 
     def _plan_turn(self) -> None:
         if self._turn is None and self._ready and not self.process.is_paused and not self._is_closed:
@@ -168,15 +170,13 @@ class HostLoop(asyncio.AbstractEventLoop):
         if not timers or self._is_closed:
             return
         when_ns = timers[0][0]
-        if self._wake is not None:
-            if self._wake_at_ns <= when_ns:
-                return
-            self._wake.cancel()
-        self._wake_at_ns = when_ns
-        self._wake = self._environment.at(self._clock.delay_until(when_ns), self._ring)
+        # a later one that is planned stays so: planned anew after each nearer one, it would fill the queue for days
+        if not self._wakes or self._wakes[-1][0] > when_ns:
+            planned = self._environment.at(self._clock.delay_until(when_ns), self._ring)
+            self._wakes.append((when_ns, planned))
 
     def _ring(self) -> None:
-        self._wake = None
+        self._wakes.pop()
         if self.process.is_paused:
             return
         now_ns = self._clock.monotonic_ns()
@@ -228,7 +228,7 @@ class HostLoop(asyncio.AbstractEventLoop):
             self._numbers += 1
             heappush(self._timers, (due_ns, self._numbers, handle))
             handle._scheduled = True
-            if self._turn is None and (self._wake is None or due_ns < self._wake_at_ns):
+            if self._turn is None:
                 self._arm()
         return handle
 

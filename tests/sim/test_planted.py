@@ -35,7 +35,7 @@ def twice_stored_plan() -> Plan:
         ClockSkew(id="early-clock", process=ProcessName.NATS, at_s=6.0, for_s=12.0, skew_ms=3_600_000),
         Pause(id="beside-2", process=ProcessName.POSTGRES, at_s=14.0, for_s=1.0),
     )
-    return msgspec.structs.replace(plan, workload=msgspec.structs.replace(plan.workload, repeat_share=0.0))
+    return msgspec.structs.replace(plan, workload=msgspec.structs.replace(plan.workload, events=60, repeat_share=0.0))
 
 
 def test_there_are_many_and_each_says_what_it_is() -> None:

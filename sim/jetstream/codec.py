@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from sim.errors import NotModelled
 
@@ -15,41 +14,35 @@ PONG = b"PONG\r\n"
 STALE = b"-ERR 'Stale Connection'\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Connect:
+class Connect(NamedTuple):
     """CONNECT, with its options."""
 
     options: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(NamedTuple):
     """PING."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(NamedTuple):
     """PONG."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sub:
+class Sub(NamedTuple):
     """SUB subject sid."""
 
     subject: str
     sid: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unsub:
+class Unsub(NamedTuple):
     """UNSUB sid, at once or after so many messages in all."""
 
     sid: str
     messages_max: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Pub:
+class Pub(NamedTuple):
     """PUB or HPUB; `headers` is the raw block, empty without."""
 
     subject: str

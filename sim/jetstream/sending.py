@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 Heard: TypeAlias = Callable[[str], bool]
 """Whether anybody listens to an inbox; what nobody waits for is not sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(NamedTuple):
     """What goes to an inbox: a message under its own subject, or a status."""
 
     inbox: str

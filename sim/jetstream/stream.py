@@ -10,7 +10,7 @@ from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sim.errors import NotModelled
 from sim.jetstream import codec
@@ -21,8 +21,7 @@ HEADERS_OVERHEAD_BYTES = 4
 """What it takes to say how long the headers are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """One message."""
 
     seq: int

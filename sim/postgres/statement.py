@@ -36,8 +36,7 @@ class Outcome(NamedTuple):
         return f"{self.verb} {len(self.rows) if self.changed is None else self.changed}"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """One statement under way."""
 
     engine: Engine

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.sim
 
 
 def test_a_far_timer_among_many_near_ones_waits_once() -> None:
-    """A loop with a timer of a day planned its wake-up anew after each nearer one, and what it had planned before stayed
-    in the queue until its day came: memory grew with simulated time, 15,000 entries a day.
+    """A loop with a timer of a day planned its wake-up anew after each nearer one, and what it had planned before
+    stayed in the queue until its day came: memory grew with simulated time, 15,000 entries a day.
     """
     world = SmallWorld()
 

@@ -113,7 +113,8 @@ class Environment(simpy.Environment):
         interpreter has allocated, and what is collected may still run a `finally`.
         """
         queue, due = self._queue, self.steps + COLLECT_STEPS
-        while process.is_alive:
+        is_alive = process.is_alive
+        while is_alive:
             occurrence = self._next
             if occurrence is not None:
                 self._next = None
@@ -128,6 +129,7 @@ class Environment(simpy.Environment):
                 if occurrence.__class__ is not Occurrence:
                     heappush(queue, entry)
                     self.step()
+                    is_alive = process.is_alive  # it ends in an event of SimPy's, not in a bare callback
                     continue
                 self._now = entry[0]
             self.steps += 1

@@ -29,7 +29,7 @@ PAUSE_MIN_S = 60.0
 PRESENCE_S = 60.0
 """Tasks are given to agents at work, and not in their last minute: the ADR counted no stale redispatch."""
 PRODUCTION = RelayTimes(
-    sweep_interval_s=60.0,
+    sweep_interval_s=120.0,
     heartbeat_s=15.0,
     bookmark_s=5.0,
     redispatch_after_s=600.0,

@@ -119,11 +119,12 @@ class Leader:
         return False
 
     async def _renew(self, fence: int) -> None:
-        """Renew at a third of the lease; a lease that could not be renewed for its whole life is lost."""
+        """Renew at half of the lease, try again at tenths; one that could not be renewed for its whole life is lost."""
         loop = asyncio.get_running_loop()
         renewed_at = loop.time()
         while True:
-            await asyncio.sleep(self._settings.lease_s / 3)
+            is_fresh = loop.time() - renewed_at < self._settings.lease_s / 10
+            await asyncio.sleep(self._settings.lease_s / (2 if is_fresh else 10))
             try:
                 rows = await self._database.fetch(sql.RENEW_LEASE, self._settings.stream, fence, self._settings.lease_s)
             except DatabaseUnavailable as error:

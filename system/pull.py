@@ -20,6 +20,9 @@ from system.link import Connection, describe
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+FIRST_LIFE_S = 1.0
+LATE = 1.4
+"""A request that has not ended after so many lives was lost."""
 ENDED_IN_ORDER = ("Batch Completed", "Message Size Exceeds MaxBytes")
 """How NATS says that a request with a limit of bytes ended at one of its limits: 409, as for a consumer's end."""
 BATCH_BYTES_MAX = 16 * 1024 * 1024
@@ -43,12 +46,18 @@ class PullReader(Generic[T]):
         batch: int,
         expires_s: float,
     ) -> None:
-        """`expires_s` is a request's life, and so about how soon it is noticed that one was lost."""
+        """`expires_s` is the longest life of a request, and so about how soon it is noticed that one was lost.
+
+        The first lives are short: it is a server that has just come up that forgets requests.
+        """
         self._connection = connection
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._prepare = prepare
         self._batch = batch
         self._expires_s = expires_s
+        self._life_s = min(FIRST_LIFE_S, expires_s)
+        self._is_idle = True
+        """The last request ended without a message: one at a time is enough."""
         # twice what the server takes as one message: the largest one and its headers always fit
         self._bytes = max(BATCH_BYTES_MAX, 2 * connection.nc.max_payload)
         self._ready: deque[T] = deque()
@@ -76,7 +85,7 @@ class PullReader(Generic[T]):
 
         Raises PullEnded when the consumer or connection is gone.
         """
-        deadline = self._loop.time() + timeout_s
+        deadline = self._loop.time() + min(timeout_s, self._life_s * LATE)
         while not self._ready and self._ended is None:
             self._wake.clear()
             await self._ask()  # again after each status: a request may end without a message
@@ -93,10 +102,10 @@ class PullReader(Generic[T]):
         return taken
 
     async def _ask(self) -> None:
-        """Keep between one and two batches asked for or at hand, in messages and in bytes."""
-        if self._in_flight + len(self._ready) > self._batch:
+        """Keep between one and two batches asked for or at hand, in messages and in bytes; one, while nothing comes."""
+        if self._in_flight + len(self._ready) > (0 if self._is_idle else self._batch):
             return
-        request = {"batch": self._batch, "expires": int(self._expires_s * 1e9), "max_bytes": self._bytes}
+        request = {"batch": self._batch, "expires": int(self._life_s * 1e9), "max_bytes": self._bytes}
         self._in_flight += self._batch
         await self._connection.nc.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
 
@@ -109,6 +118,7 @@ class PullReader(Generic[T]):
                 self._take_status(message.status)
             else:
                 self._in_flight = max(0, self._in_flight - 1)
+                self._is_idle = False
                 self._ready.append(self._prepare(message))
         except Exception as error:  # a bug must not end nats-py's read loop, which would tell nobody
             self._ended = f"{message.reply or message.status}: {error!r}"
@@ -117,6 +127,8 @@ class PullReader(Generic[T]):
     def _take_status(self, status: Status) -> None:
         if status.code in ("404", "408") or status.description in ENDED_IN_ORDER:
             unfilled = int(status.headers.get("Nats-Pending-Messages", self._batch))
+            if unfilled == self._batch:
+                self._is_idle, self._life_s = True, min(self._life_s * 2, self._expires_s)
             self._in_flight = max(0, self._in_flight - unfilled)
         elif status.code != "100":
             # 409 consumer deleted or leader changed, 503 nobody answers, 400: all mean 'look again'.
@@ -124,6 +136,7 @@ class PullReader(Generic[T]):
 
     def _check_heard(self) -> None:
         """A request always ends in messages or a status; silence past its life means that it was lost."""
-        if self._loop.time() - self._heard_at > self._expires_s * 1.4:
+        if self._loop.time() - self._heard_at >= self._life_s * LATE:
             self._in_flight = 0
+            self._life_s = min(FIRST_LIFE_S, self._expires_s)
             self._heard_at = self._loop.time()

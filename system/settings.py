@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     retention_standard_s: Seconds = 86_400
     critical_types: Annotated[frozenset[str], NoDecode] = CRITICAL_TYPES
     dead_letter_retention_s: Seconds = 30 * 86_400
-    sweep_interval_s: Seconds = 60
+    sweep_interval_s: Seconds = 120
     sweep_pause_s: float = Field(0.02, ge=0, le=10, description="rest between two pieces of a sweep")
 
     stream_max_age_s: StreamSeconds = 8 * 86_400

@@ -34,8 +34,6 @@ PIECE_BYTES_MAX = 4 * 1024 * 1024
 """One statement's events: well within the time limit on any link that deserves the name."""
 PIECE_BYTES_MIN = 16 * 1024
 """Still moves at 4 KB/s; a single larger event goes alone."""
-PULL_LIFE = 3
-"""A pull request's life in idle checks: those find a connection that died, and a request seldom gets lost alone."""
 FILL_CONCURRENCY = 64
 NO_MESSAGE = 10037
 """JetStream's error code for 'the stream has no such message'; a 404 with another code is about the stream."""
@@ -136,12 +134,12 @@ class Writer:
             WRITER,
             prepare=self._read,
             batch=settings.writer_batch,
-            expires_s=PULL_LIFE * settings.idle_check_s,
+            expires_s=settings.idle_check_s / 2,
         )
         async with reader:
             while True:
                 heed_cancellation()
-                arrived = await reader.next_batch(timeout_s=PULL_LIFE * settings.idle_check_s)
+                arrived = await reader.next_batch(timeout_s=settings.idle_check_s)
                 if not arrived:
                     continue
                 place = await self._write(connection, place, [incoming for incoming, _ in arrived])

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from faults.plan import PlanInvalid
 from sim.campaign import Failures, Tally, campaign, local_pool
 from sim.marks import MARKS
-from sim.old_client import OPTION, NatsPy, running
+from sim.old_client import NatsPy, as_option, running
 from sim.trial import Trial
 
 USAGE = 2
@@ -51,11 +51,10 @@ def campaign_command(
         except (PlanInvalid, OSError) as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(USAGE) from None
-    other = "" if nats_py is None else f" {OPTION} {nats_py}"
     typer.echo(f"nats-py {running()}\n{summary(tally)}")
     for trial in tally.failures:
         typer.echo(f"{trial.plan}: {trial.verdict}: {trial.reason}")
-        typer.echo(f"  again: meshrelay sim replay {failures / (trial.plan + '.json')}{other}")
+        typer.echo(f"  again: meshrelay sim replay {failures / (trial.plan + '.json')}{as_option()}")
     raise typer.Exit(VIOLATED if tally.failures or shortcomings(tally) else 0)
 
 

@@ -18,6 +18,7 @@ from reports.api import judge
 from reports.history import HistoryReader, Record
 from reports.report import FindingShown
 from sim.difference import Difference, first_difference
+from sim.old_client import as_option
 from sim.shrink import shrink
 from sim.timeline import write_timeline
 from sim.trace import Recording, Segment, hosts_of, write_trace
@@ -99,7 +100,7 @@ def explain(
         timeline_path=timeline_path,
         neighbour=neighbour,
         difference=difference,
-        command=f"meshrelay sim replay {small_path}" + (f" --bug {bug}" if bug else ""),
+        command=f"meshrelay sim replay {small_path}" + (f" --bug {bug}" if bug else "") + as_option(),
     )
 
 

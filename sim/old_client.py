@@ -21,19 +21,19 @@ OPTION = "--nats-py"
 _VERSION = re.compile(r"\d+(\.\d+){1,2}")
 
 
-def _put_in_front(wanted: str | None) -> None:
-    """Begin the whole command anew with that version in front; nothing if it is there already."""
-    if wanted is None or wanted == version("nats-py"):
-        return
-    try:
-        folder = installed(wanted)
-    except ValueError as error:
-        typer.echo(f"{OPTION}: {error}", err=True)
-        raise typer.Exit(USAGE) from None
-    before = os.environ.get("PYTHONPATH")
-    path = os.pathsep.join([str(folder), *([before] if before else [])])
-    # a new process image, because the client is imported already; its worker processes inherit the path
-    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONPATH": path})
+def _put_in_front(wanted: str | None) -> str | None:
+    """Begin the whole command anew with that version in front; answers the version if it is there already."""
+    if wanted is not None and wanted != version("nats-py"):
+        try:
+            folder = installed(wanted)
+        except ValueError as error:
+            typer.echo(f"{OPTION}: {error}", err=True)
+            raise typer.Exit(USAGE) from None
+        before = os.environ.get("PYTHONPATH")
+        path = os.pathsep.join([str(folder), *([before] if before else [])])
+        # a new process image, because the client is imported already; its worker processes inherit the path
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONPATH": path})
+    return wanted
 
 
 def installed(wanted: str, folder: Path = FOLDER) -> Path:
@@ -52,6 +52,12 @@ def installed(wanted: str, folder: Path = FOLDER) -> Path:
 def running() -> str:
     """The version of nats-py that this process runs."""
     return version("nats-py")
+
+
+def as_option() -> str:
+    """What a command must be given to run the same version, with a space before it; empty for the locked one."""
+    places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return f" {OPTION} {running()}" if any(Path(one).name == f"nats-py-{running()}" for one in places) else ""
 
 
 NatsPy = Annotated[

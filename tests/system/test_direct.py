@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
@@ -184,3 +185,59 @@ async def test_a_fault_in_preparing_ends_the_reading_and_not_the_connection(clie
     async with asyncio.timeout(LIMIT_S):
         await client.flush()
         assert (await client.jetstream().stream_info(STREAM)).state.messages == 1
+
+
+class Deaf:
+    """A connection's client whose server answers only what the test has it say."""
+
+    max_payload = 1 << 20
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.say: Callable[[Delivered], None]
+
+    def new_inbox(self) -> str:
+        """Any."""
+        return "_INBOX.x"
+
+    async def subscribe_direct(self, _: str, take: Callable[[Delivered], None]) -> object:
+        """Keep what takes the answers."""
+        self.say = take
+        return object()
+
+    async def unsubscribe_direct(self, _: object) -> None:
+        """Nothing to do."""
+
+    async def publish(self, _: str, body: bytes, reply: str) -> None:
+        """Note the request."""
+        self.asked.append(json.loads(body))
+
+
+async def test_a_lost_request_is_asked_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that was just started forgot the first request in one outage of three, and events waited for the life of
+    a request that nobody had: 45 s. So the first lives are short, grow while requests end as they should, and one
+    request at a time is enough while nothing comes.
+    """
+    monkeypatch.setattr("system.pull.FIRST_LIFE_S", 0.05)
+    nc = Deaf()
+    connection = Connection(nc=cast(Any, nc), js=cast(Any, None), over=asyncio.Event(), heard=lambda: None)
+    reader = PullReader(connection, STREAM, CONSUMER, prepare=lambda one: one.data, batch=10, expires_s=0.3)
+    async with reader:
+        for _ in range(2):
+            assert await reader.next_batch(timeout_s=60.0) == []
+        lives = [asked["expires"] / 1e9 for asked in nc.asked]
+        assert lives == [0.05] * 3, "asked again after each, for a short while"
+        timed_out = Delivered("", "", b"", Status("408", "Request Timeout", {"Nats-Pending-Messages": "10"}))
+        for _ in range(4):
+            reading = asyncio.ensure_future(reader.next_batch(timeout_s=60.0))
+            await asyncio.sleep(0.01)
+            nc.say(timed_out)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        reading = asyncio.ensure_future(reader.next_batch(timeout_s=60.0))
+        await asyncio.sleep(0.01)
+        assert nc.asked[-1]["expires"] / 1e9 == 0.3
+        count = len(nc.asked)
+        nc.say(Delivered("events.x", "$JS.ACK.x", b"there", None))
+        assert await reading == [b"there"]
+        assert len(nc.asked) == count + 1, "another request, now that something comes"

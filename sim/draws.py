@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from faults.plan import Publisher, RelayLimits, TypeWeight
+from faults.plan import Pinned, Publisher, RelayLimits, Retention, TypeWeight
 
 TYPES = (
     TypeWeight(type="task.assigned", weight=3),
@@ -38,3 +39,23 @@ def drawn_publishers(rng: random.Random) -> tuple[Publisher, ...]:
         Publisher(name=f"{via}-{number}", via=via, batch_max=rng.choice((1, 5, 20)))
         for number, via in enumerate(vias, start=1)
     )
+
+
+def missed(
+    rng: random.Random,
+    agent: str,
+    sleep_s: tuple[float, float],
+    retention: Retention,
+    *,
+    edges_s: Sequence[float],
+    after_s: float,
+) -> Iterator[Pinned]:
+    """What there is to be missed in a sleep: of both classes, soon after its start and around the edges of retention
+    seen from its end, off by one of `edges_s` either way.
+    """
+    asleep_s, wakes_s = sleep_s
+    for kind, kept_s in ((CRITICAL, retention.critical_s), (STANDARD, retention.standard_s)):
+        yield Pinned(at_s=round(asleep_s + after_s, 3), agent=agent, type=kind)
+        edge_s = round(wakes_s - kept_s + rng.choice(edges_s) * rng.choice((-1, 1)), 3)
+        if asleep_s < edge_s < wakes_s:
+            yield Pinned(at_s=edge_s, agent=agent, type=kind)

@@ -26,7 +26,7 @@ from faults.plan import (
     Workload,
 )
 from faults.vocabulary import KINDS, PowerLoss, ProcessName
-from sim.draws import CRITICAL, NAMES, STANDARD, TYPES, drawn_limits, drawn_publishers
+from sim.draws import NAMES, TYPES, drawn_limits, drawn_publishers, missed
 from sim.swarm_faults import CLUSTER_KINDS, Swarm, drawn_faults, length_s, skew_of
 from sim.weeks import weeks_plan
 
@@ -159,7 +159,7 @@ def _agents(rng: random.Random, retention: Retention, duration_s: float) -> tupl
     for name in NAMES[: rng.randint(2, len(NAMES))]:
         awake = list(_awake(rng, retention, duration_s)) if rng.random() < 0.6 else [(0.0, duration_s)]
         for (_, asleep_s), (wakes_s, _) in pairwise(awake):
-            pinned += _pinned(rng, name, asleep_s, wakes_s, retention)
+            pinned += missed(rng, name, (asleep_s, wakes_s), retention, edges_s=EDGE_S, after_s=0.05)
         crashes = sorted(
             round(rng.uniform(begin, end - 0.1), 3) for begin, end in awake if end - begin > 1 and rng.random() < 0.3
         )
@@ -190,12 +190,3 @@ def _awake(rng: random.Random, retention: Retention, duration_s: float) -> Itera
         yield at_s, asleep_s
         at_s = wakes_s
     yield at_s, duration_s
-
-
-def _pinned(rng: random.Random, name: str, asleep_s: float, wakes_s: float, retention: Retention) -> Iterator[Pinned]:
-    """What there is to be missed: of both classes at the start of the sleep, and around the edges seen from its end."""
-    for kind, kept_s in ((CRITICAL, retention.critical_s), (STANDARD, retention.standard_s)):
-        yield Pinned(at_s=round(asleep_s + 0.05, 3), agent=name, type=kind)
-        edge_s = round(wakes_s - kept_s + rng.choice(EDGE_S) * rng.choice((-1, 1)), 3)
-        if asleep_s < edge_s < wakes_s:
-            yield Pinned(at_s=edge_s, agent=name, type=kind)

@@ -14,7 +14,7 @@ from itertools import pairwise
 from faults.generate import hour_of_week
 from faults.plan import Agent, Awake, Pinned, Plan, RelayTimes, Retention, Servers, Workload
 from faults.vocabulary import ProcessName
-from sim.draws import CRITICAL, NAMES, STANDARD, TYPES, drawn_limits, drawn_publishers
+from sim.draws import NAMES, TYPES, drawn_limits, drawn_publishers, missed
 from sim.swarm_faults import Swarm, drawn_faults, skew_of
 
 HOUR_S = 3_600.0
@@ -92,7 +92,7 @@ def _agents(rng: random.Random, duration_s: float) -> tuple[list[Agent], list[Pi
     for name in NAMES[: rng.randint(2, 5)]:
         awake = list(_awake(rng, duration_s))
         for (_, asleep_s), (wakes_s, _) in pairwise(awake):
-            pinned += _pinned(rng, name, asleep_s, wakes_s)
+            pinned += missed(rng, name, (asleep_s, wakes_s), RETENTION, edges_s=EDGE_S, after_s=rng.choice((1.0, 20.0)))
         agents.append(
             Agent(
                 name=name,
@@ -122,12 +122,3 @@ def _awake(rng: random.Random, duration_s: float) -> Iterator[tuple[float, float
         yield at_s, asleep_s
         at_s = wakes_s
     yield at_s, duration_s
-
-
-def _pinned(rng: random.Random, name: str, asleep_s: float, wakes_s: float) -> Iterator[Pinned]:
-    """What there is to be missed: of both classes at the start of the sleep, and around the edges seen from its end."""
-    for kind, kept_s in ((CRITICAL, RETENTION.critical_s), (STANDARD, RETENTION.standard_s)):
-        yield Pinned(at_s=round(asleep_s + rng.choice((1.0, 20.0)), 3), agent=name, type=kind)
-        edge_s = round(wakes_s - kept_s + rng.choice(EDGE_S) * rng.choice((-1, 1)), 3)
-        if asleep_s < edge_s < wakes_s:
-            yield Pinned(at_s=edge_s, agent=name, type=kind)

@@ -27,7 +27,7 @@ from sim.trace import Recording, Segment
 from sim.trial import try_plan
 
 HASH_SEEDS = ("1", "2")
-SMALL_S = 8.0
+SMALL_S = 6.0
 """How much of a seed's plan is played: start, agents coming and going, and its first faults."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+from sim.errors import NotModelled
 from sim.jetstream import codec
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ class Connection(asyncio.Protocol):
     def _take(self, command: codec.Command) -> None:
         match command:
             case codec.Connect(options):
+                if options.get("verbose"):
+                    raise NotModelled("expected a client that is not verbose; +OK after each command is not modelled")
                 self._no_responders = bool(options.get("no_responders"))
             case codec.Ping():
                 self.transport.write(codec.PONG)

@@ -11,6 +11,7 @@ import msgspec
 
 from faults.vocabulary import (
     KINDS,
+    REPLICAS,
     Direction,
     Down,
     Fault,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=Hashable)
 
-RELAYS = 2
-"""Replicas of the relay in a simulated world."""
 _WHERE = re.compile(r" - at `\$(.*)`$")
 _CHOICES = {
     "kind": KINDS,
@@ -75,7 +74,7 @@ def problems_of(plan: Plan) -> list[str]:
 def _only_problems(fault: Fault, plan: Plan) -> Iterator[str]:
     if not isinstance(fault, LinkFaultBase) or fault.only is None:
         return
-    relays = {f"relay-{number}" for number in range(1, RELAYS + 1)}
+    relays = set(REPLICAS)
     via = {publisher.name: publisher.via for publisher in plan.workload.publishers}
     hosts = {
         Link.RELAY_NATS: relays,

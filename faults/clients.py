@@ -9,8 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from faults.plan import Agent, Plan
-
-MARK = "#"
+from reports.history import CLIENT_MARK
 
 
 def clients_of(plan: Plan) -> list[Agent]:
@@ -23,13 +22,8 @@ def clients_of(plan: Plan) -> list[Agent]:
         agent
         if number == 1
         else msgspec.structs.replace(
-            agent, name=f"{agent.name}{MARK}{number}", ack_interval_s=None, start_from="earliest", crashes_s=()
+            agent, name=f"{agent.name}{CLIENT_MARK}{number}", ack_interval_s=None, start_from="earliest", crashes_s=()
         )
         for agent in plan.agents
         for number in range(1, agent.connections + 1)
     ]
-
-
-def owner_of(client: str) -> str:
-    """The agent that a client belongs to."""
-    return client.partition(MARK)[0]

@@ -62,6 +62,10 @@ class ProcessName(enum.StrEnum):
     POSTGRES = "postgres"
 
 
+REPLICAS = ("relay-1", "relay-2")
+"""The relay's replicas in a simulated world, by the names of their hosts."""
+
+
 class Direction(enum.StrEnum):
     """Which way of a link is hit."""
 

@@ -27,6 +27,14 @@ import msgspec
 LINE_BYTES_MAX = 65_536
 """The longest line, newline included: fifty times the longest delivery; a `fault` proof with more belongs in a file."""
 
+CLIENT_MARK = "#"
+"""Behind it the number of an agent's client beside the first, as in `ann#2`: no agent's name has it."""
+
+
+def owner_of(client: str) -> str:
+    """The agent that a client belongs to."""
+    return client.partition(CLIENT_MARK)[0]
+
 
 class HistoryInvalid(ValueError):
     """A history can't be read: which line, what was expected, what came."""

@@ -40,6 +40,7 @@ from reports.history import (
     Run,
     Saved,
     Writer,
+    owner_of,
 )
 from system.cursor import SEQ_BITS, SEQ_MAX, Cursor, CursorMalformed, ordinal_of
 from system.event import ALL_AGENTS
@@ -55,10 +56,6 @@ class Op(IntEnum):
     NOTICE = 4  # a: note
     DISCONNECT = 5
     ACKED = 6  # a: position
-
-
-CLIENT_MARK = "#"
-"""Behind it the number of an agent's client beside the first, as in `ann#2`."""
 
 
 class Log:
@@ -362,7 +359,7 @@ class Index:
     def _log(self, agent: str) -> Log:
         log = self.logs.get(agent)
         if log is None:
-            log = self.logs[agent] = Log(agent, self._name(agent.partition(CLIENT_MARK)[0]))
+            log = self.logs[agent] = Log(agent, self._name(owner_of(agent)))
         return log
 
     def _name(self, name: str) -> int:

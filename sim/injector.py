@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from faults.clients import MARK
 from faults.plan import Plan
 from faults.recorder import Recorder
 from faults.vocabulary import Fault, Link, LinkFaultBase, ProcessFaultBase, ProcessName
@@ -120,4 +119,4 @@ class Injector:
 def _has(pair: Pair, name: str) -> bool:
     """Whether one of the two is the host of that name: a replica, or an agent's or a publisher's."""
     own = (host.name.removeprefix("agent.").removeprefix("publisher.") for host in pair)
-    return any(one.partition(MARK)[0] == name for one in own)
+    return any(history.owner_of(one) == name for one in own)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from faults.clients import owner_of
 from reports.history import (
     Connect,
     Connected,
@@ -25,6 +24,7 @@ from reports.history import (
     Record,
     Saved,
     Writer,
+    owner_of,
 )
 
 FROM_LOG: dict[str, str] = {

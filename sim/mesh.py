@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from faults.arrivals import arrivals
-from faults.clients import clients_of, owner_of
+from faults.clients import clients_of
 from faults.mesh.outbox import Outbox
 from faults.mesh.publishers import MeshPublisher
 from faults.plan import Plan, Publisher
 from faults.recorder import Recorder
 from faults.schedule import What
+from reports.history import owner_of
 from sim.environment import MS
 from sim.host import Host, Process
 from sim.programs import AgentProgram, Program, channel

@@ -46,6 +46,10 @@ class LinkState:
     """New connections are refused."""
 
 
+USUAL = LinkState()
+"""A link of which nobody said how far apart its hosts are."""
+
+
 def _unseen(sent_ns: int, source: str, target: str, data: bytes) -> None:
     """Nobody watches."""
 
@@ -53,14 +57,12 @@ def _unseen(sent_ns: int, source: str, target: str, data: bytes) -> None:
 class _Fares(dict[tuple[str, str], LinkState]):
     """What was looked up since something changed: every segment asks several times."""
 
-    def __init__(self, links: dict[tuple[str, str], LinkState], usual: dict[tuple[str, str], LinkState]) -> None:
+    def __init__(self, look_up: Callable[[str, str], LinkState]) -> None:
         super().__init__()
-        self._links = links
-        self._usual = usual
-        self.usual = LinkState()
+        self._look_up = look_up
 
     def __missing__(self, pair: tuple[str, str]) -> LinkState:
-        self[pair] = found = self._links.get(pair) or self._usual.get(pair) or self.usual
+        self[pair] = found = self._look_up(*pair)
         return found
 
 
@@ -75,7 +77,7 @@ class Network:
         self._shared: dict[str, list[str]] = {}
         self._links: dict[tuple[str, str], LinkState] = {}
         self._usual: dict[tuple[str, str], LinkState] = {}
-        self.fares = _Fares(self._links, self._usual)
+        self.fares = _Fares(lambda *pair: self._links.get(pair) or self._usual_of(*pair))
         """How packets fare now, by the names of two hosts."""
         self.on_segment: Callable[[int, str, str, bytes], None] = _unseen
         """Told of every piece of bytes that arrives: sent when, from which host, to which, what."""
@@ -117,13 +119,12 @@ class Network:
     def place(self, one: str, other: str, latency_ns: int) -> None:
         """Say how far apart two hosts are, by name, when nothing is wrong."""
         for pair in ((one, other), (other, one)):
-            self._usual[pair] = replace(self.usual, latency_ns=latency_ns, jitter_ns=latency_ns // 3)
+            self._usual[pair] = replace(USUAL, latency_ns=latency_ns, jitter_ns=latency_ns // 3)
         self.fares.clear()
 
     def change(self, source: str, target: str, **changes: Any) -> None:
         """Change one direction between two hosts, by name."""
-        before = self._links.get((source, target)) or self._usual_of(source, target)
-        self._links[source, target] = replace(before, **changes)
+        self._links[source, target] = replace(self.fares[source, target], **changes)
         self.fares.clear()
 
     def restore(self, source: str, target: str, changes: dict[str, Any]) -> None:
@@ -132,17 +133,7 @@ class Network:
         self.change(source, target, **{name: getattr(usual, name) for name in changes})
 
     def _usual_of(self, source: str, target: str) -> LinkState:
-        return self._usual.get((source, target), self.usual)
-
-    @property
-    def usual(self) -> LinkState:
-        """How a link is of which nobody said how far apart its hosts are."""
-        return self.fares.usual
-
-    @usual.setter
-    def usual(self, state: LinkState) -> None:
-        self.fares.usual = state
-        self.fares.clear()
+        return self._usual.get((source, target), USUAL)
 
     def heal(self) -> None:
         """Make every link as usual."""

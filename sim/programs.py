@@ -14,11 +14,11 @@ from typing import Any
 
 import structlog
 
-from faults.clients import owner_of
 from faults.mesh.channels import Channel, HttpChannel, NatsChannel
 from faults.plan import Agent, Plan, Publisher, RelayTimes
 from faults.streamwatch import StreamSeen, StreamWatch
 from faults.witness import AgentWitness
+from reports.history import owner_of
 from sim.host import Process
 from system.client import AgentClient, ClientSettings, Delivery, GapNotice, GoneNotice
 from system.host import Host

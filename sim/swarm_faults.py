@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from faults.vocabulary import (
+    REPLICAS,
     Bandwidth,
     ClockSkew,
     Cut,
@@ -117,7 +118,7 @@ def made(
         return _ON_PROCESS[kind](rng, {"id": identity, "process": target, "at_s": at_s}, for_s)
     place = {"id": identity, "link": target, "direction": direction, "at_s": at_s, "for_s": for_s}
     if target is not Link.PUBLISHER_NATS and rng.random() < PARTIAL_SHARE:
-        place["only"] = rng.choice(("relay-1", "relay-2"))
+        place["only"] = rng.choice(REPLICAS)
     return _ON_LINK[kind](rng, place)
 
 

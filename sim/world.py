@@ -15,6 +15,7 @@ from faults.plan import Plan
 from faults.recorder import Recorder
 from faults.schedule import What, timeline
 from faults.streamwatch import StreamSeen
+from faults.vocabulary import REPLICAS
 from reports import history
 from sim.clock import HostClock
 from sim.environment import MS, US, Environment, S
@@ -64,7 +65,7 @@ class World:
         plan: Plan,
         recorder: Callable[[Callable[[], int]], Recorder],
         *,
-        relays: int = 2,
+        relays: int = len(REPLICAS),
         on_segment: OnSegment | None = None,
     ) -> None:
         """`recorder` makes the history's writer, given the world's clock."""

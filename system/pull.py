@@ -21,6 +21,7 @@ from system.link import Connection, describe
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 FIRST_LIFE_S = 1.0
+"""Of a request to a consumer that has not answered yet; doubled by each that ends in order."""
 LATE = 1.4
 """A request that has not ended after so many lives was lost."""
 ENDED_IN_ORDER = ("Batch Completed", "Message Size Exceeds MaxBytes")

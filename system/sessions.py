@@ -1,4 +1,4 @@
-"""All open sessions of a replica: their limits, their clock tick, their tokens' end, and the paced drain."""
+"""All open sessions of a replica: their limits, heartbeats and bookmarks, their tokens' end, and the paced drain."""
 
 from __future__ import annotations
 

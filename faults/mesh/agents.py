@@ -10,12 +10,12 @@ import asyncio
 import time
 from pathlib import Path
 
-from faults.clients import owner_of
 from faults.mesh.store import ProcessDurableStore
 from faults.plan import Agent, RelayTimes
 from faults.recorder import Recorder
 from faults.schedule import What
 from faults.witness import AgentWitness
+from reports.history import owner_of
 from system.client import AgentClient, ClientSettings, Delivery, GapNotice, GoneNotice
 from system.host import Host
 from system.tokens import mint

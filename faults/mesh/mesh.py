@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faults.arrivals import arrivals
-from faults.clients import clients_of, owner_of
+from faults.clients import clients_of
 from faults.mesh.agents import MeshAgent
 from faults.mesh.channels import Channel, HttpChannel, NatsChannel
 from faults.mesh.outbox import Outbox
@@ -18,6 +18,7 @@ from faults.mesh.publishers import MeshPublisher
 from faults.plan import Plan, Publisher
 from faults.recorder import Recorder
 from faults.schedule import What
+from reports.history import owner_of
 from system.tokens import mint
 
 PUBLISHER_TTL_S = 86_400.0

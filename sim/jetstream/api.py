@@ -64,8 +64,7 @@ FIXED = {
 }
 """What can't be changed of a consumer, and what the server says to it, in the order in which it looks."""
 PULL_SETTINGS = {
-    *CONSUMER_DEFAULTS, "durable_name", "name", "ack_policy", "opt_start_seq", "filter_subject", "description",
-    "num_replicas", "mem_storage",
+    *CONSUMER_DEFAULTS, "durable_name", "name", "ack_policy", "opt_start_seq", "filter_subject",
 }  # fmt: skip
 PUSH_SETTINGS = {
     "deliver_subject", "deliver_policy", "opt_start_seq", "filter_subject", "ack_policy", "ack_wait", "max_deliver",

@@ -28,8 +28,8 @@ class PushConsumer:
         self, stream: Stream, name: str, config: dict[str, Any], *, created_ns: int, draw: Callable[[], float]
     ) -> None:
         """`draw` answers numbers from 0 to 1. Raises NotModelled."""
-        if config.get("ack_policy") != "none" or config.get("deliver_group") or config.get("durable_name"):
-            raise NotModelled(f"expected a push consumer without acks, group or durable name, got {config}")
+        if config.get("ack_policy") != "none" or not config.get("mem_storage"):
+            raise NotModelled(f"expected a push consumer without acks, in memory, got {config}")
         self.stream = stream
         self.name = name
         self.config = config

@@ -8,11 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from faults.clients import clients_of, owner_of
+from faults.clients import clients_of
 from faults.plan import Plan, PlanInvalid
 from faults.playable import not_playable
 from faults.vocabulary import Cut, Link
 from reports.api import judge
+from reports.history import owner_of
 from reports.verdict import Witnessed
 from sim.trial import simulate, try_plan
 from tests.sim.test_world import plan_with

@@ -268,10 +268,4 @@ def _simulated(scene: Callable[[Ends], Awaitable[Any]]) -> Any:
     async def play(_: Any) -> Any:
         return await scene(ends)
 
-    world.start(world.a, play)
-    world.run(300.0)
-    assert world.problems == []
-    result = world.results["a"]
-    if isinstance(result, Exception):
-        raise result
-    return result
+    return world.result_of(play, 300.0)

@@ -188,7 +188,4 @@ def _simulated(scene: Callable[[Ground], Awaitable[Any]]) -> Any:
     async def play(_: Any) -> Any:
         return await scene(Ground("a"))
 
-    world.start(world.a, play)
-    world.run(60.0)
-    assert world.problems == []
-    return world.results["a"]
+    return world.result_of(play, 60.0)

@@ -51,6 +51,17 @@ class SmallWorld:
         with fenced():
             self.environment.run_until(self.environment.now_ns + round(seconds * S))
 
+    def result_of(self, main: Main, seconds: float) -> Any:
+        """What a process on host `a` returns within so many simulated s; raises what it raised."""
+        self.start(self.a, main)
+        self.run(seconds)
+        assert self.problems == []
+        assert "a" in self.results, f"expected an end within {seconds:g} simulated s"
+        result = self.results["a"]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
     def cut(self, source: str, target: str, *, both: bool = True) -> None:
         """Cut a link, both ways or one."""
         self.network.change(source, target, is_cut=True)

@@ -197,7 +197,11 @@ async def config_is_told(at: Stage) -> None:
     """What was asked for is what is told."""
     await at.make_stream()
     config = ConsumerConfig(
-        deliver_subject=at.nc.new_inbox(), ack_policy=AckPolicy.NONE, idle_heartbeat=1.0, flow_control=True
+        deliver_subject=at.nc.new_inbox(),
+        ack_policy=AckPolicy.NONE,
+        idle_heartbeat=1.0,
+        flow_control=True,
+        mem_storage=True,
     )
     info = await at.js.add_consumer(at.stream, config)
     at.see(info.config.ack_policy, info.config.flow_control, info.config.idle_heartbeat, info.num_pending)

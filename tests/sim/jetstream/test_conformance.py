@@ -77,14 +77,7 @@ def simulated(main: Callable[[str], Awaitable[Any]]) -> Any:
 
     world.start(world.b, server)
     world.run(0.1)
-    world.start(world.a, client)
-    world.run(LIMIT_S)
-    assert world.problems == []
-    assert "a" in world.results, f"the scene did not end within {LIMIT_S} s"
-    result = world.results["a"]
-    if isinstance(result, Exception):
-        raise result
-    return result
+    return world.result_of(client, LIMIT_S)
 
 
 @pytest.mark.parametrize("name", SCENES)

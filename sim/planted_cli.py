@@ -91,6 +91,9 @@ def planted_command(
         for one in hunts(names, pool, seeds_max=seeds):
             found[one.bug].append(one)
             progress.advance(task)
+            if len(found[one.bug]) == len(STARTS):
+                seeds_of = ", ".join(str(hunted.seeds or "-") for hunted in found[one.bug])
+                progress.console.print(f"{one.bug}: after {seeds_of} seeds", highlight=False)
     Console().print(_table(found))
     escaped = [name for name, hunted in found.items() if any(one.seeds == 0 for one in hunted)]
     if escaped:

@@ -68,6 +68,8 @@ class NatsLink:
         """Loop time of the last answer, in s; readiness looks at this, not at `is_connected`."""
         self.last_seq = 0
         """The stream's last sequence, as far as it was heard of."""
+        self.on_stored: Callable[[], object] = _nobody
+        """Told when a sequence is heard of that was not known."""
 
     def start(self) -> None:
         """Begin to dial; returns at once."""
@@ -98,8 +100,10 @@ class NatsLink:
 
     def stored(self, seq: int) -> None:
         """Note a sequence that the stream is known to have, for it was just confirmed."""
-        self.last_seq = max(self.last_seq, seq)
         self._heard()
+        if seq > self.last_seq:
+            self.last_seq = seq
+            self.on_stored()
 
     async def prove(self, silence_s: float) -> None:
         """If nothing was answered for so long, probe, and wait for the answer, for as long as it takes."""
@@ -203,6 +207,10 @@ class NatsLink:
                 async with asyncio.timeout_at(due):
                     await self._stir.wait()
                     return
+
+
+def _nobody() -> None:
+    """Nobody is told."""
 
 
 def _tell_when_reading_ends(nc: DirectClient, end: Callable[[], None]) -> None:

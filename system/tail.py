@@ -65,7 +65,10 @@ class Tail:
         self._on_moved = on_moved
         self._rows_max = settings.tail_rows
         self._ahead: asyncio.Task[_Reading] | None = None
-        self._hinted = asyncio.Event()
+        self._is_hinted = False
+        self._expected_at: float | None = None
+        """Loop time at which the stream was first heard to be ahead of what was read last."""
+        self._stir = asyncio.Event()
         self._moved = asyncio.Event()
         self._read_again = asyncio.Event()
         self._is_listening = False
@@ -74,11 +77,10 @@ class Tail:
 
     async def run(self) -> None:
         """Follow the watermark for ever."""
+        self._link.on_stored = self._expect
         try:
             async with asyncio.TaskGroup() as group:
-                listening = hints.listen(
-                    self._link, hints.WATERMARK_SUBJECT, hint=self._hinted.set, listening=self._listens
-                )
+                listening = hints.listen(self._link, hints.WATERMARK_SUBJECT, hint=self._hint, listening=self._listens)
                 group.create_task(listening, name="tail-hints")
                 group.create_task(self._follow(), name="tail")
         finally:
@@ -95,14 +97,28 @@ class Tail:
         """Take a watermark that another statement has read: as good as a poll, and a hint if it is not the head."""
         self.read_at = asyncio.get_running_loop().time()
         if watermark != self._hub.head:
-            self._hinted.set()
+            self._hint()
 
     async def prove(self, silence_s: float) -> None:
         """If nothing was read for so long, read, and wait until that is done, for as long as it takes."""
         while self.read_at is None or asyncio.get_running_loop().time() - self.read_at > silence_s:
             self._read_again.clear()
-            self._hinted.set()
+            self._hint()
             await self._read_again.wait()
+
+    def _hint(self) -> None:
+        """It is worth to read now."""
+        self._is_hinted = True
+        self._stir.set()
+
+    def _expect(self) -> None:
+        """A hint is to come: one that does not is not waited for as long as if nothing was known."""
+        if self._is_behind() and self._expected_at is None:
+            self._expected_at = asyncio.get_running_loop().time()
+            self._stir.set()
+
+    def _is_behind(self) -> bool:
+        return self._link.last_seq > seq_of(self._hub.head)
 
     def _listens(self, is_listening: bool) -> None:
         self._is_listening = is_listening
@@ -119,21 +135,24 @@ class Tail:
                 continue
             if not more:
                 await self._wait_for_hint()
-                self._hinted.clear()
 
     async def _wait_for_hint(self) -> None:
         """Wait for a hint, or until nothing was heard of the watermark for too long."""
         loop = asyncio.get_running_loop()
-        while (due := (self.read_at or 0.0) + self._poll_s()) > loop.time():
+        while not self._is_hinted:
+            due = max(self.read_at or 0.0, self._expected_at or 0.0) + self._poll_s()
+            if due <= loop.time():
+                break
+            self._stir.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
-                    await self._hinted.wait()
-                    return
+                    await self._stir.wait()
+        self._is_hinted = False
 
     def _poll_s(self) -> float:
         """How long to wait for a hint: long only if one would come, and there is nothing known to wait for."""
-        hub, settings = self._hub, self._settings
-        if not self._is_listening or hub.start is None or self._link.last_seq > seq_of(hub.head):
+        settings = self._settings
+        if not self._is_listening or self._hub.start is None or self._is_behind():
             return settings.tail_poll_s
         # whoever looks after the lease reads the watermark within `idle_check_s` and tells: this is for when it can't
         return max(settings.tail_poll_s, 2 * settings.idle_check_s)
@@ -146,6 +165,7 @@ class Tail:
         self._rows_max = min(self._settings.tail_rows, reading.rows_max * 2)
         self.read_at = asyncio.get_running_loop().time()
         self._read_again.set()
+        self._expected_at = None
         if not reading.rows:
             return False  # the stream is not adopted yet
         watermark = Position(reading.rows[0]["watermark"])

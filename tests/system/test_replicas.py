@@ -182,3 +182,23 @@ async def test_two_that_start_together_migrate_once(start_relay: StartRelay) -> 
     leading = [relay for relay in relays if relay.relay.readiness()[1]["leading"]]
     assert len(leading) == 1
     assert len(await relays[0].rows("SELECT * FROM stream_epoch")) == 1
+
+
+async def test_a_publisher_s_own_replica_needs_no_hint(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that has had a PubAck knows that the stream is ahead of it, and looks soon although no hint comes: its
+    tail had gone to sleep for a minute before it knew, and nothing woke it.
+    """
+    relay = await start_relay()
+    async with relay.stream(cursor="now") as stream:
+        await stream.named("relay.cursor")
+        await relay.publish(event("e1"))
+        assert await stream.events(1) == ["e1"]
+        monkeypatch.setattr("system.hints.WATERMARK_SUBJECT", "mesh.relay.nobody")
+        began = asyncio.get_running_loop().time()
+        for name in ("e2", "e3", "e4"):
+            await asyncio.sleep(0.2)
+            await relay.publish(event(name))
+            assert await stream.events(1) == [name]
+    assert asyncio.get_running_loop().time() - began < 5.0, "far below the idle check of 30 s"

@@ -17,6 +17,7 @@ from system.host import Host
 from system.metrics import Metrics
 from system.sessions import BEAT_SLACK, AtCapacity, Sessions
 from system.settings import Settings
+from tests.sim.worlds import SmallWorld
 from tests.system.harness import SECRET, eventually
 
 FAR = 4e9
@@ -226,23 +227,33 @@ async def test_waiting_for_the_last_one() -> None:
     assert await waiting
 
 
-async def test_a_heartbeat_ends_each_silence() -> None:
+def test_a_heartbeat_ends_each_silence() -> None:
     """No session is silent for longer than the interval, whatever was written to others meanwhile; and none is
-    disturbed much earlier.
+    disturbed much earlier. In simulated time, where that can be told to the second.
     """
-    sessions = registry(heartbeat_s=0.25)
-    silent, busy = Fake("a"), Fake("b")
-    with sessions.opened(silent, FAR), sessions.opened(busy, FAR):
+    world = SmallWorld()
+
+    async def main(_: Any) -> tuple[list[float], list[float], list[float]]:
+        sessions = registry(heartbeat_s=15.0)
+        loop = asyncio.get_running_loop()
+        silent, late, busy = Fake("a"), Fake("b"), Fake("c")
         beating = asyncio.create_task(sessions.beat())
-
-        def wrote() -> bool:
-            busy.wrote_at = asyncio.get_running_loop().time()
-            return len(silent.beats) >= 4
-
-        await eventually(wrote, "four heartbeats")
+        with sessions.opened(silent, FAR), sessions.opened(busy, FAR):
+            await asyncio.sleep(7.0)
+            late.wrote_at = loop.time()
+            with sessions.opened(late, FAR):
+                for _ in range(600):
+                    await asyncio.sleep(1.0)
+                    busy.wrote_at = loop.time()
         beating.cancel()
-    assert busy.beats == []
-    assert min(silent.beats) >= 0.25 * (1 - BEAT_SLACK) - 0.01, silent.beats
+        return silent.beats, late.beats, busy.beats
+
+    silent, late, busy = world.result_of(main, 1_000.0)
+    assert busy == []
+    for beats in (silent, late):
+        assert len(beats) >= 600 / 15.0 - 1
+        assert min(beats) >= 15.0 * (1 - BEAT_SLACK)
+        assert max(beats) <= 15.0 + 1e-6
 
 
 async def test_a_replica_without_sessions_sleeps_until_there_is_one() -> None:

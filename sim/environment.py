@@ -12,10 +12,15 @@ import simpy
 from simpy.core import EmptySchedule
 from simpy.events import NORMAL, Event
 
+from sim.errors import StandsStill
+
 S = 1_000_000_000
 MS = 1_000_000
 US = 1_000
-COLLECT_STEPS = 200_000
+LOOK_STEPS = 20_000
+"""More than ever happen at one moment, unless something goes round in circles."""
+COLLECT_LOOKS = 10
+"""After so many times so many steps garbage is collected."""
 _NORMAL = NORMAL << 32
 
 
@@ -93,12 +98,14 @@ class Environment(simpy.Environment):
             raise event._value
 
     def run_until(self, time_ns: int) -> None:
-        """Run everything up to and at this moment. What a callback raises passes."""
+        """Run everything up to and at this moment. Raises StandsStill; what a callback raises passes."""
         self._queue_next()
-        queue = self._queue
+        queue, due, began_ns = self._queue, self.steps + LOOK_STEPS, self._now
         while queue and queue[0][0] <= time_ns:
             self.step()
             self._queue_next()
+            if self.steps >= due:
+                due, began_ns = self._went_on(began_ns)
         self._now = max(self._now, time_ns)
 
     def empty(self) -> None:
@@ -107,13 +114,13 @@ class Environment(simpy.Environment):
         self._next = None
 
     def run_to_end_of(self, process: simpy.Process) -> None:
-        """Run until a SimPy process has ended. Raises EmptySchedule if nothing is left, and as `step`.
+        """Run until a SimPy process has ended. Raises EmptySchedule if nothing is left, StandsStill, and as `step`.
 
         Garbage is collected now and then by the count of steps: Python's own moments would follow from what else the
         interpreter has allocated, and what is collected may still run a `finally`.
         """
-        queue, due = self._queue, self.steps + COLLECT_STEPS
-        is_alive = process.is_alive
+        queue, due, began_ns = self._queue, self.steps + LOOK_STEPS, self._now
+        is_alive, looks = process.is_alive, 0
         while is_alive:
             occurrence = self._next
             if occurrence is not None:
@@ -138,8 +145,19 @@ class Environment(simpy.Environment):
                 occurrence.callback = None
                 callback()
             if self.steps >= due:
-                due = self.steps + COLLECT_STEPS
-                gc.collect()
+                due, began_ns = self._went_on(began_ns)
+                looks += 1
+                if looks % COLLECT_LOOKS == 0:
+                    gc.collect()
+
+    def _went_on(self, began_ns: float) -> tuple[int, float]:
+        """When to look again, and the time now, which must be later than then. Raises StandsStill."""
+        if self._now == began_ns:
+            raise StandsStill(
+                f"expected simulated time to pass, but {LOOK_STEPS:,} steps were at {self._now / S:.9f} s; "
+                "look for a loop that waits for a moment that has come already"
+            )
+        return self.steps + LOOK_STEPS, self._now
 
     def _entry(self, delay_ns: int, occurrence: Occurrence) -> Any:
         return (self._now + delay_ns, _NORMAL + self._draw(30), next(self._eid), occurrence)

@@ -7,3 +7,7 @@ class NotModelled(Exception):
 
 class Fenced(NotModelled):
     """Code inside the world reached for the real machine: its clock, entropy, threads, sockets or processes."""
+
+
+class StandsStill(RuntimeError):
+    """Something asks again and again to be called at once: simulated time would never pass."""

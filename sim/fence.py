@@ -12,6 +12,7 @@ import gc
 import importlib.util
 import os
 import random
+import socket
 import sys
 import threading
 import time
@@ -20,14 +21,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import aiohappyeyeballs.impl as happy_eyeballs
 import anyio._backends._asyncio as anyio_asyncio
 import asyncpg.connection
 import httpcore._backends.anyio as httpcore_anyio
+from aiohttp import connector as aiohttp_connector
 from aiohttp import web_app
 
 from sim.errors import Fenced
 from sim.host import Process
 from sim.loop import HostLoop
+from sim.transport import SimSocket
 
 REFUSED = {
     "socket.__new__": "a real socket",
@@ -97,6 +101,24 @@ class InOrder(dict[Any, None]):
     def discard(self, one: Any) -> None:
         """As a set's."""
         self.pop(one, None)
+
+    def remove(self, one: Any) -> None:
+        """As a set's. Raises KeyError."""
+        del self[one]
+
+
+class _Sockets:
+    """The module `socket` for a library that makes its sockets itself."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(socket, name)
+
+    def socket(self, family: int, type: int, proto: int) -> Any:  # noqa: A002 (a socket's signature)
+        """A simulated one within the world, else a real one."""
+        process = current_process()
+        if process is None:
+            return socket.socket(family, type, proto)
+        return SimSocket(family, type, proto, number=process.loop.next_number())
 
 
 _NOTHING = object()
@@ -186,6 +208,11 @@ _PATCHES: list[tuple[Any, str, Any]] = [
     (asyncpg.connection, "set", InOrder),
     # asyncpg numbers its prepared statements through the whole process
     (asyncpg.connection, "_uid", 0),
+    # aiohttp's client keeps connections in sets that hash by address, and took the clock by its name
+    (aiohttp_connector, "set", InOrder),
+    (aiohttp_connector, "monotonic", _clock(time.monotonic, _mono_s)),
+    # and has its sockets made by this one
+    (happy_eyeballs, "socket", _Sockets()),
     # httpcore polls the file descriptor of an idle connection
     (httpcore_anyio, "is_socket_readable", _is_readable(vars(httpcore_anyio)["is_socket_readable"])),
 ]

@@ -117,18 +117,6 @@ class SimServer(asyncio.AbstractServer):
         return asyncio.get_running_loop()
 
 
-class _Attached:
-    """A connected end that waits for its protocol."""
-
-    def __init__(self, loop: HostLoop, end: End) -> None:
-        self._loop = loop
-        self._end = end
-
-    def attach(self, protocol: asyncio.BaseProtocol) -> SimTransport:
-        """Give it one."""
-        return SimTransport(self._loop, self._end, protocol)
-
-
 class Host:
     """A machine: its clocks, its kernel, and what runs on it."""
 
@@ -191,7 +179,7 @@ class Host:
         """Close what a process listened on."""
         self._ports = {port: one for port, one in self._ports.items() if one.process is not process}
 
-    async def connect(self, loop: HostLoop, address: str, port: int) -> _Attached:
+    async def connect(self, loop: HostLoop, address: str, port: int) -> End:
         """TCP's handshake. Raises ConnectionRefusedError, TimeoutError (ETIMEDOUT)."""
         end = End(self, (self.address, self._free_port()), loop.process.ends)
         established = loop.create_future()
@@ -243,7 +231,7 @@ class Host:
         finally:
             for repeat in repeats:
                 repeat.cancel()
-        return _Attached(loop, end)
+        return end
 
     def _free_port(self) -> int:
         self._next_port += 1

@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 from sim.environment import Environment, Occurrence
 from sim.errors import Fenced, NotModelled
 from sim.handles import SimHandle, SimTimer
+from sim.transport import SimTransport
 
 if TYPE_CHECKING:
     from sim.host import Process
 
 CANCELLED_MAX = 256
 """Cancelled timers that are kept in the heap before it is built anew; asyncio keeps 100."""
+TURNS_MAX = 16
+"""That a loop takes in one step while nothing else is to happen: in one that never ends, steps must be counted too."""
 TASKS_HELD = 64
 """Tasks that are held before those that are done are let go."""
 
@@ -135,7 +138,7 @@ class HostLoop(asyncio.AbstractEventLoop):
         before = events._get_running_loop()
         events._set_running_loop(self)
         try:
-            while ready:
+            for _ in range(TURNS_MAX):
                 for _ in range(len(ready)):
                     if not ready:
                         return  # it died in this turn
@@ -148,7 +151,7 @@ class HostLoop(asyncio.AbstractEventLoop):
                             raise
                         except BaseException as error:  # as asyncio: whatever a callback raises goes to the handler
                             self._failed(handle, error)
-                if not self._environment.is_next_later() or self.process.is_paused:
+                if not ready or not self._environment.is_next_later() or self.process.is_paused:
                     break  # somebody else has something to do now: the seed decides who is next
         finally:
             self._turn = None  # until here, or what is called soon within the turn would plan another
@@ -271,7 +274,9 @@ class HostLoop(asyncio.AbstractEventLoop):
         self._exception_handler = handler
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Hand what nobody caught to the handler, or to the process's own books."""
+        """Hand what nobody caught to the handler, or to the process's own books; the dead complain to nobody."""
+        if self._is_closed:
+            return
         if self._exception_handler is not None:
             self._exception_handler(self, context)
         else:
@@ -290,19 +295,28 @@ class HostLoop(asyncio.AbstractEventLoop):
         self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
     ) -> tuple[Any, Any]:
         """Connect over the simulated network. Raises OSError as the kernel would."""
+        sock = options.pop("sock", None)
         _refuse_options(
             "create_connection", options, {"family", "proto", "flags", "local_addr", "happy_eyeballs_delay"}
         )
-        address = self.process.host.network.address_of(_text(host))
-        end = await self.process.host.connect(self, address, int(port))
+        if sock is not None:
+            end = sock.hand_on()
+        else:
+            address = self.process.host.network.address_of(_text(host))
+            end = await self.process.host.connect(self, address, int(port))
         protocol = protocol_factory()
-        transport = end.attach(protocol)
+        transport = SimTransport(self, end, protocol)
         waiter = self.create_future()
         self.call_soon(protocol.connection_made, transport)
         self.call_soon(transport.begin_reading)
         self.call_soon(_set, waiter)
         await waiter
         return transport, protocol
+
+    async def sock_connect(self, sock: Any, address: Any) -> None:
+        """Connect a socket that the program made. Raises OSError as the kernel would."""
+        host, port = address
+        sock.connected(await self.process.host.connect(self, host, port))
 
     async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:
         """Listen on a port of this host. Raises OSError if it is taken."""

@@ -60,6 +60,50 @@ class FakeSocket:
         return end is None or bool(end.unread) or end.at_eof or end.error is not None or end.is_closed
 
 
+class SimSocket:
+    """A socket that a program makes for itself: connected by its loop's `sock_connect`, then handed to
+    `create_connection`.
+    """
+
+    def __init__(self, family: int, kind: int, proto: int, *, number: int) -> None:
+        """`number` is its place in sets: one of its loop's."""
+        if (family, kind) != (socket.AF_INET, socket.SOCK_STREAM) or proto not in (0, socket.IPPROTO_TCP):
+            raise NotModelled(f"expected a socket of TCP over IPv4, got family {family}, type {kind}, protocol {proto}")
+        self.family, self.type, self.proto = family, kind, proto
+        self._number = number
+        self._end: End | None = None
+        self._is_closed = False
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def setblocking(self, flag: bool) -> None:  # noqa: FBT001 (a socket's signature)
+        """It never blocks."""
+        if flag:
+            raise NotModelled("expected a socket that does not block; a simulated process can't wait in its kernel")
+
+    def connected(self, end: End) -> None:
+        """Its loop has connected it; what was closed meanwhile stays closed."""
+        if self._is_closed:
+            end.close()
+        else:
+            self._end = end
+
+    def hand_on(self) -> End:
+        """Its connection, to whoever makes a transport of it. Raises OSError (ENOTCONN)."""
+        if self._end is None:
+            raise OSError(107, "Transport endpoint is not connected")
+        end, self._end = self._end, None
+        return end
+
+    def close(self) -> None:
+        """Close the connection, unless it was handed on."""
+        self._is_closed = True
+        if self._end is not None:
+            self._end.close()
+            self._end = None
+
+
 class SimTransport(transports._FlowControlMixin, transports.Transport):
     """One connection as asyncio shows it."""
 

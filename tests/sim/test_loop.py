@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
 
 from sim.environment import S
+from sim.errors import StandsStill
 from tests.sim.worlds import SmallWorld
 
 pytestmark = pytest.mark.sim
@@ -61,3 +63,27 @@ def test_timers_fire_in_the_order_of_their_times_whatever_was_planned_before() -
     assert [name for name, _ in fired] == ["nearest", "near", "between", "far"]
     assert [round(at_s) for _, at_s in fired] == [1, 12, 12, 30]
     assert world.environment.now_ns == 62 * S
+
+
+@pytest.mark.parametrize("way", ["turns", "timers"])
+def test_a_world_that_stands_still_says_so(way: str) -> None:
+    """A heartbeat loop that waited for a moment which had come ran for ever without an end: real time passes by
+    itself, simulated time does not.
+    """
+    world = SmallWorld()
+
+    async def main(_: Any) -> None:
+        loop = asyncio.get_running_loop()
+        due_s = loop.time() + 5.0
+        await asyncio.sleep(10.0)
+        while True:
+            if way == "turns":
+                await asyncio.sleep(0)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due_s):
+                        await loop.create_future()
+
+    world.start(world.a, main)
+    with pytest.raises(StandsStill, match="were at 10.0"):
+        world.run(20.0)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiohappyeyeballs
 import pytest
 
 from tests.sim.worlds import SmallWorld
@@ -162,6 +164,48 @@ async def _refused(ground: Ground) -> Any:
     return type(caught.value).__name__, caught.value.errno
 
 
+async def _by_a_socket_of_its_own(ground: Ground) -> Any:
+    """As aiohttp's client connects: a socket first, its connection next, a transport last."""
+    loop = asyncio.get_running_loop()
+    _, server = await ground.connected()
+    listening = await loop.create_server(lambda: server, ground.address, 0)
+    server.notes.clear()
+    infos = await loop.getaddrinfo(ground.address, listening.sockets[0].getsockname()[1], type=socket.SOCK_STREAM)
+    sock = await aiohappyeyeballs.start_connection(infos[:1])
+    _, client = await loop.create_connection(Noting, sock=sock)
+    client.transport.write(b"question")
+    await _until(lambda: "data" in server.notes)
+    server.transport.write(b"answer")
+    server.transport.close()
+    await client.lost
+    listening.close()
+    return client.notes, server.notes, server.received, client.received
+
+
+async def _refused_to_a_socket_of_its_own(ground: Ground) -> Any:
+    client, _ = await ground.connected()
+    loop = asyncio.get_running_loop()
+    port = client.transport.get_extra_info("peername")[1]
+    client.transport.close()
+    infos = await loop.getaddrinfo(ground.address, port, type=socket.SOCK_STREAM)
+    with pytest.raises(OSError) as caught:  # noqa: PT011  its type and number are what is compared
+        await aiohappyeyeballs.start_connection(infos[:1])
+    return type(caught.value).__name__, caught.value.errno
+
+
+async def _a_socket_closed_after_its_connection(ground: Ground) -> Any:
+    loop = asyncio.get_running_loop()
+    _, server = await ground.connected()
+    listening = await loop.create_server(lambda: server, ground.address, 0)
+    server.notes.clear()
+    infos = await loop.getaddrinfo(ground.address, listening.sockets[0].getsockname()[1], type=socket.SOCK_STREAM)
+    sock = await aiohappyeyeballs.start_connection(infos[:1])
+    sock.close()
+    await server.lost
+    listening.close()
+    return server.notes
+
+
 SCENES: list[Callable[[Ground], Awaitable[Any]]] = [
     _closed_by_the_server,
     _aborted_with_unread_bytes,
@@ -170,6 +214,9 @@ SCENES: list[Callable[[Ground], Awaitable[Any]]] = [
     _a_reader_that_waits,
     _closed_with_bytes_to_send,
     _refused,
+    _by_a_socket_of_its_own,
+    _refused_to_a_socket_of_its_own,
+    _a_socket_closed_after_its_connection,
 ]
 
 

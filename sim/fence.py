@@ -113,7 +113,7 @@ class _Sockets:
     def __getattr__(self, name: str) -> Any:
         return getattr(socket, name)
 
-    def socket(self, family: int, type: int, proto: int) -> Any:  # noqa: A002 (a socket's signature)
+    def socket(self, family: int, type: int, proto: int) -> Any:
         """A simulated one within the world, else a real one."""
         process = current_process()
         if process is None:

@@ -77,7 +77,7 @@ class SimSocket:
     def __hash__(self) -> int:
         return self._number
 
-    def setblocking(self, flag: bool) -> None:  # noqa: FBT001 (a socket's signature)
+    def setblocking(self, flag: bool) -> None:
         """It never blocks."""
         if flag:
             raise NotModelled("expected a socket that does not block; a simulated process can't wait in its kernel")

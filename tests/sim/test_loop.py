@@ -85,5 +85,5 @@ def test_a_world_that_stands_still_says_so(way: str) -> None:
                         await loop.create_future()
 
     world.start(world.a, main)
-    with pytest.raises(StandsStill, match="were at 10.0"):
+    with pytest.raises(StandsStill, match=r"were at 10\.0"):
         world.run(20.0)

@@ -72,20 +72,25 @@ def problems_of(plan: Plan) -> list[str]:
 
 
 def _only_problems(fault: Fault, plan: Plan) -> Iterator[str]:
-    if not isinstance(fault, LinkFaultBase) or fault.only is None:
-        return
-    relays = set(REPLICAS)
+    relays, agents = set(REPLICAS), {agent.name for agent in plan.agents}
     via = {publisher.name: publisher.via for publisher in plan.workload.publishers}
-    hosts = {
+    hosts: dict[Link | ProcessName, set[str]] = {
         Link.RELAY_NATS: relays,
         Link.RELAY_POSTGRES: relays,
         Link.PUBLISHER_NATS: {name for name, way in via.items() if way == "nats"},
-        Link.AGENT_RELAY: relays
-        | {agent.name for agent in plan.agents}
-        | {name for name in via if via[name] == "http"},
-    }[fault.link]
-    if fault.only not in hosts:
-        yield f"fault {fault.id}: expected only to be one of {', '.join(sorted(hosts))}, got {fault.only!r}"
+        Link.AGENT_RELAY: relays | agents | {name for name in via if via[name] == "http"},
+        ProcessName.RELAY: relays,
+        ProcessName.NATS: set(),
+        ProcessName.POSTGRES: set(),
+        ProcessName.AGENT: agents,
+        ProcessName.PUBLISHER: set(via),
+    }
+    hit = hosts[fault.link if isinstance(fault, LinkFaultBase) else fault.process]
+    if fault.only is not None and fault.only not in hit:
+        names = f"one of {', '.join(sorted(hit))}" if hit else f"left out, for there is one {fault.target}"
+        yield f"fault {fault.id}: expected only to be {names}, got {fault.only!r}"
+    if not hit and fault.target in (ProcessName.AGENT, ProcessName.PUBLISHER):
+        yield f"fault {fault.id}: expected a plan with {fault.target}s, got none; nothing could be hit"
 
 
 def _retention_problems(plan: Plan) -> Iterator[str]:

@@ -26,6 +26,7 @@ from faults.vocabulary import (
     LinkFaultBase,
     Pause,
     PowerLoss,
+    ProcessFaultBase,
     ProcessName,
     QuorumLoss,
     ResetPeer,
@@ -126,6 +127,10 @@ def servers_refused(plan: Plan) -> str | None:
 def _reason(fault: Fault) -> str | None:
     if isinstance(fault, LinkFaultBase) and fault.only is not None:
         return f"the proxy of a link is shared by all; it can't tell {fault.only} from the others"
+    if isinstance(fault, ProcessFaultBase) and fault.process in (ProcessName.AGENT, ProcessName.PUBLISHER):
+        return f"the {fault.process.value}s live in the process that plays the faults; it can't stop or end itself"
+    if isinstance(fault, ProcessFaultBase) and fault.only is not None:
+        return f"it runs one relay, and {fault.only} is one of several"
     match fault:
         case HalfOpen():
             return "Toxiproxy treats all connections of a link alike; it can't silence the old and serve the new"

@@ -25,6 +25,8 @@ Both worlds read it. The simulator plays every kind; which kinds the real stack 
 | `leader_change` | NATS on three servers: the leading one is gone, and for a time nobody leads; then another does |
 | `quorum_loss` | NATS on three servers: two of them are gone for a time, so that nothing new is agreed on |
 
+An agent is the machine of its first client; what is stored of its cursor and of a publisher's outbox is on its disk.
+
 Times count from the start of the safety phase. Ranges are those within which a fault can be shown to take effect.
 """
 
@@ -60,6 +62,8 @@ class ProcessName(enum.StrEnum):
     RELAY = "relay"
     NATS = "nats"
     POSTGRES = "postgres"
+    AGENT = "agent"
+    PUBLISHER = "publisher"
 
 
 REPLICAS = ("relay-1", "relay-2")
@@ -192,6 +196,9 @@ class ProcessFaultBase(FaultBase, frozen=True, kw_only=True):
     """A fault on a process."""
 
     process: ProcessName
+    only: Name | None = None
+    """Which one, where there are several: an agent or publisher by its name, a replica as `relay-1` or `relay-2`.
+    None: one of them, drawn by the plan's seed and the fault's id."""
 
     @property
     def target(self) -> str:

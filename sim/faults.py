@@ -113,12 +113,14 @@ def _ways(direction: Direction, client: Host, server: Host) -> list[Pair]:
 
 
 class Machine:
-    """One server or relay: its host, and how its process is started."""
+    """One server, relay, agent or publisher: its host, and how its process is started."""
 
     def __init__(self, host: Host, start: Callable[[], None]) -> None:
         self.host = host
         self.start = start
         self._skew_ns = 0
+        self.is_down = False
+        """Killed or without power, until the fault is lifted: nobody is to start it before."""
         self.on_power_loss: Callable[[], None] = _nothing
         """What its disk loses with the power."""
         self.stop: Callable[[Callable[[], None]], None] | None = None
@@ -132,9 +134,11 @@ class Machine:
                 for process in alive:
                     process.pause()
             case Kill():
+                self.is_down = True
                 for process in alive:
                     process.kill()
             case PowerLoss():
+                self.is_down = True
                 self.host.lose_power()
                 self.on_power_loss()
             case Restart():
@@ -150,10 +154,22 @@ class Machine:
                 raise NotModelled(f"expected a fault on a process, got {fault.kind}")
         return {"processes": len(alive)}
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a process of it is alive."""
+        return any(process.is_alive for process in self.host.processes)
+
     def heal(self) -> None:
-        """Set its clock right."""
+        """Set its clock right, and have it up, running and started."""
         self.host.clock.step(-self._skew_ns)
         self._skew_ns = 0
+        self.is_down = False
+        for process in self.host.processes:
+            if process.is_paused and process.is_alive:
+                process.resume()
+        self.host.power_up()
+        if not self.is_running:
+            self.start()
 
     def end(self, fault: Fault) -> None:
         """Lift it."""
@@ -163,8 +179,10 @@ class Machine:
                     if process.is_alive:
                         process.resume()
             case Kill():
+                self.is_down = False
                 self.start()
             case PowerLoss():
+                self.is_down = False
                 self.host.power_up()
                 self.start()
             case ClockSkew():

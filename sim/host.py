@@ -77,15 +77,24 @@ class Process:
 
 
 class _Listener:
-    def __init__(self, process: Process, protocol_factory: Callable[[], asyncio.BaseProtocol]) -> None:
+    def __init__(self, process: Process, protocol_factory: Callable[[], asyncio.BaseProtocol], backlog: int) -> None:
         self.process = process
         self.protocol_factory = protocol_factory
+        self._backlog = backlog
+        self._waiting = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a SYN is dropped, as Linux does while more than the backlog wait to be accepted."""
+        return self._waiting > self._backlog
 
     def accept(self, end: End) -> None:
         """Make the transport and tell the protocol, in the server's own turn."""
+        self._waiting += 1
         self.process.loop.call_soon(self._accepted, end)
 
     def _accepted(self, end: End) -> None:
+        self._waiting -= 1
         loop = self.process.loop
         protocol = self.protocol_factory()
         transport = SimTransport(loop, end, protocol)
@@ -158,13 +167,13 @@ class Host:
         """Switch it on again; nothing runs until it is started."""
         self.is_up = True
 
-    def listen(self, loop: HostLoop, protocol_factory: Any, port: int) -> SimServer:
-        """Listen on a port, 0 for any. Raises OSError."""
+    def listen(self, loop: HostLoop, protocol_factory: Any, port: int, backlog: int) -> SimServer:
+        """Listen on a port, 0 for any; so many connections and one more wait to be accepted. Raises OSError."""
         if port in self._ports:
             raise OSError(98, f"error while attempting to bind on address ({self.address!r}, {port}): in use")
         if port == 0:
             port = self._free_port()
-        self._ports[port] = _Listener(loop.process, protocol_factory)
+        self._ports[port] = _Listener(loop.process, protocol_factory, backlog)
         return SimServer(self, port)  # type: ignore[abstract]
 
     def listens(self, port: int) -> bool:
@@ -205,6 +214,8 @@ class Host:
             delay_ns = self.network.latency_ns(self.network.link(target, self))
             if listener is None:
                 self.environment.at(delay_ns, lambda: settle(refused))
+                return
+            if listener.is_full:
                 return
             other = End(target, (target.address, port), listener.process.ends)
             connected(end, other)

@@ -13,24 +13,37 @@ from faults.vocabulary import Fault, Link, LinkFaultBase, ProcessFaultBase, Proc
 from reports import history
 from sim.errors import NotModelled
 from sim.faults import LinkPlayer, Machine, Pair
-from sim.host import Host
 from sim.network import Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cast:
-    """Who is who in a world: the machines of each process, and the hosts of agents and publishers by name."""
+    """Who is who in a world; agents and publishers by name, an agent's further clients among them."""
 
     nats: Machine
     postgres: Machine
     relays: Sequence[Machine]
-    agents: dict[str, Host]
-    publishers: dict[str, Host]
+    agents: dict[str, Machine]
+    publishers: dict[str, Machine]
 
     @property
     def machines(self) -> list[Machine]:
         """Everything that faults on processes are played on."""
-        return [self.nats, self.postgres, *self.relays]
+        return [self.nats, self.postgres, *self.relays, *self.agents.values(), *self.publishers.values()]
+
+    def playing(self, process: ProcessName) -> dict[str, Machine]:
+        """The machines of a process, each by the name that a fault may call it by."""
+        match process:
+            case ProcessName.RELAY:
+                return {machine.host.name: machine for machine in self.relays}
+            case ProcessName.AGENT:
+                return {name: machine for name, machine in self.agents.items() if history.owner_of(name) == name}
+            case ProcessName.PUBLISHER:
+                return self.publishers
+            case ProcessName.NATS:
+                return {"nats": self.nats}
+            case ProcessName.POSTGRES:
+                return {"postgres": self.postgres}
 
 
 class Injector:
@@ -68,19 +81,13 @@ class Injector:
         self._network.heal()
         for machine in self._cast.machines:
             machine.heal()
-            for process in machine.host.processes:
-                if process.is_paused and process.is_alive:
-                    process.resume()
-            machine.host.power_up()
-            if not any(process.is_alive for process in machine.host.processes):
-                machine.start()
 
     def _machine(self, fault: Fault) -> Machine:
         assert isinstance(fault, ProcessFaultBase)
-        if fault.process is ProcessName.RELAY:
-            # which replica a fault on 'the relay' hits is drawn, and the same when it is lifted
-            return random.Random(f"{self._plan.seed}/{fault.id}").choice(self._cast.relays)
-        return self._cast.nats if fault.process is ProcessName.NATS else self._cast.postgres
+        machines = self._cast.playing(fault.process)
+        # which one a fault on 'the relay' hits is drawn, and the same when it is lifted
+        drawn = random.Random(f"{self._plan.seed}/{fault.id}").choice(list(machines))
+        return machines[fault.only or drawn]
 
     def _pairs(self, fault: Fault) -> list[Pair]:
         assert isinstance(fault, LinkFaultBase)
@@ -92,14 +99,14 @@ class Injector:
         via = {one.name: one.via for one in self._plan.workload.publishers}
         match link:
             case Link.PUBLISHER_NATS:
-                return [(host, nats) for name, host in cast.publishers.items() if via[name] == "nats"]
+                return [(one.host, nats) for name, one in cast.publishers.items() if via[name] == "nats"]
             case Link.RELAY_NATS:
                 return [(host, nats) for host in relays]
             case Link.RELAY_POSTGRES:
                 return [(host, postgres) for host in relays]
             case Link.AGENT_RELAY:
-                clients = list(cast.agents.values())
-                clients += [host for name, host in cast.publishers.items() if via[name] == "http"]
+                clients = [one.host for one in cast.agents.values()]
+                clients += [one.host for name, one in cast.publishers.items() if via[name] == "http"]
                 return [(client, relay) for client in clients for relay in relays]
         raise NotModelled(f"expected a link, got {link}")
 

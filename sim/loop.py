@@ -318,10 +318,12 @@ class HostLoop(asyncio.AbstractEventLoop):
         host, port = address
         sock.connected(await self.process.host.connect(self, host, port))
 
-    async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:
+    async def create_server(
+        self, protocol_factory: Any, host: Any = None, port: Any = None, *, backlog: int = 100, **options: Any
+    ) -> Any:
         """Listen on a port of this host. Raises OSError if it is taken."""
-        _refuse_options("create_server", options, {"family", "flags", "backlog", "reuse_address", "start_serving"})
-        return self.process.host.listen(self, protocol_factory, int(port))
+        _refuse_options("create_server", options, {"family", "flags", "reuse_address", "start_serving"})
+        return self.process.host.listen(self, protocol_factory, int(port), backlog)
 
     # Refused by name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 from faults.arrivals import arrivals
@@ -12,8 +13,10 @@ from faults.mesh.publishers import MeshPublisher
 from faults.plan import Plan, Publisher
 from faults.recorder import Recorder
 from faults.schedule import What
+from reports import history
 from reports.history import owner_of
 from sim.environment import MS
+from sim.faults import Machine
 from sim.host import Host, Process
 from sim.programs import AgentProgram, Program, channel
 
@@ -32,10 +35,19 @@ class Mesh:
         self._start = start
         clients = clients_of(plan)
         self._agents = {one.name: AgentProgram(one, plan, recorder, url) for one in clients}
-        self.agent_hosts = {one.name: host(f"agent.{one.name}") for one in clients}
-        self.publisher_hosts = {one.name: host(f"publisher.{one.name}") for one in plan.workload.publishers}
-        self._outboxes: dict[str, Outbox] = {}
-        self._given_up: list[str] = []
+        self.agent_machines = {
+            one.name: Machine(host(f"agent.{one.name}"), partial(self._live, one.name)) for one in clients
+        }
+        publishers = plan.workload.publishers
+        self.publisher_machines = {
+            one.name: Machine(host(f"publisher.{one.name}"), partial(self._empty, one)) for one in publishers
+        }
+        given = arrivals(plan)
+        self._outboxes = {
+            one.name: Outbox(arrival for arrival in given if arrival.publisher == one.name) for one in publishers
+        }
+        self._epoch, self._now_s = "", lambda: 0.0
+        self._given_up: dict[str, str] = {}
 
     # Agents
 
@@ -70,37 +82,51 @@ class Mesh:
 
     def _live(self, name: str) -> None:
         """Have an agent live for as long as it is to be awake, whatever ends its lives."""
-        agent, host = self._agents[name], self.agent_hosts[name]
-        if agent.is_awake and not any(process.is_alive for process in host.processes):
-            process = self._start(host, agent)
-            process.on_end = lambda: host.environment.at(DOWN_NS, lambda: self._live(name))
+        agent, machine = self._agents[name], self.agent_machines[name]
+        if agent.is_awake and not machine.is_down and not machine.is_running:
+            process = self._start(machine.host, agent)
+
+            def ended() -> None:
+                agent.died()
+                machine.host.environment.at(DOWN_NS, lambda: self._live(name))
+
+            process.on_end = ended
 
     # Publishers
 
     def publish(self, epoch: str, now_s: Callable[[], float]) -> None:
         """Start the publishers; `epoch` is what cursors begin with, `now_s` the time within the plan."""
-        given = arrivals(self._plan)
+        self._epoch, self._now_s = epoch, now_s
         for one in self._plan.workload.publishers:
-            outbox = Outbox(arrival for arrival in given if arrival.publisher == one.name)
-            self._outboxes[one.name] = outbox
-            self._start(self.publisher_hosts[one.name], self._publisher(one, outbox, epoch, now_s))
+            self._empty(one)
 
-    def _publisher(self, one: Publisher, outbox: Outbox, epoch: str, now_s: Callable[[], float]) -> Program:
+    def _empty(self, one: Publisher) -> None:
+        """Have a publisher live until its outbox is empty, but for one that has ended by itself."""
+        machine, outbox = self.publisher_machines[one.name], self._outboxes[one.name]
+        if machine.is_down or machine.is_running or outbox.is_empty or one.name in self._given_up:
+            return
+
         async def publish(process: Process) -> None:
             publisher = MeshPublisher(
                 one.name,
                 outbox=outbox,
-                channel=channel(one, process, self._plan, epoch),
+                channel=channel(one, process, self._plan, self._epoch),
                 batch_max=one.batch_max,
                 recorder=self._recorder,
                 rng=process.rng,
             )
             try:
-                await publisher.run(now_s)
+                await publisher.run(self._now_s)
             except Exception as error:  # its root: what ends a publisher by itself is a finding, as with an agent
-                self._given_up.append(f"{one.name}, with {outbox.size} events never published: {error!r}")
+                self._given_up[one.name] = f"with {outbox.size} events never published: {error!r}"
+            process.host.environment.at(0, process.kill)
 
-        return publish
+        def ended() -> None:
+            for arrival in outbox.interrupted():
+                self._recorder.record(history.Published, publisher=one.name, id=arrival.id, outcome="unknown")
+            machine.host.environment.at(DOWN_NS, lambda: self._empty(one))
+
+        self._start(machine.host, publish).on_end = ended
 
     # What came of it
 
@@ -122,7 +148,7 @@ class Mesh:
     def failures(self) -> tuple[str, ...]:
         """What ended publishers, and lives of agents, by itself."""
         ended = (f"{name}: {why}" for name, agent in self._agents.items() for why in agent.failures)
-        return (*self._given_up, *ended)
+        return (*(f"{name}, {why}" for name, why in self._given_up.items()), *ended)
 
     def forget(self) -> None:
         """Let go of all lives."""

@@ -19,6 +19,7 @@ from faults.plan import Agent, Plan, Publisher, RelayTimes
 from faults.streamwatch import StreamSeen, StreamWatch
 from faults.witness import AgentWitness
 from reports.history import owner_of
+from sim.clock import EPOCH_NS
 from sim.host import Process
 from system.client import AgentClient, ClientSettings, Delivery, GapNotice, GoneNotice
 from system.host import Host
@@ -38,6 +39,11 @@ def system_host(process: Process) -> Host:
     """What the relay and its client get from their machine."""
     clock, rng = process.host.clock, process.rng
     return Host(wall=lambda: clock.wall_ns() / 1e9, rng=rng, new_id=lambda: f"{rng.getrandbits(128):032x}")
+
+
+def issuer_s(process: Process) -> float:
+    """The wall clock of who issues tokens, in s: true time, whatever the clock of who asks for one shows."""
+    return (EPOCH_NS + process.host.environment.now_ns) / 1e9
 
 
 def relay_settings(plan: Plan, **more: Any) -> Settings:
@@ -150,7 +156,9 @@ class AgentProgram(AgentWitness):
         host = system_host(process)
 
         async def token() -> str:
-            return mint(SECRET, sub=owner_of(self.name), scope="stream", ttl_s=self._agent.token_ttl_s, now=host.wall())
+            return mint(
+                SECRET, sub=owner_of(self.name), scope="stream", ttl_s=self._agent.token_ttl_s, now=issuer_s(process)
+            )
 
         self._client = AgentClient(
             self._url, owner_of(self.name), token, self, self._store, host, settings=self._settings, observer=self
@@ -181,11 +189,14 @@ class AgentProgram(AgentWitness):
         super().closed(conn, why)
 
     def crash(self) -> None:
-        """SIGKILL; whoever writes the history knows that its connection is over."""
+        """SIGKILL."""
         if self._process is not None and self._process.is_alive:
             self._process.kill()
-            if self._conn_of_life is not None:
-                self.closed(self._conn_of_life, "crashed")
+
+    def died(self) -> None:
+        """Its process is over; if it had no time to say so, whoever writes the history knows it of its connection."""
+        if self._conn_of_life is not None:
+            self.closed(self._conn_of_life, "crashed")
 
     async def on_event(self, delivery: Delivery) -> None:
         """Work."""
@@ -218,7 +229,7 @@ def channel(publisher: Publisher, process: Process, plan: Plan, epoch: str) -> C
     if publisher.via == "nats":
         return NatsChannel(f"nats://nats:{NATS_PORT}", epoch)
     ttl_s = plan.duration_s + plan.converge_within_s + 86_400
-    token = mint(SECRET, sub=publisher.name, scope="publish", ttl_s=ttl_s, now=process.host.clock.wall_ns() / 1e9)
+    token = mint(SECRET, sub=publisher.name, scope="publish", ttl_s=ttl_s, now=issuer_s(process))
     return HttpChannel(f"http://relay:{RELAY_PORT}", token)
 
 

@@ -19,6 +19,8 @@ from sim.postgres.server import PostgresServer
 from sim.programs import FOR_EVER_S, NATS_PORT, POSTGRES_PORT, Program
 
 Start = Callable[[Host, Program], Process]
+NATS_BACKLOG, POSTGRES_BACKLOG = 4_096, 200
+"""Connections that wait to be accepted: Go asks for the kernel's limit, Postgres for twice its `max_connections`."""
 ONE_SAFE = Servers()
 """NATS as a plan has it that says nothing of it."""
 
@@ -84,7 +86,7 @@ class NatsMachine(Machine):
             replicas=self._servers.nats_replicas,
         )
         self._server, self._process = server, process
-        await asyncio.get_running_loop().create_server(server.protocol, "0.0.0.0", NATS_PORT)
+        await asyncio.get_running_loop().create_server(server.protocol, "0.0.0.0", NATS_PORT, backlog=NATS_BACKLOG)
         server.start()
         await asyncio.sleep(FOR_EVER_S)
 
@@ -106,7 +108,9 @@ class PostgresMachine(Machine):
             rng=random.Random(self._rng.getrandbits(64)),
             disk=self.disk,
         )
-        await asyncio.get_running_loop().create_server(server.protocol, "0.0.0.0", POSTGRES_PORT)
+        await asyncio.get_running_loop().create_server(
+            server.protocol, "0.0.0.0", POSTGRES_PORT, backlog=POSTGRES_BACKLOG
+        )
         server.start()
         await asyncio.sleep(FOR_EVER_S)
 

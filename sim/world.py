@@ -103,8 +103,8 @@ class World:
                 nats=self.nats,
                 postgres=self.postgres,
                 relays=self._relay_machines,
-                agents=self._mesh.agent_hosts,
-                publishers=self._mesh.publisher_hosts,
+                agents=self._mesh.agent_machines,
+                publishers=self._mesh.publisher_machines,
             ),
         )
         self._safety_ns = 0
@@ -133,8 +133,8 @@ class World:
         for relay in self._relay_hosts:
             for server in ("postgres", "nats"):
                 self.network.place(relay.name, server, rng.choice(distances_ns))
-            for agent in self._mesh.agent_hosts.values():
-                self.network.place(relay.name, agent.name, rng.choice(distances_ns))
+            for agent in self._mesh.agent_machines.values():
+                self.network.place(relay.name, agent.host.name, rng.choice(distances_ns))
 
     def _start(self, host: Host, main: Program) -> Process:
         self._lives += 1
@@ -200,6 +200,7 @@ class World:
     def _bury(self) -> None:
         """Let go of every process: what its coroutines have in their `finally` must run now, or it would run later."""
         for process in self._graveyard:
+            process.on_end = None  # the history is closed
             if process.is_alive:
                 process.lose_power()
             process.buried.clear()

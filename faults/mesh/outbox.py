@@ -63,6 +63,12 @@ class Outbox:
         self._flying = {arrival.id: arrival for arrival in taken}
         return taken
 
+    def interrupted(self) -> list[Arrival]:
+        """Its publisher has died: what flew has an unknown outcome, and waits again, first in line."""
+        flying = list(self._flying.values())
+        self.settle((arrival.id, Settled.UNKNOWN) for arrival in flying)
+        return flying
+
     def settle(self, outcomes: Iterable[tuple[str, Settled]], *, alone: bool = False) -> None:
         """Take the outcomes of a batch; what is unknown waits again, first in line, for itself if `alone`.
 

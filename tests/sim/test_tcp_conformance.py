@@ -236,3 +236,40 @@ def _simulated(scene: Callable[[Ground], Awaitable[Any]]) -> Any:
         return await scene(Ground("a"))
 
     return world.result_of(play, 60.0)
+
+
+async def test_a_server_that_does_not_accept_is_connected_to_until_its_backlog_is_full() -> None:
+    """The kernel answers for it: so many and one more are connected, whoever comes then hears nothing. A paused server
+    to which a mesh dialled for a day had tens of thousands of connections to accept at once.
+    """
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as deaf:
+        real = await _dialled("127.0.0.1", deaf.getsockname()[1])
+    world = SmallWorld()
+
+    async def listen(_: Any) -> None:
+        await asyncio.get_running_loop().create_server(asyncio.Protocol, "0.0.0.0", 80, backlog=1)
+        await asyncio.sleep(1e6)
+
+    server = world.start(world.b, listen)
+    world.environment.at(1_000, server.pause)
+    world.start(world.a, lambda _: _dialled("b", 80))
+    task = asyncio.get_running_loop().run_in_executor(None, world.run, 10.0)
+    await task
+    assert world.results["a"] == real == [True, True, False, False]
+
+
+async def _dialled(address: str, port: int) -> list[bool]:
+    """Whether each of four connections, made one after another, came to be within half a second."""
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(0.1)
+    connected, open_ones = [], []
+    for _ in range(4):
+        try:
+            async with asyncio.timeout(0.5):
+                open_ones.append(await loop.create_connection(asyncio.Protocol, address, port))
+            connected.append(True)
+        except TimeoutError:
+            connected.append(False)
+    for transport, _ in open_ones:
+        transport.abort()
+    return connected

@@ -67,10 +67,13 @@ FROM_HISTORY: dict[str, str] = {
     "delivered.live": "an event was delivered within a second of its publishing",
     "delivered.replayed": "an event was replayed",
     "fault.at_start": "a fault met agents that were connecting",
+    "fault.on_agent": "an agent's machine was paused, killed or without power",
+    "fault.on_publisher": "a publisher's machine was paused, killed or without power",
     "gap.told": "an agent was told of lost standard events",
     "gone.told": "an agent was told of lost critical events",
     "gone.then_events": "an agent went on after a 410 and received events",
     "kill.relay": "a relay was killed",
+    "kill.publisher_in_flight": "a publisher died before it knew what became of its events",
     "reconnect.with_cursor": "an agent came back with its cursor",
     "reconnect.after_a_day": "an agent came back after a day or more",
     "writer.behind_at_heal": "pg-writer was behind when the faults healed",
@@ -121,6 +124,8 @@ class _Watch:
         """The agent of each client that has a stream."""
         self.left_ns: dict[str, int] = {}
         self.is_healing = False
+        self.killed_ns: dict[str, int] = {}
+        """When a process was killed last, by the name of its host."""
 
     def published(self, record: Published) -> None:
         self.published_ns.setdefault(record.id, record.t_ns)
@@ -128,6 +133,8 @@ class _Watch:
             self.hit.add("ack.duplicate")
         if record.outcome == "unknown":
             self.hit.add("ack.unknown")
+            if self.killed_ns.get(f"publisher.{record.publisher}") == record.t_ns:
+                self.hit.add("kill.publisher_in_flight")
 
     def connect(self, record: Connect) -> None:
         self.presented[record.agent, record.conn] = record.cursor
@@ -187,10 +194,14 @@ class _Watch:
     def fault(self, record: Fault) -> None:
         if record.phase == "effective" and self.connecting:
             self.hit.add("fault.at_start")
+        if record.phase == "effective" and record.target in ("agent", "publisher"):
+            self.hit.add(f"fault.on_{record.target}")
 
     def process(self, record: Process) -> None:
-        if record.what == "killed" and record.name.startswith("relay"):
-            self.hit.add("kill.relay")
+        if record.what == "killed":
+            self.killed_ns[record.name] = record.t_ns
+            if record.name.startswith("relay"):
+                self.hit.add("kill.relay")
 
     def writer(self, record: Writer) -> None:
         # the first look comes after the healing

@@ -50,6 +50,16 @@ def test_every_event_is_settled(repeats: list[bool], batch_max: int, fates: list
     assert outbox.acked == acked
 
 
+def test_what_flew_when_its_publisher_died_waits_again() -> None:
+    """First in line, in its order, and told, so that a history can say that its outcome is unknown."""
+    outbox = Outbox(arrival(number) for number in range(4))
+    first = outbox.take(1.0, 2)
+    assert outbox.interrupted() == first
+    assert outbox.interrupted() == []
+    assert outbox.size == 4
+    assert [one.id for one in outbox.take(1.0, 9)] == ["e0", "e1", "e2", "e3"]
+
+
 def test_order_is_kept_over_an_unknown_outcome() -> None:
     """What is unknown is published again before what comes after it, in the same order."""
     outbox = Outbox(arrival(number) for number in range(4))

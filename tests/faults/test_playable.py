@@ -101,6 +101,20 @@ def test_a_fault_without_a_server_behind_it_is_left_out(outage: Fault) -> None:
     assert not_playable(small_plan(faults=(after, elsewhere, outage))) == ()
 
 
+@pytest.mark.parametrize(
+    ("process", "only", "reason"),
+    [
+        (ProcessName.AGENT, None, "the agents live in the process that plays the faults; it can't stop or end itself"),
+        (ProcessName.PUBLISHER, "web", "the publishers live in the process that plays the faults; it can't"),
+        (ProcessName.RELAY, "relay-2", "it runs one relay, and relay-2 is one of several"),
+    ],
+)
+def test_what_is_not_a_process_of_its_own_is_left_out(process: ProcessName, only: str | None, reason: str) -> None:
+    """Agents and publishers share the player's process; a certain replica needs several."""
+    (left_out,) = not_playable(small_plan(faults=(Kill(id="k", process=process, only=only, at_s=1.0, down_s=1.0),)))
+    assert left_out.reason.startswith(reason)
+
+
 def test_cuts_hold_bytes_and_one_way_cuts_one_way() -> None:
     """A cut is played by what keeps bytes, not by what drops them, on the ways that it names."""
     cut = Cut(id="c", link=Link.AGENT_RELAY, direction=Direction.UPSTREAM, **PLACE)

@@ -1,9 +1,10 @@
-"""Several connections of an agent, each owed everything; partitions that hit one replica, agent or publisher only."""
+"""Several connections of an agent, each owed everything; faults that hit one replica, agent or publisher only."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from faults.clients import clients_of
 from faults.plan import Plan, PlanInvalid
 from faults.playable import not_playable
-from faults.vocabulary import Cut, Link
+from faults.vocabulary import Cut, Kill, Link, Pause, PowerLoss, ProcessName
 from reports.api import judge
 from reports.history import owner_of
 from reports.verdict import Witnessed
@@ -68,6 +69,39 @@ def test_a_partial_partition_of_nobody_is_refused(only: str) -> None:
     cut = Cut(id="half", link=Link.AGENT_RELAY, at_s=2.0, for_s=10.0, only=only)
     with pytest.raises(PlanInvalid, match=f"expected only to be one of ann, bob, .*relay-2, web, got '{only}'"):
         Plan.decode(plan_with(cut).encode())
+
+
+@pytest.mark.parametrize("process", [ProcessName.AGENT, ProcessName.PUBLISHER])
+@pytest.mark.parametrize("kind", [Pause, Kill, PowerLoss])
+def test_nothing_is_heard_of_one_that_is_down(kind: Any, process: ProcessName) -> None:
+    """An agent or publisher that a fault has taken is away for as long, whoever would start it again, and then back."""
+    name = "ann" if process is ProcessName.AGENT else "direct"
+    length = {"for_s": 6.0} if kind is Pause else {"down_s": 6.0}
+    fault = kind(id="away", process=process, only=name, at_s=4.0, **length)
+    segments: list[tuple[int, str]] = []
+    trial = try_plan(plan_with(fault), on_segment=lambda t_ns, _, one, __, ___: segments.append((t_ns, one)))
+    assert trial.verdict == "held", trial.reason
+    began_ns = next(t_ns for t_ns, one in segments if one.startswith("publisher"))
+    said = [(t_ns - began_ns) / 1e9 for t_ns, one in segments if one == f"{process}.{name}"]
+    assert not [at_s for at_s in said if 4.1 < at_s < 9.8], said
+    assert min(said) < 4.0
+    assert max(said) > 10.0
+
+
+@pytest.mark.parametrize(
+    ("process", "only", "expected"),
+    [
+        (ProcessName.AGENT, "web", "one of ann, bob"),
+        (ProcessName.PUBLISHER, "ann", "one of direct, web"),
+        (ProcessName.RELAY, "relay-3", "one of relay-1, relay-2"),
+        (ProcessName.NATS, "nats", "left out, for there is one nats"),
+    ],
+)
+def test_a_fault_on_nobody_is_refused(process: ProcessName, only: str, expected: str) -> None:
+    """With the names that there are."""
+    kill = Kill(id="nobody", process=process, only=only, at_s=2.0, down_s=1.0)
+    with pytest.raises(PlanInvalid, match=f"expected only to be {expected}.*, got '{only}'"):
+        Plan.decode(plan_with(kill).encode())
 
 
 def test_the_real_stack_says_that_it_can_not() -> None:

@@ -44,6 +44,12 @@ FAULTS: dict[str, Fault] = {
     "kill-nats": Kill(id="f", process=ProcessName.NATS, at_s=5.0, down_s=2.0),
     "power-nats": PowerLoss(id="f", process=ProcessName.NATS, at_s=5.0, down_s=2.0),
     "power-postgres": PowerLoss(id="f", process=ProcessName.POSTGRES, at_s=5.0, down_s=2.0),
+    "pause-agent": Pause(id="f", process=ProcessName.AGENT, at_s=5.0, for_s=6.0, only="ann"),
+    "kill-agent": Kill(id="f", process=ProcessName.AGENT, at_s=5.0, down_s=2.0, only="ann"),
+    "power-agent": PowerLoss(id="f", process=ProcessName.AGENT, at_s=5.0, down_s=2.0, only="ann"),
+    "pause-publisher": Pause(id="f", process=ProcessName.PUBLISHER, at_s=5.0, for_s=6.0, only="web"),
+    "restart-publisher": Restart(id="f", process=ProcessName.PUBLISHER, at_s=5.0, only="web"),
+    "power-publisher": PowerLoss(id="f", process=ProcessName.PUBLISHER, at_s=5.0, down_s=2.0, only="direct"),
     "clock": ClockSkew(id="f", process=ProcessName.RELAY, at_s=5.0, for_s=6.0, skew_ms=600_000),
 }
 
@@ -80,6 +86,22 @@ def test_nothing_is_lost_under_a_fault(name: str, tmp_path: Path) -> None:
     assert report.verdict == "held", (report.reason, report.findings[:3])
     assert outcome.events == 150
     assert outcome.deliveries > 150, "broadcasts reach four agents each"
+
+
+@pytest.mark.parametrize("way", ["http", "nats"])
+def test_what_a_dead_publisher_did_not_know_is_published_again_and_stored_once(way: str, tmp_path: Path) -> None:
+    """It dies while its answers are held up, its outbox does not: what flew is unknown, and a repeat later on."""
+    link = Link.AGENT_RELAY if way == "http" else Link.PUBLISHER_NATS
+    plan = plan_with(
+        Cut(id="answers", link=link, at_s=5.0, for_s=3.0, direction=Direction.DOWNSTREAM),
+        Kill(
+            id="death", process=ProcessName.PUBLISHER, at_s=7.0, down_s=1.0, only="web" if way == "http" else "direct"
+        ),
+    )
+    report, outcome = simulate(plan, tmp_path)
+    assert report.verdict == "held", (report.reason, report.findings[:3])
+    assert outcome.events == 150
+    assert {"kill.publisher_in_flight", "fault.on_publisher", "ack.duplicate"} <= set(outcome.marks)
 
 
 def test_a_relay_that_forgets_a_push_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ OTHER_CONFIG = error(400, 10058, "stream name already in use with a different co
 OVERLAP = error(400, 10065, "subjects overlap with an existing stream")
 ALONE = error(500, 10074, "replicas > 1 not supported in non-clustered mode")
 BEHIND_THE_END = error(500, 10057, "stream store EOF")
+TOO_FEW_DELIVERIES = error(400, 10116, "max deliver is required to be > length of backoff values")
 UNAVAILABLE = error(503, 10008, "JetStream system temporarily unavailable")
 """What a cluster answers while nobody leads, or too few are there."""
 STREAM_DEFAULTS: dict[str, Any] = {
@@ -61,10 +62,11 @@ FIXED = {
     "deliver_policy": "deliver policy can not be updated",
     "opt_start_seq": "start sequence can not be updated",
     "ack_policy": "ack policy can not be updated",
+    "max_waiting": "max waiting can not be updated",
 }
 """What can't be changed of a consumer, and what the server says to it, in the order in which it looks."""
 PULL_SETTINGS = {
-    *CONSUMER_DEFAULTS, "durable_name", "name", "ack_policy", "opt_start_seq", "filter_subject",
+    *CONSUMER_DEFAULTS, "durable_name", "name", "ack_policy", "opt_start_seq", "filter_subject", "backoff",
 }  # fmt: skip
 PUSH_SETTINGS = {
     "deliver_subject", "deliver_policy", "opt_start_seq", "filter_subject", "ack_policy", "ack_wait", "max_deliver",
@@ -246,13 +248,10 @@ class Api:
             return NO_STREAM
         stream.expire(now_ns)
         given = {key: value for key, value in asked.items() if value or key not in CONSUMER_DEFAULTS}
-        config = CONSUMER_DEFAULTS | given
-        if config.get("ack_policy") not in ("all", "explicit") or config.get("deliver_subject"):
-            raise NotModelled(f"expected a durable consumer that is pulled and acknowledged, got {asked}")
-        odd = sorted({key for key, value in config.items() if value} - PULL_SETTINGS)
-        if odd or config["max_deliver"] != -1:
-            odd = odd or ["a limit of deliveries"]
-            raise NotModelled(f"expected settings of a consumer that are modelled, got {odd}: {asked}")
+        config = _pull_config(CONSUMER_DEFAULTS | given)
+        backoff, most = config.get("backoff") or [], config["max_deliver"]
+        if most != -1 and len(backoff) > most:
+            return TOO_FEW_DELIVERIES
         found = self._disk.consumers.get((name, consumer))
         if found is None:
             found = self._disk.consumers[name, consumer] = Consumer(stream, config, now_ns)
@@ -260,7 +259,7 @@ class Api:
         for key, refused in FIXED.items():
             if config.get(key) != found.config.get(key):
                 return error(500, 10012, refused)
-        found.config.update(config)
+        found.configure(config)
         return self._described(found)
 
     def _create_push_consumer(self, name: str, asked: dict[str, Any], now_ns: int) -> dict[str, Any]:
@@ -314,6 +313,19 @@ def _stream_config(asked: dict[str, Any]) -> dict[str, Any]:
         if config[key] not in values:
             raise NotModelled(f"expected a stream with {key} in {values}, got {config[key]!r}")
     return config
+
+
+def _pull_config(config: dict[str, Any]) -> dict[str, Any]:
+    """As the server keeps it. Raises NotModelled."""
+    is_pulled = config.get("durable_name") and not config.get("deliver_subject")
+    if config.get("ack_policy") not in ("all", "explicit") or not is_pulled:
+        raise NotModelled(f"expected a durable consumer that is pulled and acknowledged, got {config}")
+    odd = sorted({key for key, value in config.items() if value} - PULL_SETTINGS)
+    if config["max_deliver"] != -1 and (config["max_deliver"] < 0 or config["ack_policy"] != "explicit"):
+        odd.append("a limit of deliveries without an explicit ack of each")
+    if odd:
+        raise NotModelled(f"expected settings of a consumer that are modelled, got {odd}: {config}")
+    return config | ({"ack_wait": config["backoff"][0]} if config.get("backoff") else {})
 
 
 def _found(stream: Stream, asked: dict[str, Any]) -> Stored | None:

@@ -2,46 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sim.jetstream import codec
+from sim.errors import NotModelled
+from sim.jetstream.redelivery import Pending, Redelivery
 from sim.jetstream.sending import Heard, Sending
 from sim.jetstream.stream import Stored, Stream, start_of
-
-NONE_LEFT = codec.status(404, "No Messages")
-
-
-@dataclass(slots=True)
-class Request:
-    """One pull request, with what is left of it."""
-
-    inbox: str
-    messages_left: int
-    bytes_left: int | None
-    expires_ns: int | None
-    no_wait: bool
-    beat_ns: int | None
-    """How long it may be silent; None: as long as it lasts."""
-    beat_at_ns: int
-    taken: int = 0
-
-    def status(self, code: int, description: str) -> Sending:
-        """Its end, in the server's words."""
-        left = {"Nats_Pending_Messages": self.messages_left, "Nats_Pending_Bytes": self.bytes_left or 0}
-        return Sending(self.inbox, "", codec.status(code, description, **left), b"")
-
-
-@dataclass(slots=True)
-class Pending:
-    """A message that was delivered and not acknowledged."""
-
-    consumer_seq: int
-    """Of its first delivery."""
-    deadline_ns: int
-    deliveries: int
+from sim.jetstream.waiting import NONE_LEFT, Waiting, request_of, said
 
 
 @dataclass(slots=True)
@@ -53,10 +21,13 @@ class State:
     floor_consumer_seq: int = 0
     floor_stream_seq: int = 0
     pending: dict[int, Pending] = field(default_factory=dict)
+    spent: dict[int, None] = field(default_factory=dict)
+    """What was delivered as often as it may be, and is pending no more."""
 
     def copy(self) -> State:
         """As it is now."""
-        return replace(self, pending={seq: replace(one) for seq, one in self.pending.items()})
+        pending = {seq: replace(one) for seq, one in self.pending.items()}
+        return replace(self, pending=pending, spent=dict(self.spent))
 
 
 class Consumer:
@@ -71,162 +42,171 @@ class Consumer:
         self.state = State(delivered_stream_seq=start - 1, floor_stream_seq=start - 1)
         self.flushed = self.state.copy()
         self.synced = self.state.copy()
-        self.requests: deque[Request] = deque()
+        self.given_up: list[int] = []
+        """Sequences of which nobody was told yet that they come no more."""
+        self._looked_seq = start - 1
+        """How far the stream was looked at: all that falls under the filter up to here was delivered."""
+        self._waiting = Waiting()
+        self._again = Redelivery(config, self.state.pending)
         self._removals = stream.removals
-        self._earliest_ns = 0
-        """No deadline is before this; a search for one that has passed would cost too much at every message."""
 
     @property
     def name(self) -> str:
         """Its name."""
         return str(self.config["durable_name"])
 
+    def configure(self, config: dict[str, Any]) -> None:
+        """Another configuration; what was looked at under the old filter is not looked at again."""
+        self.config = config
+        self._filter = str(config.get("filter_subject") or ">")
+        self._again.configure(config)
+
     # Pulling
 
     def pull(self, inbox: str, asked: dict[str, Any], now_ns: int, is_heard: Heard) -> list[Sending]:
         """Take a request; what can be sent at once."""
-        expires, beat_ns = asked.get("expires"), asked.get("idle_heartbeat") or None
-        if beat_ns and (not expires or beat_ns * 2 > expires):
-            return [Sending(inbox, "", codec.status(400, "Bad Request - heartbeat value too large"), b"")]
-        request = Request(
-            inbox,
-            int(asked.get("batch", 1)),
-            asked.get("max_bytes") or None,
-            now_ns + int(expires) if expires else None,
-            bool(asked.get("no_wait")),
-            beat_ns,
-            now_ns + (beat_ns or 0),
-        )
-        self._forget_unheard(is_heard)
-        if len(self.requests) >= int(self.config["max_waiting"]):
-            return [Sending(inbox, "", codec.status(409, "Exceeded MaxWaiting"), b"")]
-        self.requests.append(request)
-        sent = self.deliver(now_ns, is_heard)
-        if request in self.requests and request.no_wait and expires is None:
-            self.requests.remove(request)
-            sent.append(Sending(inbox, "", NONE_LEFT, b""))
-        return sent
+        request = request_of(inbox, asked, now_ns)
+        if request is None:
+            return [said(inbox, 400, "Bad Request - heartbeat value too large")]
+        self._waiting.forget_unheard(is_heard)
+        if request.no_wait:
+            self._find_overdue(now_ns)
+            there = self._unlooked + len(self._again)
+            if not there and request.expires_ns is None:
+                return [Sending(inbox, "", NONE_LEFT, b"")]
+            if 0 < there < self._waiting.wanted:
+                return [said(inbox, 408, "Requests Pending")]
+        if len(self._waiting) >= int(self.config["max_waiting"]):
+            # who asks for signs of life will miss them, and need not be told
+            return [] if request.beat_ns else [said(inbox, 409, "Exceeded MaxWaiting")]
+        self._waiting.add(request)
+        return self.deliver(now_ns, is_heard)
 
     def deliver(self, now_ns: int, is_heard: Heard) -> list[Sending]:
         """Everything that can be sent now: expired requests' ends first, then messages, then signs of life."""
-        sent = self._expired(now_ns)
-        while self.requests:
-            found = self._next(now_ns)
+        sent = self._waiting.expire(now_ns)
+        has_timed = bool(sent) or self._waiting.is_beat_due(now_ns)
+        self._find_overdue(now_ns)
+        while self._waiting:
+            found = self._next()
             if found is None:
                 break
-            request = self.requests[0]
-            if not is_heard(request.inbox):
-                self.requests.popleft()
-                continue
-            sending = self._sending(request, *found)
-            if request.bytes_left is not None and sending.size > request.bytes_left:
-                self.requests.popleft()
-                sent.append(request.status(409, "Message Size Exceeds MaxBytes"))
-                continue
-            sent.append(sending)
-            self._take(request, *found, sending.size, now_ns)
-            if request.messages_left == 0:
-                self.requests.popleft()
-                if request.bytes_left is not None:
-                    sent.append(request.status(409, "Batch Completed"))
-        for request in [one for one in self.requests if one.no_wait and one.taken]:
-            self.requests.remove(request)
-            sent.append(Sending(request.inbox, "", NONE_LEFT, b""))
-        return sent + self._beats(now_ns)
+            sending = self._sending(*found)
+            request, ended = self._waiting.turn_for(sending.size, is_heard)
+            sent += ended
+            if request is None:
+                if found[1] is not None:
+                    self._again.postpone(found[0].seq)
+                break
+            sent.append(sending._replace(inbox=request.inbox))
+            self._delivered(*found, now_ns)
+            sent += self._waiting.gave(sending.size, now_ns)
+        if self._waiting and (has_timed or not self._is_at_limit):
+            sent += self._waiting.end_no_wait(now_ns, is_replicated=self._is_replicated)
+        if self._waiting:
+            at = {"consumer_seq": self.state.delivered_consumer_seq, "stream_seq": self._looked_seq}
+            sent += self._waiting.beats(now_ns, **at)
+        return sent
 
     def next_deadline_ns(self) -> int | None:
         """When something becomes due by itself: an ack's time, a request's end or a sign of life."""
-        times = [one.expires_ns for one in self.requests if one.expires_ns is not None]
-        times += [one.beat_at_ns for one in self.requests if one.beat_ns]
-        if self.requests and self.state.pending:
-            times.append(min(one.deadline_ns for one in self.state.pending.values()))
-        return min(times, default=None)
+        times = [self._waiting.next_deadline_ns()]
+        if self._waiting or self._again.most:
+            times.append(self._again.next_due_ns())
+        return min((one for one in times if one is not None), default=None)
 
     def end_requests(self, code: int, description: str) -> list[Sending]:
         """End every request that waits."""
-        ended = [Sending(one.inbox, "", codec.status(code, description), b"") for one in self.requests]
-        self.requests.clear()
-        return ended
+        return self._waiting.end_all(code, description)
 
-    def _forget_unheard(self, is_heard: Heard) -> None:
-        for request in [one for one in self.requests if not is_heard(one.inbox)]:
-            self.requests.remove(request)
+    @property
+    def _unlooked(self) -> int:
+        """How many messages are yet to be delivered for the first time."""
+        return self.stream.count_after(self._looked_seq, self._filter)
 
-    def _expired(self, now_ns: int) -> list[Sending]:
-        over = [one for one in self.requests if one.expires_ns is not None and one.expires_ns <= now_ns]
-        for request in over:
-            self.requests.remove(request)
-        return [request.status(408, "Request Timeout") for request in over]
+    @property
+    def _is_at_limit(self) -> bool:
+        return len(self.state.pending) >= int(self.config["max_ack_pending"])
 
-    def _beats(self, now_ns: int) -> list[Sending]:
-        sent = []
-        for request in self.requests:
-            if request.beat_ns and request.beat_at_ns <= now_ns:
-                request.beat_at_ns = now_ns + request.beat_ns
-                last = {
-                    "Nats_Last_Consumer": self.state.delivered_consumer_seq,
-                    "Nats_Last_Stream": self.state.delivered_stream_seq,
-                }
-                sent.append(Sending(request.inbox, "", codec.status(100, "Idle Heartbeat", **last), b""))
-        return sent
+    @property
+    def _is_replicated(self) -> bool:
+        return int(self.stream.config["num_replicas"]) > 1
 
-    def _next(self, now_ns: int) -> tuple[Stored, Pending | None] | None:
+    def _find_overdue(self, now_ns: int) -> None:
         self._notice_removals()
-        for seq in sorted(self.state.pending) if now_ns >= self._earliest_ns else ():
-            again = self.state.pending[seq]
-            if again.deadline_ns <= now_ns:
-                stored = self.stream.get(seq)
-                assert stored is not None, "what is gone is pending no more"
-                return stored, again
-        if now_ns >= self._earliest_ns:
-            self._earliest_ns = min((one.deadline_ns for one in self.state.pending.values()), default=now_ns + 1)
-        if len(self.state.pending) >= int(self.config["max_ack_pending"]):
-            return None
-        new = self.stream.next_from(self.state.delivered_stream_seq + 1, self._filter)
-        return None if new is None else (new, None)
+        for seq in self._again.find_overdue(now_ns):
+            self._give_up(seq, max(self.state.pending[seq].deliveries - 1, 1))
 
-    def _sending(self, request: Request, stored: Stored, again: Pending | None) -> Sending:
+    def _give_up(self, seq: int, deliveries: int) -> None:
+        """A message comes no more; the floor stays where it is, until something else is acknowledged."""
+        self._again.forget(seq)
+        del self.state.pending[seq]
+        self.state.spent[seq] = None
+        if deliveries == self._again.most:  # beyond, the limit was lowered, and nobody is told
+            self.given_up.append(seq)
+
+    def _next(self) -> tuple[Stored, Pending | None] | None:
+        while (seq := self._again.first()) is not None:
+            pending = self.state.pending[seq]
+            if 0 < self._again.most <= pending.deliveries:
+                self._give_up(seq, pending.deliveries)
+                continue
+            stored = self.stream.get(seq)
+            assert stored is not None, "what is gone is pending no more"
+            return stored, pending
+        if self._is_at_limit:
+            return None
+        new = self.stream.next_from(self._looked_seq + 1, self._filter)
+        if new is None:
+            self._looked_seq = max(self._looked_seq, self.stream.last_seq)
+            return None
+        return new, None
+
+    def _sending(self, stored: Stored, again: Pending | None) -> Sending:
+        """To an inbox that is not known yet."""
         deliveries = 1 if again is None else again.deliveries + 1
-        waiting = self.stream.count_after(max(stored.seq, self.state.delivered_stream_seq), self._filter)
+        waiting = self.stream.count_after(max(stored.seq, self._looked_seq), self._filter)
         reply = (
             f"$JS.ACK.{self.stream.name}.{self.name}.{deliveries}.{stored.seq}.{self.state.delivered_consumer_seq + 1}"
             f".{stored.ts_ns}.{waiting}"
         )
-        return Sending(request.inbox, reply, stored.headers, stored.data, stored.subject)
+        return Sending("", reply, stored.headers, stored.data, stored.subject)
 
-    def _take(self, request: Request, stored: Stored, again: Pending | None, size: int, now_ns: int) -> None:
+    def _delivered(self, stored: Stored, again: Pending | None, now_ns: int) -> None:
         state = self.state
         state.delivered_consumer_seq += 1
-        deadline_ns = now_ns + int(self.config["ack_wait"])
         if again is None:
-            state.pending[stored.seq] = Pending(state.delivered_consumer_seq, deadline_ns, 1)
+            state.pending[stored.seq] = Pending(state.delivered_consumer_seq, now_ns, 1)
+            state.delivered_stream_seq = self._looked_seq = stored.seq
         else:
-            again.deadline_ns, again.deliveries = deadline_ns, again.deliveries + 1
-        self._earliest_ns = min(self._earliest_ns, deadline_ns)
-        state.delivered_stream_seq = max(state.delivered_stream_seq, stored.seq)
-        request.messages_left -= 1
-        request.taken += 1
-        request.beat_at_ns = now_ns + (request.beat_ns or 0)
-        if request.bytes_left is not None:
-            request.bytes_left -= size
+            again.deliveries += 1
+        self._again.delivered(stored.seq, now_ns)
 
     # Acknowledging
 
-    def ack(self, stream_seq: int, consumer_seq: int, body: bytes, now_ns: int) -> None:
-        """An acknowledgement by its reply subject; `all` covers everything up to it."""
-        kind, _, more = body.partition(b" ")
-        pending = self.state.pending.get(stream_seq)
-        if kind == b"+WPI":
-            if pending is not None:
-                pending.deadline_ns = now_ns + int(self.config["ack_wait"])
-        elif kind == b"-NAK":
-            if pending is not None:
-                pending.deadline_ns = now_ns + (int(json.loads(more).get("delay", 0)) if more.strip() else 0)
-                self._earliest_ns = min(self._earliest_ns, pending.deadline_ns)
-        elif self.config["ack_policy"] == "all":
-            self._ack_all(stream_seq, consumer_seq)
-        else:
-            self._ack_one(stream_seq)
+    def ack(self, stream_seq: int, consumer_seq: int, body: bytes, now_ns: int) -> bool:
+        """An acknowledgement by its reply subject, or a word about it; answers whether it is to be answered.
+
+        `all` covers everything up to it. What was never delivered can't be acknowledged. Raises NotModelled.
+        """
+        self._find_overdue(now_ns)
+        if body in (b"", b"+ACK", b"+OK") or body.startswith(b"+TERM"):
+            if stream_seq > self._looked_seq:
+                return False
+            if self.config["ack_policy"] == "all":
+                self._ack_all(stream_seq, consumer_seq)
+            else:
+                self._ack_one(stream_seq)
+                self.state.spent.pop(stream_seq, None)
+        elif body.startswith(b"+NXT"):
+            raise NotModelled("expected an acknowledgement that is modelled, got one that asks for the next message")
+        elif body.startswith(b"-NAK"):
+            is_open = self.state.floor_consumer_seq < consumer_seq <= self.state.delivered_consumer_seq + 1
+            if is_open and stream_seq in self.state.pending:
+                self._again.refuse(stream_seq, body[len(b"-NAK") :].strip(), now_ns)
+        elif body == b"+WPI" and stream_seq in self.state.pending:
+            self.state.pending[stream_seq].since_ns = now_ns
+        return True
 
     def _ack_all(self, stream_seq: int, consumer_seq: int) -> None:
         state = self.state
@@ -235,6 +215,7 @@ class Consumer:
         state.floor_stream_seq, state.floor_consumer_seq = stream_seq, consumer_seq
         for seq in [one for one in state.pending if one <= stream_seq]:
             del state.pending[seq]
+            self._again.forget(seq)
 
     def _ack_one(self, stream_seq: int) -> None:
         """The floor moves only when what lies just above it is acknowledged."""
@@ -242,6 +223,7 @@ class Consumer:
         acked = state.pending.pop(stream_seq, None)
         if acked is None:
             return
+        self._again.forget(stream_seq)
         if not state.pending:
             state.floor_consumer_seq = state.delivered_consumer_seq
             state.floor_stream_seq = state.delivered_stream_seq
@@ -261,9 +243,13 @@ class Consumer:
         for seq in sorted(state.pending):
             if self.stream.get(seq) is None:
                 if seq <= purged:
+                    self._again.forget(seq)
                     state.floor_consumer_seq = max(state.floor_consumer_seq, state.pending.pop(seq).consumer_seq)
                 else:
                     self._ack_one(seq)
+        for seq in [one for one in state.spent if self.stream.get(one) is None]:
+            del state.spent[seq]
+        self._looked_seq = max(self._looked_seq, purged)
         state.delivered_stream_seq = max(state.delivered_stream_seq, purged)
         state.floor_stream_seq = max(state.floor_stream_seq, purged)
 
@@ -288,14 +274,16 @@ class Consumer:
         state.delivered_stream_seq = min(state.delivered_stream_seq, last_seq)
         state.floor_stream_seq = min(state.floor_stream_seq, last_seq)
         state.pending = {seq: one for seq, one in state.pending.items() if seq <= last_seq}
-        self.requests.clear()
+        self._looked_seq = state.delivered_stream_seq
+        self._waiting = Waiting()
+        self._again = Redelivery(self.config, state.pending)
         self._removals = -1
-        self._earliest_ns = 0
 
     def info(self) -> dict[str, Any]:
         """As CONSUMER.INFO tells it."""
         self._notice_removals()
         state = self.state
+        redelivered = sum(one.deliveries > 1 for one in state.pending.values())
         return {
             "stream_name": self.stream.name,
             "name": self.name,
@@ -306,7 +294,7 @@ class Consumer:
             },
             "ack_floor": {"consumer_seq": state.floor_consumer_seq, "stream_seq": state.floor_stream_seq},
             "num_ack_pending": len(state.pending),
-            "num_redelivered": sum(one.deliveries > 1 for one in state.pending.values()),
-            "num_waiting": len(self.requests),
-            "num_pending": self.stream.count_after(state.delivered_stream_seq, self._filter),
+            "num_redelivered": 0 if int(self.config["max_deliver"]) == 1 else redelivered + len(state.spent),
+            "num_waiting": len(self._waiting),
+            "num_pending": self._unlooked,
         }

@@ -39,10 +39,14 @@ class PushConsumer:
         self._draw = draw
         self._consumer_seq = 0
         self._stream_seq = start_of(stream, config) - 1
+        self._looked_seq = self._stream_seq
+        """How far the stream was looked at: all that falls under the filter up to here was sent."""
         self._beat_ns = int(config.get("idle_heartbeat") or 0)
         self._beat_at_ns = 0
-        self._kept_ns = int(config.get("inactive_threshold") or INACTIVE_NS) + round((0.1 + 0.9 * draw()) * 1e9)
+        # what was asked for is kept to; only the server's own is spread out
+        self._kept_ns = int(config.get("inactive_threshold") or 0) or INACTIVE_NS + round((0.1 + 0.9 * draw()) * 1e9)
         self._unheard_since_ns: int | None = None
+        self._was_heard = False
         self._window_bytes = WINDOW_BYTES if config.get("flow_control") else 0
         self._flying_bytes = 0
         self._asked_bytes = 0
@@ -51,20 +55,25 @@ class PushConsumer:
 
     def deliver(self, now_ns: int, is_heard: Heard) -> list[Sending]:
         """Everything that can be sent now; nothing while nobody listens."""
+        if self._beat_ns and not self._beat_at_ns:
+            self._beat_at_ns = now_ns + self._beat_ns
         if not is_heard(self.subject):
             if self._unheard_since_ns is None:
                 self._unheard_since_ns = now_ns
             return []
-        if self._unheard_since_ns is not None or not self._beat_at_ns:
-            self._beat_at_ns = now_ns + self._beat_ns
+        if self._unheard_since_ns is not None and 0 < self._beat_at_ns <= now_ns:
+            # signs of life were due all the time, and sent to nobody
+            self._beat_at_ns += ((now_ns - self._beat_at_ns) // self._beat_ns + 1) * self._beat_ns
         self._unheard_since_ns = None
+        self._was_heard = True
         sent: list[Sending] = []
         while not self._is_full():
-            stored = self.stream.next_from(self._stream_seq + 1, self._filter)
+            stored = self.stream.next_from(self._looked_seq + 1, self._filter)
             if stored is None:
+                self._looked_seq = max(self._looked_seq, self.stream.last_seq)
                 break
             self._consumer_seq += 1
-            self._stream_seq = stored.seq
+            self._stream_seq = self._looked_seq = stored.seq
             left = self.stream.count_after(stored.seq, self._filter)
             reply = f"$JS.ACK.{self.stream.name}.{self.name}.1.{stored.seq}.{self._consumer_seq}.{stored.ts_ns}.{left}"
             sending = Sending(self.subject, reply, stored.headers, stored.data, stored.subject)
@@ -107,7 +116,7 @@ class PushConsumer:
             "num_redelivered": 0,
             "num_waiting": 0,
             "num_pending": self.stream.count_after(self._stream_seq, self._filter),
-            **({"push_bound": True} if self._unheard_since_ns is None and self._beat_at_ns else {}),
+            **({"push_bound": True} if self._unheard_since_ns is None and self._was_heard else {}),
         }
 
     def _is_full(self) -> bool:
@@ -127,6 +136,6 @@ class PushConsumer:
         return [Sending(self.subject, self._asked, codec.status(100, "FlowControl Request"), b"")]
 
     def _sign_of_life(self) -> bytes:
-        last = {"Nats_Last_Consumer": self._consumer_seq, "Nats_Last_Stream": self._stream_seq}
+        last = {"Nats_Last_Consumer": self._consumer_seq, "Nats_Last_Stream": self._looked_seq}
         stalled = {"Nats_Consumer_Stalled": self._asked} if self._asked else {}
         return codec.status(100, "Idle Heartbeat", **last, **stalled)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sim.jetstream import codec
-from sim.jetstream.api import Api
+from sim.jetstream.advisory import advisories
+from sim.jetstream.api import Api, time_text
 from sim.jetstream.cluster import Cluster
 from sim.jetstream.connection import Connection
 from sim.jetstream.consumer import Consumer
@@ -192,6 +193,7 @@ class NatsServer:
         found.stream.expire(self._now_ns())
         asked = json.loads(command.data) if command.data.strip() else {}
         self._send(found.pull(command.reply, asked, self._mono_ns(), self._is_heard))
+        self._tell_given_up(found)
         self._wake_later(found)
         self._flush_later()
         return True
@@ -199,11 +201,12 @@ class NatsServer:
     def _acknowledged(self, subject: str, command: codec.Pub) -> bool:
         _, _, stream, consumer, _, stream_seq, consumer_seq, *_ = subject.split(".")
         found = self._disk.consumers.get((stream, consumer))
-        if found is not None:
-            found.ack(int(stream_seq), int(consumer_seq), command.data, self._mono_ns())
-            self._serve(found)
-        if command.reply:
+        if found is None:
+            return False
+        is_answered = found.ack(int(stream_seq), int(consumer_seq), command.data, self._mono_ns())
+        if command.reply and is_answered:
             self.route(command.reply, "", b"", b"")
+        self._serve(found)
         return True
 
     def _flow_controlled(self, subject: str) -> bool:
@@ -227,7 +230,14 @@ class NatsServer:
         self._send(consumer.deliver(self._mono_ns(), self._is_heard))
         self._wake_later(consumer)
         if isinstance(consumer, Consumer):
+            self._tell_given_up(consumer)
             self._flush_later()
+
+    def _tell_given_up(self, consumer: Consumer) -> None:
+        if consumer.given_up:
+            event_id = f"{self._rng.getrandbits(64):016x}"
+            for subject, data in advisories(consumer, time_text(self._now_ns()), event_id):
+                self.route(subject, "", b"", data)
 
     def _send(self, sendings: list[Sending]) -> None:
         for one in sendings:

@@ -205,3 +205,37 @@ async def config_is_told(at: Stage) -> None:
     )
     info = await at.js.add_consumer(at.stream, config)
     at.see(info.config.ack_policy, info.config.flow_control, info.config.idle_heartbeat, info.num_pending)
+
+
+async def signs_of_life_under_a_filter(at: Stage) -> None:
+    """A sign of life says how far the consumer has looked, beyond what it sent."""
+    await at.make_stream()
+    for number in range(5):
+        await at.js.publish(f"{at.subject}.{'xy'[number == 1]}", b"%d" % number)
+    inbox = at.nc.new_inbox()
+    hearing = asyncio.ensure_future(heard(at, inbox, 0.75))
+    await asyncio.sleep(0.05)
+    name = await pushed(at, inbox, idle_heartbeat=300 * MS, filter_subject=f"{at.subject}.y")
+    for message in await hearing:
+        at.see(said(message))
+    await at.consumer(name)
+
+
+async def beats_from_the_beginning(at: Stage) -> None:
+    """Signs of life go by when the consumer was made, not by when somebody began to listen."""
+    await at.make_stream()
+    inbox = at.nc.new_inbox()
+    await pushed(at, inbox, idle_heartbeat=2_000 * MS)
+    await asyncio.sleep(1.0)
+    for message in await heard(at, inbox, 1.6):
+        at.see(said(message))
+
+
+async def forgotten_at_once(at: Stage) -> None:
+    """A threshold that was asked for is kept to, with nothing added."""
+    await at.make_stream()
+    for _ in range(8):
+        await pushed(at, at.nc.new_inbox(), inactive_threshold=1_000 * MS)
+    await at.state()
+    await asyncio.sleep(1.7)
+    await at.state()

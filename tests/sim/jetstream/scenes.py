@@ -15,6 +15,8 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
+UNTIL_S = 10.0
+"""How long a scene waits for what is bound to come."""
 SHORT_S = 0.3
 """An ack's time, or a request's, that a scene waits for."""
 
@@ -81,6 +83,15 @@ class Stage:
         holes = state.last_seq - state.first_seq + 1 - state.messages
         behind = state.last_seq - max(info.delivered.stream_seq, state.first_seq - 1)
         return bool(info.num_pending >= behind - holes)
+
+    async def until(self, name: str = "c", **counts: int) -> None:
+        """Wait until a consumer tells of such counts: the real server's learns of messages and requests a bit later."""
+        async with asyncio.timeout(UNTIL_S):
+            while True:
+                info = await self.js.consumer_info(self.stream, name)
+                if all(getattr(info, key) == count for key, count in counts.items()):
+                    return
+                await asyncio.sleep(0.002)
 
     async def ask(self, subject: str, /, **body: Any) -> None:
         """Note JetStream's raw answer to a request, without what differs between two servers."""

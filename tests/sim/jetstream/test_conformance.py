@@ -16,7 +16,7 @@ from faults.stack import EmbeddedStack
 from sim.host import Process
 from sim.jetstream.disk import NatsDisk
 from sim.jetstream.server import NatsServer
-from tests.sim.jetstream import protocol, pulling, pushing, scenes
+from tests.sim.jetstream import again, protocol, pulling, pushing, scenes, waiting
 from tests.sim.jetstream.scenes import Scene, Stage
 from tests.sim.worlds import SmallWorld
 
@@ -36,7 +36,11 @@ def _parameters(function: Callable[..., Any]) -> Any:
     return inspect.signature(function).parameters
 
 
-SCENES = scenes_of(scenes) | scenes_of(pulling) | scenes_of(pushing) | scenes_of(protocol)
+SCENES = {
+    name: scene
+    for module in (scenes, pulling, waiting, again, pushing, protocol)
+    for name, scene in scenes_of(module).items()
+}
 
 
 async def play(url: str, name: str) -> list[Any]:

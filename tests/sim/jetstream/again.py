@@ -1,0 +1,274 @@
+"""Scenes of what comes again: in which order, how often, after which times; and which acks are not answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy
+
+from tests.sim.jetstream.pushing import heard, pushed
+from tests.sim.jetstream.scenes import SHORT_S, Stage
+
+MS = 1_000_000
+
+
+async def naks_in_their_order(at: Stage) -> None:
+    """What was refused comes again in the order of the naks, each once."""
+    await at.make_stream()
+    await at.make_consumer()
+    await at.fill(6)
+    got = await at.hear(SHORT_S / 2, batch=5, expires=100 * MS)
+    for place in (3, 1, 4, 3, 0):
+        await at.nc.publish(got[place].reply, b"-NAK")
+    await got[4].ack_sync()
+    await at.consumer()
+    await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
+    await at.consumer()
+
+
+async def naks_before_the_overdue(at: Stage) -> None:
+    """What was refused comes before what became overdue after it."""
+    await at.make_stream()
+    await at.make_consumer(ack_wait=SHORT_S * 2)
+    await at.fill(5)
+    got = await at.hear(SHORT_S / 3, batch=4, expires=50 * MS)
+    await got[2].nak()
+    await asyncio.sleep(SHORT_S * 3)
+    await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
+    await at.consumer()
+
+
+async def the_overdue_before_naks(at: Stage) -> None:
+    """What became overdue comes before what is refused after it, also while nobody asked for anything."""
+    await at.make_stream()
+    await at.make_consumer(ack_wait=SHORT_S)
+    await at.fill(4)
+    got = await at.hear(SHORT_S / 3, batch=4, expires=50 * MS)
+    await at.nc.publish(got[0].reply, b'-NAK {"delay": 9000000000}')
+    await at.nc.flush()
+    await asyncio.sleep(SHORT_S * 2)
+    for place in (0, 3):
+        await at.nc.publish(got[place].reply, b"-NAK")
+    await at.nc.flush()
+    await asyncio.sleep(SHORT_S / 3)
+    await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
+    await at.consumer()
+
+
+async def a_nak_taken_back(at: Stage) -> None:
+    """A nak with a delay moves what was to come at once, in progress does not; an old nak counts again."""
+    await at.make_stream()
+    await at.make_consumer()
+    await at.fill(3)
+    got = await at.hear(SHORT_S / 2, batch=3, expires=100 * MS)
+    for one in got:
+        await at.nc.publish(one.reply, b"-NAK")
+    await at.nc.publish(got[0].reply, b'-NAK {"delay": 900000000}')
+    await at.nc.publish(got[1].reply, b"+WPI")
+    await at.nc.flush()
+    await asyncio.sleep(SHORT_S / 3)
+    await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
+    await asyncio.sleep(SHORT_S * 3)
+    await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
+    await at.nc.publish(got[2].reply, b"-NAK")
+    await at.nc.flush()
+    await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
+    await at.consumer()
+
+
+async def no_more_deliveries(at: Stage) -> None:
+    """What was delivered as often as it may be comes no more, which is told once; it stays in the stream."""
+    await at.make_stream()
+    await at.make_consumer(ack_wait=SHORT_S, max_deliver=2)
+    told: list[tuple[int, int, str]] = []
+
+    async def tell(message: Msg) -> None:
+        document = json.loads(message.data)
+        at.see(sorted(document), document["type"], document["stream"], document["consumer"])
+        told.append((document["stream_seq"], document["deliveries"], message.subject))
+
+    await at.nc.subscribe(f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{at.stream}.*", cb=tell)
+    await at.fill(3)
+    await at.hear(SHORT_S / 3, batch=3, expires=50 * MS)
+    await asyncio.sleep(SHORT_S)
+    got = await at.hear(SHORT_S / 3, batch=3, expires=50 * MS)
+    await at.consumer()
+    await got[1].ack_sync()
+    await asyncio.sleep(SHORT_S * 2)
+    at.see(sorted(told))
+    await at.consumer()
+    await at.hear(SHORT_S / 2, batch=3, expires=100 * MS)
+    await at.nc.request(got[0].reply, b"", timeout=1.0)
+    await at.consumer()
+    await at.state()
+    await at.fill(3)
+    for one in await at.hear(SHORT_S / 2, batch=3, expires=100 * MS):
+        await one.ack_sync()
+        await at.consumer()
+
+
+async def refused_for_the_last_time(at: Stage) -> None:
+    """A nak of the last delivery ends it too, as soon as somebody asks."""
+    await at.make_stream()
+    await at.make_consumer(max_deliver=1)
+    told: list[tuple[int, int]] = []
+
+    async def tell(message: Msg) -> None:
+        document = json.loads(message.data)
+        told.append((document["stream_seq"], document["deliveries"]))
+
+    await at.nc.subscribe("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", cb=tell)
+    await at.fill(3)
+    got = await at.hear(SHORT_S / 2, batch=2, expires=100 * MS)
+    await got[0].nak()
+    await at.nc.flush()
+    await asyncio.sleep(SHORT_S / 3)
+    at.see(list(told))
+    await at.consumer()
+    await at.hear(SHORT_S / 2, batch=2, expires=100 * MS)
+    at.see(list(told))
+    await at.consumer()
+
+
+async def delivered_but_once(at: Stage) -> None:
+    """With a single delivery the end of its time is the end of it, which makes room for another."""
+    await at.make_stream()
+    await at.make_consumer(ack_wait=SHORT_S, max_deliver=1, max_ack_pending=2)
+    told: list[tuple[int, int]] = []
+
+    async def tell(message: Msg) -> None:
+        document = json.loads(message.data)
+        told.append((document["stream_seq"], document["deliveries"]))
+
+    await at.nc.subscribe("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", cb=tell)
+    await at.fill(3)
+    await at.hear(SHORT_S / 2, batch=3, expires=100 * MS)
+    await asyncio.sleep(SHORT_S * 2)
+    at.see(sorted(told))
+    await at.consumer()
+    await at.hear(SHORT_S / 2, batch=3, expires=100 * MS)
+    await at.consumer()
+
+
+async def backing_off(at: Stage) -> None:
+    """With a backoff each delivery waits for its own time, the last one's goes on; the first is the ack_wait."""
+    await at.make_stream()
+    await at.make_consumer(backoff=[SHORT_S, SHORT_S * 5])
+    info = await at.js.consumer_info(at.stream, "c")
+    at.see(info.config.ack_wait, info.config.backoff, info.config.max_deliver)
+    await at.fill(1)
+    await at.hear(SHORT_S / 3, batch=1, expires=50 * MS)
+    await asyncio.sleep(SHORT_S * 2)
+    for _ in range(2):
+        await at.hear(SHORT_S / 3, batch=1, expires=50 * MS)
+        await asyncio.sleep(SHORT_S * 2)
+        await at.hear(SHORT_S / 3, batch=1, expires=50 * MS)
+        await asyncio.sleep(SHORT_S * 4)
+    await at.consumer()
+
+
+async def refused_while_backing_off(at: Stage) -> None:
+    """A plain nak ignores the backoff; one with a delay counts from the first of its times."""
+    await at.make_stream()
+    await at.make_consumer(backoff=[SHORT_S * 3, SHORT_S * 9])
+    await at.fill(1)
+    (got,) = await at.hear(SHORT_S / 3, batch=1, expires=50 * MS)
+    await got.nak()
+    (got,) = await at.hear(SHORT_S / 3, batch=1, expires=50 * MS)
+    await got.nak(delay=SHORT_S)
+    await asyncio.sleep(SHORT_S * 4)
+    await at.hear(SHORT_S / 3, batch=1, expires=50 * MS)
+    await asyncio.sleep(SHORT_S * 6)
+    await at.hear(SHORT_S / 3, batch=1, expires=50 * MS)
+    await at.consumer()
+
+
+async def limits_of_deliveries(at: Stage) -> None:
+    """How often and after which times something comes again can be changed, as far as they go together."""
+    await at.make_stream()
+    await at.tries(at.make_consumer("few", backoff=[1.0, 2.0, 3.0], max_deliver=2))
+    await at.tries(at.make_consumer("as_many", backoff=[1.0, 2.0], max_deliver=2))
+    await at.tries(at.make_consumer(max_deliver=5))
+    for config in ({"max_deliver": 7}, {"backoff": [1.0, 2.0]}, {}):
+        await at.tries(at.make_consumer(**config))
+        info = await at.js.consumer_info(at.stream, "c")
+        at.see(info.config.max_deliver, info.config.backoff, info.config.ack_wait)
+
+
+async def unanswered(at: Stage) -> None:
+    """An ack of what was never delivered is not answered; what is no ack at all is, and changes nothing."""
+    await at.make_stream()
+    await at.make_consumer()
+    await at.fill(3)
+    (got,) = await at.hear(SHORT_S / 2, batch=1, expires=100 * MS)
+    words = got.reply.split(".")
+    never = ".".join([*words[:5], "2", "2", *words[7:]])
+    beyond = ".".join([*words[:5], "9", "9", *words[7:]])
+    for reply in (never, beyond):
+        for body in (b"", b"+ACK", b"+TERM", b"-NAK", b"+WPI"):
+            at.see(body)
+            answer = await at.tries(at.nc.request(reply, body, timeout=SHORT_S))
+            at.see(answer and (answer.data, answer.headers))
+    await at.consumer()
+    for body in (b"hello", b"+OK"):
+        answer = await at.tries(at.nc.request(got.reply, body, timeout=1.0))
+        at.see(answer and (answer.data, answer.headers))
+        await at.consumer()
+
+
+async def acks_to_nobody(at: Stage) -> None:
+    """An ack to a consumer that is gone, or that wants none, finds nobody."""
+    await at.make_stream()
+    await at.make_consumer()
+    await at.fill(1)
+    (got,) = await at.hear(SHORT_S / 2, batch=1, expires=100 * MS)
+    await at.js.delete_consumer(at.stream, "c")
+    await at.tries(at.nc.request(got.reply, b"", timeout=1.0))
+    inbox = at.nc.new_inbox()
+    hearing = asyncio.ensure_future(heard(at, inbox, SHORT_S))
+    await asyncio.sleep(0.05)
+    await pushed(at, inbox)
+    (got,) = await hearing
+    answer = await at.tries(at.nc.request(got.reply, b"", timeout=1.0))
+    at.see(answer and (answer.data, answer.headers))
+    await at.make_consumer("all", ack_policy=AckPolicy.ALL)
+    (got,) = await at.hear(SHORT_S / 2, "all", batch=1, expires=100 * MS)
+    await at.js.delete_stream(at.stream)
+    await at.tries(at.nc.request(got.reply, b"", timeout=1.0))
+
+
+async def one_too_large(at: Stage) -> None:
+    """What comes again and is too large for everybody who waits lets others before it."""
+    await at.make_stream()
+    await at.make_consumer()
+    await at.fill(1, size=300)
+    await at.fill(2)
+    for one in await at.hear(SHORT_S / 2, batch=3, expires=100 * MS):
+        await one.nak()
+    await at.nc.flush()
+    await at.hear(SHORT_S / 2, batch=3, expires=100 * MS, max_bytes=200)
+    await at.hear(SHORT_S / 2, batch=3, expires=100 * MS)
+    await at.consumer()
+
+
+async def another_filter(at: Stage) -> None:
+    """A consumer can be told of another filter: what it passed over under the old one stays passed over."""
+    await at.make_stream()
+    subjects = [f"{at.subject}.x", f"{at.subject}.y"]
+    await at.make_consumer(filter_subject=subjects[0])
+    for number in range(4):
+        await at.js.publish(subjects[number % 2], b"%d" % number)
+    await at.until(num_pending=2)
+    await at.hear(SHORT_S / 2, batch=1, expires=100 * MS)
+    for subject in (subjects[1], None):
+        await at.make_consumer(filter_subject=subject)
+        info = await at.js.consumer_info(at.stream, "c")
+        at.see(info.config.filter_subject)
+        await at.consumer()
+        await at.js.publish(subjects[0], b"x")
+        await asyncio.sleep(SHORT_S / 2)
+        await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
+        await at.consumer()
+    await at.tries(at.make_consumer(max_waiting=3))

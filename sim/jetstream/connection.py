@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from sim.errors import NotModelled
 from sim.jetstream import codec
+from sim.jetstream.advisory import EVENTS, GIVEN_UP
 
 if TYPE_CHECKING:
     from sim.jetstream.server import NatsServer
@@ -15,6 +16,9 @@ FIRST_PING_S = 2.0
 PING_S = 120.0
 PINGS_OUT_MAX = 2
 """Unanswered pings after which a client is taken for dead, when the next one is due."""
+
+NO_REPLY = "$JS.ACK."
+"""Where no client may want its answers: they would be taken for acks."""
 
 
 class Connection(asyncio.Protocol):
@@ -95,6 +99,8 @@ class Connection(asyncio.Protocol):
             case codec.Pong():
                 self._pings_out = 0
             case codec.Sub(subject, sid):
+                if subject.startswith(EVENTS) and not subject.startswith(GIVEN_UP):
+                    raise NotModelled(f"expected events that are modelled, {GIVEN_UP}>, got {subject}")
                 self._subscriptions[sid] = Subscription(subject)
                 self._server.listening_changed(subject)
             case codec.Unsub(sid, messages_max):
@@ -113,6 +119,11 @@ class Connection(asyncio.Protocol):
             subscription.messages_max = messages_max
 
     def _published(self, command: codec.Pub) -> None:
+        if command.reply.startswith(NO_REPLY):
+            self.transport.write(
+                f"-ERR 'Permissions Violation for Publish with Reply of \"{command.reply}\"'\r\n".encode()
+            )
+            return
         if not self._server.published(command) and command.reply and self._no_responders:
             nobody = codec.status(503, Nats_Subject=command.subject)
             self.deliver(command.reply, "", nobody, b"")

@@ -119,7 +119,7 @@ async def refused_for_the_last_time(at: Stage) -> None:
         document = json.loads(message.data)
         told.append((document["stream_seq"], document["deliveries"]))
 
-    await at.nc.subscribe("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", cb=tell)
+    await at.nc.subscribe(f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{at.stream}.>", cb=tell)
     await at.fill(3)
     got = await at.hear(SHORT_S / 2, batch=2, expires=100 * MS)
     await got[0].nak()
@@ -142,7 +142,7 @@ async def delivered_but_once(at: Stage) -> None:
         document = json.loads(message.data)
         told.append((document["stream_seq"], document["deliveries"]))
 
-    await at.nc.subscribe("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", cb=tell)
+    await at.nc.subscribe(f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{at.stream}.>", cb=tell)
     await at.fill(3)
     await at.hear(SHORT_S / 2, batch=3, expires=100 * MS)
     await asyncio.sleep(SHORT_S * 2)

@@ -97,3 +97,17 @@ async def introduced_twice(at: Stage) -> None:
     at.see(await reader.readline())
     at.see(await reader.readline(), "which is the server's own, some seconds after the first")
     writer.close()
+
+
+async def answers_like_acks(at: Stage) -> None:
+    """On the wire: a message whose answers would be taken for acks is refused, and goes nowhere."""
+    url = urlsplit(at.nc.connected_url.geturl() if at.nc.connected_url else "")
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    await reader.readline()
+    writer.write(b'CONNECT {"verbose": false, "pedantic": false, "headers": true, "protocol": 1}\r\nPING\r\n')
+    at.see(await reader.readline())
+    await reader.readline()
+    writer.write(b"SUB odd.> 1\r\nPUB odd.a $JS.ACK.a 1\r\nx\r\nPUB odd.a $JS.ACK 1\r\ny\r\nPING\r\n")
+    for _ in range(4):
+        at.see(await reader.readline())
+    writer.close()

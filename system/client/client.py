@@ -18,7 +18,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-import httpx
+import aiohttp
 
 from system.client import steps
 from system.client.acks import Acker
@@ -66,7 +66,7 @@ class AgentClient:
         types: Sequence[str] = (),
         settings: ClientSettings | None = None,
         observer: Observer | None = None,
-        http: httpx.AsyncClient | None = None,
+        http: aiohttp.ClientSession | None = None,
     ) -> None:
         """`http`, if given, is used for everything and stays open. Raises ValueError for a wrong URL or agent."""
         self._settings = settings or ClientSettings()

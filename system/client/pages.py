@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-import httpx
+import aiohttp
 import msgspec
 
 from system.client.backoff import backoff_s, retry_after_s
@@ -73,7 +73,7 @@ class PageReader:
         types: Sequence[str] = (),
         page_events_max: int = 200,
         settings: ClientSettings | None = None,
-        http: httpx.AsyncClient | None = None,
+        http: aiohttp.ClientSession | None = None,
     ) -> None:
         """`http`, if given, is used as it is and stays open. Raises ValueError for the base URL or the agent's name."""
         self._settings = settings or ClientSettings()

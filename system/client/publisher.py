@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-import httpx
+import aiohttp
 import msgspec
 
 from system.client.backoff import backoff_s, retry_after_s
@@ -96,7 +96,7 @@ class Publisher:
         *,
         settings: PublisherSettings | None = None,
         observer: PublishObserver | None = None,
-        http: httpx.AsyncClient | None = None,
+        http: aiohttp.ClientSession | None = None,
     ) -> None:
         """`http`, if given, is used as it is and stays open. Raises ValueError for the base URL."""
         self._settings = settings or PublisherSettings()

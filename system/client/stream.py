@@ -6,9 +6,9 @@ socket is read only when the next frame is asked for, so a slow handler is felt 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
-import httpx
+import aiohttp
 
 from system.client import steps
 from system.client.backoff import retry_after_s
@@ -30,7 +30,7 @@ from system.client.observer import Observer
 from system.client.settings import ClientSettings
 from system.client.sse import Frame, Retry, SseParser
 from system.client.stopping import Interrupted, Stopper
-from system.client.wire import NO_ANSWER, Answer, RelayHttp, close_stream, presented_in, query_of
+from system.client.wire import NO_ANSWER, Answer, RelayHttp, presented_in, query_of
 from system.cursor import Cursor
 
 
@@ -59,8 +59,7 @@ class EventStream:
         self._is_open = False
         self._place: str | None = None
         self._token: str | None = None
-        self._response: httpx.Response | None = None
-        self._chunks: AsyncIterator[bytes] | None = None
+        self._response: aiohttp.ClientResponse | None = None
         self._parser = SseParser()
 
     def moved(self, place: Cursor | None) -> None:
@@ -83,7 +82,7 @@ class EventStream:
                 self._response, self._token = await self._relay.open(
                     "GET", address, headers=headers, read_timeout_s=self._settings.watchdog_s
                 )
-                if self._response.status_code == 200:
+                if self._response.status == 200:
                     return self._opened(self._response)
                 return self._answered(await self._relay.read_whole(self._response))
         except Interrupted:
@@ -103,14 +102,13 @@ class EventStream:
         headers["Last-Event-ID"] = str(action.place)
         return address, str(action.place), headers
 
-    def _opened(self, response: httpx.Response) -> steps.Event:
+    def _opened(self, response: aiohttp.ClientResponse) -> steps.Event:
         self._observer.connected(self._conn, 200, None, response.headers)
         media = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         coding = response.headers.get("content-encoding", "identity").lower()
         if (media, coding) != ("text/event-stream", "identity"):
             # Most likely the page of a proxy whose relay is away; that passes, so it is no garbage.
             return steps.Lost(why=f"no stream: expected text/event-stream, got {media!r}, encoding {coding!r}")
-        self._chunks = response.aiter_raw()
         self._parser = SseParser(self._settings.frame_bytes_max)
         return steps.Opened()
 
@@ -141,7 +139,7 @@ class EventStream:
 
     async def read(self) -> steps.Event:
         """The next thing that the relay says, or how the connection ended."""
-        assert self._chunks is not None
+        assert self._response is not None
         while True:
             if self._stopper.asked:
                 return steps.StopAsked()
@@ -152,21 +150,22 @@ class EventStream:
                 return steps.Garbage(error=error)
             if event is not None:
                 return event
-            if item is None and (end := await self._feed(self._chunks)) is not None:
+            if item is None and (end := await self._feed(self._response.content)) is not None:
                 return end
 
-    async def _feed(self, chunks: AsyncIterator[bytes]) -> steps.Event | None:
+    async def _feed(self, body: aiohttp.StreamReader) -> steps.Event | None:
         try:
             async with self._stopper.interruptible():
-                self._parser.feed(await anext(chunks))
+                data = await body.readany()
         except Interrupted:
             return steps.StopAsked()
-        except StopAsyncIteration:
-            return steps.Lost(why="eof")
-        except httpx.ReadTimeout:
+        except aiohttp.SocketTimeoutError:
             return steps.Lost(why=f"silent: no byte for {self._settings.watchdog_s:g} s")
         except NO_ANSWER as error:
             return steps.Lost(why=f"reset: {error!r}")
+        if not data:
+            return steps.Lost(why="eof")
+        self._parser.feed(data)
         return None
 
     def _event_of(self, item: Frame | Retry) -> steps.Event | None:
@@ -197,14 +196,9 @@ class EventStream:
 
     async def close(self, why: str) -> None:
         """End the connection, if there is one; the observer hears of it once."""
-        response, chunks = self._response, self._chunks
-        self._response = self._chunks = None
+        response, self._response = self._response, None
         was_open, self._is_open = self._is_open, False
-        try:
-            if response is not None and chunks is not None:
-                await close_stream(response, chunks)
-            elif response is not None:
-                await response.aclose()
-        finally:
-            if was_open:
-                self._observer.closed(self._conn, why)
+        if response is not None:
+            response.close()
+        if was_open:
+            self._observer.closed(self._conn, why)

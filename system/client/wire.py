@@ -1,20 +1,21 @@
 """HTTP as the agent client uses it: one origin, one token source, no redirects, bounded answers.
 
-Built on httpx over HTTP/1.1. A redirect is never followed, because it would carry the token to wherever it points;
-the process environment's proxies are not used, because an agent must not change its route by a shell variable: pass
-an `http=` client of your own for either.
+Built on aiohttp's client, over HTTP/1.1. A redirect is never followed, because it would carry the token to wherever it
+points; the process environment's proxies are not used, because an agent must not change its route by a shell variable:
+pass an `http=` session of your own for that.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-import httpx
+import aiohttp
 import msgspec
+from yarl import URL
 
 from system.client.errors import TokenUnavailable
 from system.client.settings import BODY_BYTES_MAX
@@ -23,8 +24,15 @@ from system.event import is_agent_name
 Token = str | Callable[[], Awaitable[str]]
 """A bearer token, or whatever fetches a fresh one; it may raise TokenUnavailable, OSError or TimeoutError."""
 
-NO_ANSWER = (httpx.HTTPError, OSError, TimeoutError)
+NO_ANSWER = (aiohttp.ClientError, OSError, TimeoutError)
 """What a request may raise that says nothing about whether the relay acted on it."""
+CONNECTIONS_MAX = 4
+KEEP_ALIVE_S = 5.0
+"""An idle connection is used again for so long: well within what relays and proxies grant."""
+READ_BUFFER_BYTES = 64 * 1024
+"""Twice this is read ahead of a handler that takes its time; then the socket is left alone, and the relay feels it."""
+NEVER_ROUNDED_S = 1e9
+"""aiohttp would round timeouts above 5 s up to whole seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,19 +106,14 @@ class RelayHttp:
         *,
         connect_timeout_s: float,
         response_timeout_s: float,
-        http: httpx.AsyncClient | None = None,
+        http: aiohttp.ClientSession | None = None,
     ) -> None:
-        self._base = checked_base(base_url)
+        self._base = str(URL(checked_base(base_url))).rstrip("/")
         self.token = token
         self._connect_timeout_s = connect_timeout_s
         self._response_timeout_s = response_timeout_s
         self._owned = http is None
-        # Loading the certificate store takes 20 ms and more, wasted on plain HTTP, which is never redirected here.
-        self._http = http or httpx.AsyncClient(
-            verify=self._base.startswith("https:"),
-            trust_env=False,
-            limits=httpx.Limits(max_connections=4, max_keepalive_connections=1),
-        )
+        self._http = http
 
     async def open(
         self,
@@ -120,26 +123,50 @@ class RelayHttp:
         headers: Mapping[str, str],
         content: bytes | None = None,
         read_timeout_s: float,
-    ) -> tuple[httpx.Response, str]:
+    ) -> tuple[aiohttp.ClientResponse, str]:
         """Send a request and return its response with the body unread, and the token that was presented.
 
-        Raises httpx.HTTPError, TimeoutError, TokenUnavailable.
+        Close the response, unless its body was read to the end. Raises aiohttp.ClientError, OSError, TimeoutError,
+        TokenUnavailable.
         """
         token = await self.token.get()
-        request = self._http.build_request(
-            method,
-            self._base + address,
-            content=content,
-            headers={
-                "Authorization": f"Bearer {token}",
-                "Accept-Encoding": "identity",
-                "Cache-Control": "no-store",
-                **headers,
-            },
-            timeout=httpx.Timeout(read_timeout_s, connect=self._connect_timeout_s),
-        )
         async with asyncio.timeout(self._response_timeout_s):
-            return await self._http.send(request, stream=True, follow_redirects=False), token
+            response = await self._session().request(
+                method,
+                URL(self._base + address, encoded=True),  # as it is: a resync address is the relay's
+                data=content,
+                headers={
+                    "Authorization": f"Bearer {token}",
+                    "Accept-Encoding": "identity",
+                    "Cache-Control": "no-store",
+                    **headers,
+                },
+                timeout=aiohttp.ClientTimeout(
+                    total=None,
+                    sock_connect=self._connect_timeout_s,
+                    sock_read=read_timeout_s,
+                    ceil_threshold=NEVER_ROUNDED_S,
+                ),
+                allow_redirects=False,
+                raise_for_status=False,
+                read_bufsize=READ_BUFFER_BYTES,
+            )
+        return response, token
+
+    def _session(self) -> aiohttp.ClientSession:
+        """The caller's, or one of our own, which can only be made where a loop runs."""
+        if self._http is None:
+            self._http = aiohttp.ClientSession(
+                # a relay's name may lead elsewhere the next time: each connection asks
+                connector=aiohttp.TCPConnector(
+                    limit=CONNECTIONS_MAX, keepalive_timeout=KEEP_ALIVE_S, use_dns_cache=False
+                ),
+                middlewares=(once,),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._http
 
     async def exchange(
         self,
@@ -152,7 +179,7 @@ class RelayHttp:
     ) -> Answer:
         """Send a request and read its answer whole; a 401 is answered once with a fresh token.
 
-        Raises httpx.HTTPError, TimeoutError, TokenUnavailable.
+        Raises aiohttp.ClientError, OSError, TimeoutError, TokenUnavailable.
         """
         for is_last in (self.token.is_fixed, True):
             response, token = await self.open(
@@ -164,20 +191,20 @@ class RelayHttp:
             self.token.refuse(token)
         return answer
 
-    async def read_whole(self, response: httpx.Response, body_bytes_max: int = BODY_BYTES_MAX) -> Answer:
-        """Read a response up to the limit, and close it. Raises httpx.HTTPError, TimeoutError."""
+    async def read_whole(self, response: aiohttp.ClientResponse, body_bytes_max: int = BODY_BYTES_MAX) -> Answer:
+        """Read a response up to the limit; unless that was its end, its connection is closed.
+
+        Raises aiohttp.ClientError, OSError, TimeoutError.
+        """
         body = bytearray()
-        chunks = response.aiter_raw()
         try:
             async with asyncio.timeout(self._response_timeout_s):
-                async for chunk in chunks:
+                while len(body) <= body_bytes_max and (chunk := await response.content.readany()):
                     body += chunk
-                    if len(body) > body_bytes_max:
-                        break
         finally:
-            await close_stream(response, chunks)
+            response.close()  # a connection whose body was read to its end is already another's
         return Answer(
-            status=response.status_code,
+            status=response.status,
             headers=response.headers,
             body=bytes(body[:body_bytes_max]),
             is_cut=len(body) > body_bytes_max,
@@ -185,22 +212,22 @@ class RelayHttp:
 
     async def aclose(self) -> None:
         """Close the connections, if this object opened them."""
-        if self._owned:
-            await self._http.aclose()
+        if self._owned and self._http is not None:
+            await self._http.close()
 
 
-async def close_stream(response: httpx.Response, chunks: AsyncIterator[bytes]) -> None:
-    """Close a response whose body was not read to its end, and leave no generator behind.
+class Unanswered(aiohttp.ClientConnectionError):
+    """The connection failed, or ended before an answer; the cause has the particulars."""
 
-    httpx nests five asynchronous generators. Dropped in mid-stream, they are finalised by tasks that the garbage
-    collector starts whenever it likes; resumed after the connection's end, they run out at once, here.
+
+async def once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """A middleware for aiohttp, which would send a GET again at once: when to try again is the caller's to decide, for
+    after a relay's death all its agents come.
     """
-    await response.aclose()
     try:
-        async for _ in chunks:
-            pass
-    except (httpx.HTTPError, httpx.StreamError):
-        pass
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise Unanswered(repr(error)) from error
 
 
 def checked_base(base_url: str) -> str:

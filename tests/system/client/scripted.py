@@ -48,6 +48,8 @@ class Exchange:
     writer: asyncio.StreamWriter
     reader: asyncio.StreamReader
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    is_chunked: bool = False
+    """What is sent goes out in chunks, as a relay's stream does: only so does a client see an end before the end."""
 
     @property
     def position(self) -> str | None:
@@ -55,8 +57,8 @@ class Exchange:
         return self.headers.get("last-event-id")
 
     async def send(self, data: bytes) -> None:
-        """Send raw bytes."""
-        self.writer.write(data)
+        """Send bytes: raw, or as a chunk of a stream that has begun."""
+        self.writer.write(b"%x\r\n%b\r\n" % (len(data), data) if self.is_chunked else data)
         await self.writer.drain()
 
     async def answer(self, status: int, body: bytes = b"", /, **headers: str) -> None:
@@ -79,11 +81,16 @@ class Exchange:
 
     async def stream(self, *frames: bytes) -> None:
         """Begin an event stream that lasts until the connection ends, and send frames."""
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
-        await self.send(head + b"".join(frames))
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await self.send(head)
+        self.is_chunked = True
+        if frames:
+            await self.send(b"".join(frames))
 
     def end(self) -> None:
         """Close in good order (FIN)."""
+        if self.is_chunked:
+            self.writer.write(b"0\r\n\r\n")
         self.writer.close()
         self.over.set()
 

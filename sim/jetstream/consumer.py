@@ -87,6 +87,8 @@ class Consumer:
         sent = self._waiting.expire(now_ns)
         has_timed = bool(sent) or self._waiting.is_beat_due(now_ns)
         self._find_overdue(now_ns)
+        # several servers agree on a delivery before it is sent: a request's end overtakes what it was given just now
+        messages: list[Sending] = [] if self._is_replicated else sent
         while self._waiting:
             found = self._next()
             if found is None:
@@ -98,9 +100,11 @@ class Consumer:
                 if found[1] is not None:
                     self._again.postpone(found[0].seq)
                 break
-            sent.append(sending._replace(inbox=request.inbox))
+            messages.append(sending._replace(inbox=request.inbox))
             self._delivered(*found, now_ns)
             sent += self._waiting.gave(sending.size, now_ns)
+        if messages is not sent:
+            sent += messages
         if self._waiting and (has_timed or not self._is_at_limit):
             sent += self._waiting.end_no_wait(now_ns, is_replicated=self._is_replicated)
         if self._waiting:

@@ -108,6 +108,24 @@ async def opened(reached: Reached) -> Stage:
     return at
 
 
+def test_the_end_of_a_request_overtakes_its_messages() -> None:
+    """Three servers agree on a delivery before it is sent, not on a 409; what will not wait ends in a 408 behind it.
+
+    As three real servers of 2.15.1 were seen to do.
+    """
+
+    async def story(_: NatsServer, reached: Reached) -> None:
+        at = await opened(reached)
+        await at.fill(5)
+        await at.hear(0.1, batch=9, expires=50_000_000, max_bytes=120)
+        await at.hear(0.1, batch=1, expires=50_000_000, max_bytes=12_000)
+        await at.hear(0.1, batch=9, no_wait=True)
+        await at.hear(0.1, batch=9, no_wait=True)
+
+    seen = [one[1]["Status"] if one[0] == "status" else one[1] for one in played(story).seen]
+    assert seen == ["409", b"0", b"1", "409", b"2", b"3", b"4", "408", "404"]
+
+
 def test_without_a_leader_a_publish_finds_nobody() -> None:
     """It is refused at once with 503; afterwards the same id is stored once, and known."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib.util
 import os
 import random
 import socket
@@ -22,9 +21,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import aiohappyeyeballs.impl as happy_eyeballs
-import anyio._backends._asyncio as anyio_asyncio
 import asyncpg.connection
-import httpcore._backends.anyio as httpcore_anyio
 from aiohttp import connector as aiohttp_connector
 from aiohttp import web_app
 
@@ -63,10 +60,6 @@ def fenced() -> Iterator[None]:
     state = random.getstate()
     for owner, name, value in _PATCHES:
         setattr(owner, name, value)
-    # httpcore looks for it again and again, through all of sys.path, where it is not installed
-    has_no_sniffio = importlib.util.find_spec("sniffio") is None
-    if has_no_sniffio:
-        sys.modules["sniffio"] = None  # type: ignore[assignment]
     was_collecting = gc.isenabled()
     gc.disable()  # the world collects at moments of its own
     gc.freeze()
@@ -78,8 +71,6 @@ def fenced() -> Iterator[None]:
         gc.unfreeze()
         if was_collecting:
             gc.enable()
-        if has_no_sniffio:
-            del sys.modules["sniffio"]
         random.setstate(state)
         for owner, name, value in before:
             if value is _NOTHING:
@@ -138,13 +129,6 @@ def _entropy(real: Callable[[int], bytes]) -> Callable[[int], bytes]:
         return real(size) if process is None else process.rng.randbytes(size)
 
     return drawn
-
-
-def _is_readable(real: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    def is_readable(sock: Any) -> bool:
-        return bool(sock.has_news) if hasattr(sock, "has_news") else real(sock)
-
-    return is_readable
 
 
 def _audit(event: str, _: tuple[Any, ...]) -> None:
@@ -213,8 +197,6 @@ _PATCHES: list[tuple[Any, str, Any]] = [
     (aiohttp_connector, "monotonic", _clock(time.monotonic, _mono_s)),
     # and has its sockets made by this one
     (happy_eyeballs, "socket", _Sockets()),
-    # httpcore polls the file descriptor of an idle connection
-    (httpcore_anyio, "is_socket_readable", _is_readable(vars(httpcore_anyio)["is_socket_readable"])),
 ]
 
 
@@ -276,6 +258,3 @@ def burial() -> Iterator[None]:
 def _forget_worlds() -> None:
     """Libraries keep what a process's own end would have freed: a megabyte and a half a world."""
     web_app._cached_build_middleware.cache_clear()
-    states = anyio_asyncio._task_states
-    for task in [task for task in states if isinstance(task.get_loop(), HostLoop)]:
-        del states[task]

@@ -32,7 +32,6 @@ FROM_LOG: dict[str, str] = {
     "leader.began": "a replica began to lead",
     "leader.lost": "a leader lost its lease",
     "leader.database_unavailable": "a replica could not ask for the lease",
-    "leader.nats_unavailable": "a leader was without NATS",
     "nats.connection_over": "a relay lost its NATS connection",
     "nats.dial_failed": "a relay could not reach NATS",
     "nats.probe_missed": "a relay found its NATS connection dead by probing",
@@ -59,7 +58,6 @@ FROM_HISTORY: dict[str, str] = {
     "agent.two_connections": "an agent had two streams at once",
     "agent.unanswered": "an agent got no answer to its connecting",
     "closed.drain": "a stream was closed by a drain",
-    "closed.eof": "a stream ended without a word",
     "closed.reset": "a stream was reset",
     "closed.silent": "a client gave up a stream that had gone silent",
     "closed.token_expired": "a stream ended with its token",
@@ -184,8 +182,9 @@ class _Watch:
         self.connecting.discard(record.agent)
         self.streaming.pop(record.agent, None)
         self.left_ns[record.agent] = record.t_ns
-        if f"closed.{record.why}" in MARKS:
-            self.hit.add(f"closed.{record.why}")
+        kind = f"closed.{record.why.partition(':')[0]}"  # particulars follow
+        if kind in MARKS:
+            self.hit.add(kind)
         if record.why == "crashed":
             self.hit.add("agent.crashed")
             if self.unsaved.get(record.agent):

@@ -256,9 +256,7 @@ def quiet_logs(hear: Callable[[str], object]) -> Iterator[None]:
         raise structlog.DropEvent
 
     before = structlog.get_config()
-    levels = {
-        name: logging.getLogger(name).level for name in ("nats", "aiohttp", "asyncio", "asyncpg", "httpx", "httpcore")
-    }
+    levels = {name: logging.getLogger(name).level for name in ("nats", "aiohttp", "asyncio", "asyncpg")}
     structlog.configure(
         processors=[drop],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

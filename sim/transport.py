@@ -53,12 +53,6 @@ class FakeSocket:
         ):
             raise NotModelled(f"expected no socket option {level}/{option}; the simulated kernel does not know it")
 
-    @property
-    def has_news(self) -> bool:
-        """Whether a poll would find it readable: bytes, the end, or an error."""
-        end = self._end
-        return end is None or bool(end.unread) or end.at_eof or end.error is not None or end.is_closed
-
 
 class SimSocket:
     """A socket that a program makes for itself: connected by its loop's `sock_connect`, then handed to

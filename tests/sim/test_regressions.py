@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from unittest.mock import Mock
+
 import msgspec
 import pytest
 
 from faults.plan import RelayLimits
-from faults.vocabulary import Fault, Kill, Pause, PowerLoss, ProcessName
-from sim.trial import try_plan
+from faults.vocabulary import Fault, HalfOpen, Kill, Link, Pause, PowerLoss, ProcessName
+from sim.swarm import PLANS
+from sim.trial import simulate, try_plan
+from sim.world import World
 from system.cursor import Position
 from system.places import Places
 from system.session import Page
@@ -50,3 +55,30 @@ def test_the_first_page_keeps_its_limit(monkeypatch: pytest.MonkeyPatch) -> None
     trial = try_plan(plan)
     assert trial.verdict == "held", trial.reason
     assert max(asked) == 3
+
+
+@pytest.mark.parametrize("seed", range(40, 50))
+def test_a_week_is_a_week_by_every_clock(seed: int) -> None:
+    """Clocks drifted for a week as if no time server corrected them, by half a minute, and the judge, whose slack was
+    two seconds, accused a relay of an event that was gone five seconds early.
+    """
+    plan = PLANS["weeks"](seed)
+    world = World(plan, lambda _: Mock())
+    drifts_ppm = [abs(host.clock.drift_ppm) for host in world.network.hosts.values()]
+    assert max(drifts_ppm) > 0
+    assert max(drifts_ppm) * 1e-6 * plan.retention.critical_s < plan.slack_s
+
+
+@pytest.mark.parametrize(
+    ("fault", "mark"),
+    [
+        (Kill(id="k", process=ProcessName.RELAY, at_s=6.0, down_s=2.0), "closed.reset"),
+        (HalfOpen(id="h", link=Link.AGENT_RELAY, at_s=6.0, for_s=1.0), "closed.silent"),
+    ],
+)
+def test_how_a_stream_ended_is_marked(fault: Fault, mark: str, tmp_path: Path) -> None:
+    """Marks looked for the bare word in histories that tell the particulars too, and were never hit again."""
+    plan = plan_with(fault)
+    plan = msgspec.structs.replace(plan, relay=msgspec.structs.replace(plan.relay, heartbeat_s=1.0))
+    _, outcome = simulate(plan, tmp_path)
+    assert mark in outcome.marks

@@ -19,6 +19,8 @@ class AgentWitness(Observer):
         """The number of the client's current life; whoever starts one counts it up."""
         self.saved_seq = 0
         """The sequence of the cursor that was saved last: everything up to it has been handled."""
+        self.saved_epoch = ""
+        """The epoch of that cursor: of another one, its sequence says nothing."""
         self.delivered = 0
         self._recorder = recorder
         self._is_answered = False
@@ -84,7 +86,8 @@ class AgentWitness(Observer):
 
     def saved(self, cursor: str) -> None:
         """The cursor is durable."""
-        self.saved_seq = Cursor.parse(cursor).seq
+        place = Cursor.parse(cursor)
+        self.saved_seq, self.saved_epoch = place.seq, place.epoch
         self._recorder.record(history.Saved, agent=self.name, cursor=cursor)
 
     def acked(self, cursor: str) -> None:

@@ -72,12 +72,12 @@ class Mesh:
         for name in self._agents:
             self.order(name, What.SLEEP)
 
-    def behind(self, target: int) -> list[str]:
-        """What has to happen until every agent that is awake has handled everything up to a sequence."""
+    def behind(self, target: int, epoch: str) -> list[str]:
+        """What has to happen until every agent that is awake has handled everything up to a sequence of an epoch."""
         return [
             f"{name} to reach {target}"
             for name, agent in self._agents.items()
-            if agent.is_awake and agent.saved_seq < target
+            if agent.is_awake and target and (agent.saved_epoch != epoch or agent.saved_seq < target)
         ]
 
     def _live(self, name: str) -> None:

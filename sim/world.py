@@ -248,7 +248,7 @@ class World:
         yield from self._ready()
         self._enter("safety")
         self._safety_ns = self.environment.now_ns
-        self._mesh.publish(self._epoch(), lambda: (self.environment.now_ns - self._safety_ns) / S)
+        self._mesh.publish(self._epoch_of(self.relays[0]), lambda: (self.environment.now_ns - self._safety_ns) / S)
         yield from self._safety()
         yield from self._heal()
         yield from self._converge()
@@ -298,7 +298,7 @@ class World:
                 looks += 1
                 if looks == LOOKS_AFTER_LAST:
                     target = looked.head_seq
-            missing = [f"{left} events to be published"] if target is None else self._mesh.behind(target)
+            missing = [f"{left} events to be published"] if target is None else self._behind(target)
             if looked is None or looked.pending:
                 missing.append(f"pg-writer, pending {looked.pending if looked else 'unknown'}")
             if not missing:
@@ -309,6 +309,13 @@ class World:
                 return
             yield self.environment.timeout(LOOK_NS)
 
+    def _behind(self, target: int) -> list[str]:
+        """What has to happen until everybody is at the stream's end; a lost tail may have begun a new epoch."""
+        epochs = {self._epoch_of(relay) for relay in self.relays}
+        if len(epochs) > 1 or "" in epochs:
+            return ["the replicas to agree on an epoch"]
+        return self._mesh.behind(target, *epochs)
+
     def _end(self) -> Generator[Any, None, None]:
         if self._watching is not None:
             self._watching.kill()  # what is redispatched from here on is not to be waited for
@@ -316,8 +323,10 @@ class World:
         yield self.environment.timeout(3 * S)
         self._enter("end")
 
-    def _epoch(self) -> str:
-        return str(self.relays[0].readiness()[1]["head"]).partition("-")[0]
+    @staticmethod
+    def _epoch_of(relay: RelayProgram) -> str:
+        """What the cursors of a replica begin with now; empty while it does not know it."""
+        return str(relay.readiness()[1].get("head", "")).partition("-")[0]
 
     # Records
 

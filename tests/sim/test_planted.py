@@ -98,7 +98,7 @@ def test_an_explanation_has_all_that_is_needed(tmp_path: Path) -> None:
     assert "http://" not in page.partition("<script>")[0], "expected a page that needs nothing else"
 
 
-@pytest.mark.parametrize("seed", [2, 3, 5])
+@pytest.mark.parametrize("seed", [2, 3, 6])
 def test_a_stream_that_lost_its_tail_has_no_cursors_of_its_former_life_accepted(seed: int) -> None:
     """What is held against a bug of epochs is not held against the relay as it is, under the same plans."""
     trial = try_plan(unsynced_plan(seed))

@@ -82,3 +82,11 @@ def test_how_a_stream_ended_is_marked(fault: Fault, mark: str, tmp_path: Path) -
     plan = msgspec.structs.replace(plan, relay=msgspec.structs.replace(plan.relay, heartbeat_s=1.0))
     _, outcome = simulate(plan, tmp_path)
     assert mark in outcome.marks
+
+
+def test_who_stands_in_a_former_epoch_is_not_caught_up() -> None:
+    """NATS lost its tail, and the run was over as soon as everybody's sequence was beyond the new, shorter stream's
+    end: an agent that had that of the former stream had not even been told.
+    """
+    trial = try_plan(PLANS["unsynced"](5))
+    assert trial.verdict == "held", trial.reason

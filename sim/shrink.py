@@ -34,22 +34,30 @@ def shrink(
     trials_max: int = 300,
     told: Callable[[int, Plan], None] = lambda trials, plan: None,
 ) -> Shrunk:
-    """Make a plan smaller for as long as it fails in the class of `failed`, within so many trials."""
+    """Make a plan smaller for as long as it fails in the class of `failed`, within so many trials.
+
+    After a step that holds it goes on where it is: what was tried before it has just failed, and is tried again only
+    when all else has been.
+    """
     best, outcome, trials = plan, failed, 0
-    progress = True
-    while progress and trials < trials_max:
-        progress = False
-        for smaller in _smaller(best):
-            if trials >= trials_max:
+    place, progress = 0, False
+    while trials < trials_max:
+        steps = list(_smaller(best))
+        if place >= len(steps):
+            if not progress:
                 break
-            if problems_of(smaller):
-                continue
-            trials += 1
-            trial = attempt(smaller)
-            told(trials, best)
-            if trial.failure_class == failed.failure_class and not trial.is_untried:
-                best, outcome, progress = smaller, trial, True
-                break
+            place, progress = 0, False
+            continue
+        smaller = steps[place]
+        place += 1
+        if problems_of(smaller):
+            continue
+        trials += 1
+        trial = attempt(smaller)
+        told(trials, best)
+        if trial.failure_class == failed.failure_class and not trial.is_untried:
+            best, outcome, progress = smaller, trial, True
+            place -= 1  # where the next one stands now
     return Shrunk(plan=best, trial=outcome, trials=trials)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import random
 from collections.abc import Awaitable, Callable
@@ -22,7 +23,8 @@ from tests.sim.worlds import SmallWorld
 
 pytestmark = [pytest.mark.stack, pytest.mark.conformance]
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
+"""Of a scene, on either clock."""
 
 
 def scenes_of(module: ModuleType) -> dict[str, Scene]:
@@ -48,7 +50,8 @@ async def play(url: str, name: str) -> list[Any]:
     client = await connected(url)
     stage = Stage(client, name)
     try:
-        await SCENES[name](stage)
+        async with asyncio.timeout(LIMIT_S):
+            await SCENES[name](stage)
     finally:
         await stage.clean()
         await client.close()
@@ -81,7 +84,7 @@ def simulated(main: Callable[[str], Awaitable[Any]]) -> Any:
 
     world.start(world.b, server)
     world.run(0.1)
-    return world.result_of(client, LIMIT_S)
+    return world.result_of(client, 2 * LIMIT_S)
 
 
 @pytest.mark.parametrize("name", SCENES)

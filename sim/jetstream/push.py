@@ -80,7 +80,7 @@ class PushConsumer:
             sent.append(sending)
             self._beat_at_ns = now_ns + self._beat_ns
             if self._window_bytes:
-                sent += self._counted(sending.size)
+                sent += self._counted(len(self.subject) + len(reply) + len(stored.headers) + len(stored.data))
         if self._beat_ns and self._beat_at_ns <= now_ns:
             self._beat_at_ns = now_ns + self._beat_ns
             sent.append(Sending(self.subject, "", self._sign_of_life(), b""))

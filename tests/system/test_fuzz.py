@@ -79,8 +79,9 @@ async def fuzzed(stack: EmbeddedStack) -> AsyncIterator[Fuzzed]:
             return under_test(process, dsn, nats_server, stack.jwt_secret)
 
         made = Fuzzed(process, connect(), connect)
-        cursors = await made.relay.publish(*(event(subject="_all") for _ in range(3)))
-        made.acked |= {row["id"] for row in await made.relay.rows("SELECT id FROM agent_events")}
+        events = [event(subject="_all") for _ in range(3)]
+        cursors = await made.relay.publish(*events)
+        made.acked |= {one["id"] for one in events}
         tag = cursors[0].partition("-")[0]
         made.cursors += [*cursors, f"{tag}-0", f"{tag}-999999", "zzzzzz-1"]
         yield made

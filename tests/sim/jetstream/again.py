@@ -72,8 +72,7 @@ async def a_nak_taken_back(at: Stage) -> None:
     await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
     await asyncio.sleep(SHORT_S * 3)
     await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
-    await at.nc.publish(got[2].reply, b"-NAK")
-    await at.nc.flush()
+    await at.done(got[2], b"-NAK")
     await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
     await at.consumer()
 
@@ -175,7 +174,7 @@ async def refused_while_backing_off(at: Stage) -> None:
     await at.make_consumer(backoff=[SHORT_S * 3, SHORT_S * 9])
     await at.fill(1)
     (got,) = await at.hear(SHORT_S / 3, batch=1, expires=50 * MS)
-    await got.nak()
+    await at.done(got, b"-NAK")
     (got,) = await at.hear(SHORT_S / 3, batch=1, expires=50 * MS)
     await got.nak(delay=SHORT_S)
     await asyncio.sleep(SHORT_S * 4)
@@ -246,8 +245,7 @@ async def one_too_large(at: Stage) -> None:
     await at.fill(1, size=300)
     await at.fill(2)
     for one in await at.hear(SHORT_S / 2, batch=3, expires=100 * MS):
-        await one.nak()
-    await at.nc.flush()
+        await at.done(one, b"-NAK")
     await at.hear(SHORT_S / 2, batch=3, expires=100 * MS, max_bytes=200)
     await at.hear(SHORT_S / 2, batch=3, expires=100 * MS)
     await at.consumer()

@@ -120,6 +120,17 @@ async def flow_controlled(at: Stage) -> None:
             await at.nc.publish(one.reply, b"")
 
 
+async def flow_controlled_in_a_long_inbox(at: Stage) -> None:
+    """The window counts the inbox's name too: with three thousand bytes of it the client is asked a message earlier."""
+    await at.make_stream()
+    await at.fill(8, size=207_000)
+    inbox = f"{at.nc.new_inbox()}.{'x' * 3_000}"
+    hearing = asyncio.ensure_future(heard(at, inbox, SHORT_S * 2))
+    await asyncio.sleep(0.05)
+    await pushed(at, inbox, flow_control=True, idle_heartbeat=10_000 * MS)
+    at.see([said(one) for one in await hearing])
+
+
 async def an_old_answer(at: Stage) -> None:
     """An answer to nothing that was asked moves nothing."""
     await at.make_stream()

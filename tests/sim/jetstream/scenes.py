@@ -93,6 +93,13 @@ class Stage:
                     return
                 await asyncio.sleep(0.002)
 
+    async def done(self, message: Msg, body: bytes) -> None:
+        """Say something of a delivery, and wait until the consumer has done it, and whatever was said before.
+
+        The real server queues what is said of deliveries apart from requests: a flush does not wait for it.
+        """
+        await self.nc.request(message.reply, body, timeout=2.0)
+
     async def ask(self, subject: str, /, **body: Any) -> None:
         """Note JetStream's raw answer to a request, without what differs between two servers."""
         answer = await self.nc.request(f"$JS.API.{subject}", json.dumps(body).encode() if body else b"", timeout=2.0)

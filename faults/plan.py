@@ -30,8 +30,12 @@ class PlanInvalid(ValueError):
     """A plan can't be used; one line for each problem says where, what was expected, what came, what to do."""
 
     def __init__(self, source: str, problems: list[str]) -> None:
-        super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
+        super().__init__(source, problems)  # what it is made from: it must come whole out of a worker process
+        self.source = source
         self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(f"{self.source}: {problem}" for problem in self.problems)
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -27,7 +27,8 @@ from sim.trace import Recording, Segment
 from sim.trial import try_plan
 
 HASH_SEEDS = ("1", "2")
-SMALL_S = 6.0
+SMALL_S = 5.0
+SMALL_EVENTS = 25
 """How much of a seed's plan is played: start, agents coming and going, and its first faults."""
 
 
@@ -63,7 +64,7 @@ def small_plan(seed: int) -> Plan:
     )
     work = msgspec.structs.replace(
         plan.workload,
-        events=round(plan.workload.events * SMALL_S / plan.duration_s),
+        events=min(SMALL_EVENTS, round(plan.workload.events * SMALL_S / plan.duration_s)),
         pinned=tuple(pin for pin in plan.workload.pinned if pin.at_s < SMALL_S),
     )
     return msgspec.structs.replace(plan, duration_s=SMALL_S, faults=faults, agents=agents, workload=work)

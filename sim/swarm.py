@@ -9,7 +9,7 @@ retention, where exactness is hard.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -36,7 +36,11 @@ DOMINANT_SHARE = 0.3
 DOMINANT_WEIGHT = 12.0
 QUIET_SHARE = 0.03
 """Seeds without any fault: what is broken there needs none."""
-FAULTS_MAX = 6
+FAULTS_MAX = 10
+SLOW_SHARE = 0.2
+"""Seeds with slow readers of large events and little room between: each drawn for itself, one in a hundred has all."""
+HANDLERS_MS = (0, 0, 0, 20, 200, 500)
+SLOW_HANDLERS_MS = (20, 200, 500)
 WEEKS_EVERY = 40
 """One seed of so many plays weeks."""
 EDGE_S = (0.0, 0.05, 0.3, 1.0, 2.5)
@@ -75,7 +79,11 @@ def short_plan(seed: int) -> Plan:
     retention = _retention(rng)
     swarm = drawn(seed)
     faults = drawn_faults(rng, swarm, duration_s, length_s)
-    agents, pinned = _agents(rng, retention, duration_s)
+    is_slow = rng.random() < SLOW_SHARE
+    agents, pinned = _agents(rng, retention, duration_s, handlers_ms=SLOW_HANDLERS_MS if is_slow else HANDLERS_MS)
+    limits = drawn_limits(rng)
+    if is_slow:
+        limits = msgspec.structs.replace(limits, hub_window_events=rng.choice((1, 5)), slow_client_bytes=1_024)
     return Plan(
         name=f"swarm-{seed}",
         seed=seed,
@@ -85,15 +93,15 @@ def short_plan(seed: int) -> Plan:
         slack_s=0.5 + sum(abs(skew_of(fault)) for fault in faults if fault.target == ProcessName.POSTGRES),
         servers=Servers(nats_replicas=3 if swarm.is_cluster else 1),
         relay=_times(rng),
-        limits=drawn_limits(rng),
+        limits=limits,
         workload=Workload(
-            events=rng.randint(15, 100),
+            events=rng.randint(20, 150),
             shape=hour_of_week() if rng.random() < 0.3 else (1, *(rng.randint(0, 9) for _ in range(8))),
             publishers=drawn_publishers(rng),
             types=TYPES,
             broadcast_share=rng.choice((0.05, 0.3)),
             repeat_share=rng.choice((0.0, 0.2)),
-            data_bytes_max=rng.choice((50, 400, 4_000, 16_000)),
+            data_bytes_max=16_000 if is_slow else rng.choice((50, 400, 4_000, 16_000)),
             pinned=tuple(pinned),
         ),
         agents=tuple(agents),
@@ -153,7 +161,9 @@ def _times(rng: random.Random) -> RelayTimes:
     )
 
 
-def _agents(rng: random.Random, retention: Retention, duration_s: float) -> tuple[list[Agent], list[Pinned]]:
+def _agents(
+    rng: random.Random, retention: Retention, duration_s: float, *, handlers_ms: Sequence[int]
+) -> tuple[list[Agent], list[Pinned]]:
     agents: list[Agent] = []
     pinned: list[Pinned] = []
     for name in NAMES[: rng.randint(2, len(NAMES))]:
@@ -168,7 +178,7 @@ def _agents(rng: random.Random, retention: Retention, duration_s: float) -> tupl
                 name=name,
                 awake=tuple(Awake(from_s=a, until_s=None if b >= duration_s else b) for a, b in awake),
                 crashes_s=tuple(crashes),
-                handler_ms=rng.choice((0, 0, 0, 20, 300, 1_000)),
+                handler_ms=rng.choice(handlers_ms),
                 ack_interval_s=rng.choice((None, 0.5, 2.0)),
                 start_from=rng.choice((None, "earliest", "acked")),
                 token_ttl_s=rng.choice((5.0, 3_600.0, 3_600.0)),

@@ -56,18 +56,22 @@ class Swarm:
 
 CLUSTER_KINDS = ("leader_change", "quorum_loss")
 PROCESS_KINDS = ("pause", "kill", "restart", "power_loss", "clock_skew")
+PEOPLE = (ProcessName.AGENT, ProcessName.PUBLISHER)
+SERVERS = tuple(process for process in ProcessName if process not in PEOPLE)
+LASTING_SHARE = 0.7
+"""Clocks that stay wrong for the rest of the plan: outside, too, nobody sets them after a few seconds."""
 PARTIAL_SHARE = 0.25
 """Link faults that hit one replica only."""
-SKEW_MS = (1_000, 60_000, 3_600_000)
+SKEW_MS = (5_000, 60_000, 3_600_000)
 POSTGRES_SKEW_MS = (200, 1_500)
 """Retention is by Postgres's clock: what it is off by is what nobody can hold against the relay."""
 
 
 def targets_of(kind: str) -> list[Link | ProcessName]:
-    """What a kind of fault can be played on."""
+    """What a kind of fault can be played on; what events depend on is there three times."""
     if kind in CLUSTER_KINDS:
         return [ProcessName.NATS]
-    return [*ProcessName] if kind in PROCESS_KINDS else [*Link]
+    return [*SERVERS * 3, *PEOPLE] if kind in PROCESS_KINDS else [*Link]
 
 
 def length_s(rng: random.Random, kind: str) -> float:
@@ -96,6 +100,8 @@ def drawn_faults(
         at_s = round(free_from[target] + rng.uniform(0.0, (duration_s - free_from[target]) * 0.6), 3)
         if at_s + for_s > duration_s:
             continue
+        if kind == "clock_skew" and rng.random() < LASTING_SHARE:
+            for_s = round(duration_s - at_s, 3)
         free_from[target] = at_s + for_s + 0.2
         direction = Direction.BOTH if kind == "down" else rng.choice(list(Direction))
         identity = f"{number}-{kind}-{target.value}"

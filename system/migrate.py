@@ -6,9 +6,11 @@ newer schema goes on. An advisory lock keeps replicas that start together from a
 
 from __future__ import annotations
 
+import asyncio
 from importlib import resources
 from typing import Any
 
+import asyncpg
 import structlog
 
 from system.database import Database
@@ -17,6 +19,11 @@ log = structlog.get_logger(__name__)
 
 LOCK_KEY = 0x6D657368  # 'mesh'
 TIMEOUT_S = 300.0
+"""Of a migration's own text, which may have to build an index."""
+LIMIT_S = 10.0
+"""Of all the rest: where an answer is lost with its server, nobody notices before. A replica that waits for another's
+migration for longer gives up and begins again."""
+READ_APPLIED = "SELECT number FROM schema_migration"
 
 
 def migrations() -> list[tuple[int, str, str]]:
@@ -27,22 +34,34 @@ def migrations() -> list[tuple[int, str, str]]:
 
 async def migrate(database: Database) -> list[str]:
     """Apply what is missing; answers the names of what was applied. Raises DatabaseUnavailable."""
+    if await database.use(_applied) >= {number for number, _, _ in migrations()}:
+        return []
     return await database.use(_apply, timeout_s=TIMEOUT_S)
+
+
+async def _applied(connection: Any) -> set[int]:
+    try:
+        return {row["number"] for row in await connection.fetch(READ_APPLIED)}
+    except asyncpg.UndefinedTableError:
+        return set()
 
 
 async def _apply(connection: Any) -> list[str]:
     applied = []
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK_KEY, timeout=TIMEOUT_S)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(LIMIT_S) as limit, connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK_KEY)
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migration"
             " (number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
         )
-        done = {row["number"] for row in await connection.fetch("SELECT number FROM schema_migration")}
+        done = {row["number"] for row in await connection.fetch(READ_APPLIED)}
         for number, name, text in migrations():
             if number in done:
                 continue
-            await connection.execute(text, timeout=TIMEOUT_S)
+            limit.reschedule(loop.time() + TIMEOUT_S)
+            await connection.execute(text)
+            limit.reschedule(loop.time() + LIMIT_S)  # for COMMIT too
             await connection.execute("INSERT INTO schema_migration (number, name) VALUES ($1, $2)", number, name)
             applied.append(name)
             log.info("schema.migrated", name=name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,17 @@ def test_missing_field_is_refused() -> None:
     text = small_plan(faults=(latency(),)).encode().replace(b'"for_s":5.0,', b"")
     with pytest.raises(PlanInvalid, match=r"at \$.faults\[0\]: Object missing required field `for_s`"):
         Plan.decode(text)
+
+
+def test_a_refusal_comes_whole_out_of_a_worker() -> None:
+    """An error that can't be unpickled breaks a pool of processes, which then says nothing of the plan.
+
+    That is how a campaign ended whose swarm had drawn a fault of negative length.
+    """
+    refused = PlanInvalid("p.json", ["at $.seed: expected a number", "at $.name: expected a name"])
+    again = pickle.loads(pickle.dumps(refused))
+    assert (str(again), again.problems) == (str(refused), refused.problems)
+    assert "p.json: at $.name: expected a name" in str(again)
 
 
 @pytest.mark.parametrize("text", [b"", b"hello", b"[]", b'"\xff"', b'{"seed": 1'])

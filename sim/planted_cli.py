@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import time
@@ -13,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from faults.planted import PLANTED, PlantedBug, planted
 from sim.campaign import local_pool
@@ -23,6 +24,7 @@ from sim.trial import Trial, try_plan
 STARTS = tuple(range(1_000, 6_000, 1_000))
 """Where the seeds begin, five times: one start may be lucky."""
 SEEDS_MAX = 300
+KINDS_SHOWN = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,19 +96,34 @@ def planted_command(
             if len(found[one.bug]) == len(STARTS):
                 seeds_of = ", ".join(str(hunted.seeds or "-") for hunted in found[one.bug])
                 progress.console.print(f"{one.bug}: after {seeds_of} seeds", highlight=False)
-    Console().print(_table(found))
+    Console().print(_table(found, seeds))
     escaped = [name for name, hunted in found.items() if any(one.seeds == 0 for one in hunted)]
     if escaped:
         typer.echo(f"got away within {seeds} seeds: {', '.join(escaped)}", err=True)
     raise typer.Exit(1 if escaped else 0)
 
 
-def _table(found: dict[str, list[Hunt]]) -> Table:
-    table = Table("bug", "caught by", "seeds", "s", title=f"Planted bugs: medians of {len(STARTS)} starts")
+def _table(found: dict[str, list[Hunt]], seeds_max: int) -> Table:
+    table = Table(
+        Column("bug", no_wrap=True, min_width=max(map(len, found))),
+        Column("caught by"),
+        Column("seeds", justify="right"),
+        Column("most", justify="right"),
+        Column("s", justify="right"),
+        title=f"Planted bugs: seeds and seconds until caught, medians of {len(STARTS)} starts",
+    )
     for name, hunted in found.items():
-        caught = [one for one in hunted if one.seeds]
-        by = sorted({kind for one in caught for kind in one.kinds})
-        shown = ", ".join(by[:3]) or "nobody"
-        seeds = f"{statistics.median(one.seeds for one in caught):g}" if len(caught) == len(hunted) else "-"
-        table.add_row(name, shown, seeds, f"{statistics.median(one.wall_s for one in hunted):.1f}")
+        by = sorted({kind for one in hunted for kind in one.kinds})
+        seeds = [one.seeds or math.inf for one in hunted]
+        table.add_row(
+            name,
+            ", ".join(by[:KINDS_SHOWN]) or "nobody",
+            _count(statistics.median(seeds), seeds_max),
+            _count(max(seeds), seeds_max),
+            f"{statistics.median(one.wall_s for one in hunted):.1f}",
+        )
     return table
+
+
+def _count(seeds: float, seeds_max: int) -> str:
+    return f"{seeds:g}" if seeds <= seeds_max else f"> {seeds_max}"

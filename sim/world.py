@@ -20,7 +20,7 @@ from reports import history
 from sim.clock import HostClock
 from sim.environment import MS, US, Environment, S
 from sim.faults import Machine
-from sim.fence import burial, fenced
+from sim.fence import burial, end_of, fenced
 from sim.host import Host, Process
 from sim.injector import Cast, Injector
 from sim.loop import SimFuture, SimTask
@@ -207,6 +207,9 @@ class World:
             process.on_end = None  # the history is closed
             if process.is_alive:
                 process.lose_power()
+        for process in self._graveyard:
+            for task in process.buried:
+                end_of(task)
             process.buried.clear()
         self._graveyard.clear()
         self._watching = None

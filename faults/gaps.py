@@ -49,6 +49,7 @@ def planned_gaps(plan: Plan) -> tuple[PlannedGap, ...]:
     for agent in plan.agents:
         for before, after in pairwise(agent.awake):
             assert before.until_s is not None, agent.name
-            kind = kind_of_gap(after.from_s - before.until_s, plan.retention, plan.slack_s + plan.late_s)
+            length_s = round(after.from_s - before.until_s, 6)  # a plan's times are decimals: 32.956 - 7.956 is 25
+            kind = kind_of_gap(length_s, plan.retention, plan.slack_s + plan.late_s)
             found.append(PlannedGap(agent=agent.name, from_s=before.until_s, until_s=after.from_s, kind=kind))
     return tuple(found)

@@ -24,7 +24,6 @@ from sim.trial import Trial, try_plan
 STARTS = tuple(range(1_000, 6_000, 1_000))
 """Where the seeds begin, five times: one start may be lucky."""
 SEEDS_MAX = 300
-KINDS_SHOWN = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +105,7 @@ def planted_command(
 def _table(found: dict[str, list[Hunt]], seeds_max: int) -> Table:
     table = Table(
         Column("bug", no_wrap=True, min_width=max(map(len, found))),
-        Column("caught by"),
+        Column("caught by", overflow="fold"),
         Column("seeds", justify="right"),
         Column("most", justify="right"),
         Column("s", justify="right"),
@@ -117,7 +116,7 @@ def _table(found: dict[str, list[Hunt]], seeds_max: int) -> Table:
         seeds = [one.seeds or math.inf for one in hunted]
         table.add_row(
             name,
-            ", ".join(by[:KINDS_SHOWN]) or "nobody",
+            ", ".join(by) or "nobody",
             _count(statistics.median(seeds), seeds_max),
             _count(max(seeds), seeds_max),
             f"{statistics.median(one.wall_s for one in hunted):.1f}",

@@ -47,22 +47,34 @@ async def _applied(connection: Any) -> set[int]:
 
 
 async def _apply(connection: Any) -> list[str]:
+    transaction = connection.transaction()
+    try:
+        async with asyncio.timeout(LIMIT_S) as limit:
+            await transaction.start()
+            applied = await _apply_missing(connection, limit)
+            await transaction.commit()
+    except BaseException:
+        connection.terminate()  # which undoes it: a server that is gone would not answer a ROLLBACK either
+        raise
+    return applied
+
+
+async def _apply_missing(connection: Any, limit: asyncio.Timeout) -> list[str]:
     applied = []
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(LIMIT_S) as limit, connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK_KEY)
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS schema_migration"
-            " (number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-        )
-        done = {row["number"] for row in await connection.fetch(READ_APPLIED)}
-        for number, name, text in migrations():
-            if number in done:
-                continue
-            limit.reschedule(loop.time() + TIMEOUT_S)
-            await connection.execute(text)
-            limit.reschedule(loop.time() + LIMIT_S)  # for COMMIT too
-            await connection.execute("INSERT INTO schema_migration (number, name) VALUES ($1, $2)", number, name)
-            applied.append(name)
-            log.info("schema.migrated", name=name)
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK_KEY)
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS schema_migration"
+        " (number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    done = {row["number"] for row in await connection.fetch(READ_APPLIED)}
+    for number, name, text in migrations():
+        if number in done:
+            continue
+        limit.reschedule(loop.time() + TIMEOUT_S)
+        await connection.execute(text)
+        limit.reschedule(loop.time() + LIMIT_S)  # for COMMIT too
+        await connection.execute("INSERT INTO schema_migration (number, name) VALUES ($1, $2)", number, name)
+        applied.append(name)
+        log.info("schema.migrated", name=name)
     return applied

@@ -17,10 +17,14 @@ from typing import Any
 
 import pytest
 
+from faults.vocabulary import Kill, ProcessName
 from sim.clock import EPOCH_NS
 from sim.errors import Fenced
 from sim.fence import burial, end_of
 from sim.host import Process
+from sim.loop import HostLoop
+from sim.trial import try_plan
+from tests.sim.test_world import plan_with
 from tests.sim.worlds import SmallWorld
 
 pytestmark = pytest.mark.sim
@@ -82,9 +86,7 @@ def test_entropy_follows_from_the_seed() -> None:
 
 
 def test_the_dead_run_nothing_after_their_burial_though_somebody_holds_them() -> None:
-    """A coroutine that something still held when its world ended ran its `finally` when that let go: in another world,
-    or at the interpreter's exit, which a campaign of five thousand plans printed.
-    """
+    """However many `finally` it has: each that waits is left, too."""
     last_words: list[str] = []
 
     async def main(_: Process) -> None:
@@ -105,3 +107,20 @@ def test_the_dead_run_nothing_after_their_burial_though_somebody_holds_them() ->
         end_of(task)
         assert last_words == ["first"]
     assert inspect.getcoroutinestate(held) == inspect.CORO_CLOSED
+
+
+def test_a_world_leaves_nothing_that_could_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A coroutine that something still held when its world ended ran its `finally` when that let go: in another world,
+    or at the interpreter's exit, which a campaign of five thousand plans printed.
+    """
+    held: list[Any] = []
+    hold = HostLoop.hold
+
+    def remember(self: HostLoop, task: asyncio.Task[Any]) -> None:
+        held.append(task.get_coro())
+        hold(self, task)
+
+    monkeypatch.setattr(HostLoop, "hold", remember)
+    assert try_plan(plan_with(Kill(id="k", process=ProcessName.RELAY, at_s=6.0, down_s=2.0))).verdict == "held"
+    assert len(held) > 100
+    assert {inspect.getcoroutinestate(one) for one in held} == {inspect.CORO_CLOSED}

@@ -10,7 +10,6 @@ import random
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import log
 from typing import TYPE_CHECKING, Any
 
 from sim.environment import MS, US, Environment
@@ -73,7 +72,6 @@ class Network:
     def __init__(self, environment: Environment, rng: random.Random) -> None:
         self.environment = environment
         self.rng = rng
-        self._uniform = rng.random
         self.hosts: dict[str, Host] = {}
         self._names: dict[str, str] = {}
         self._shared: dict[str, list[str]] = {}
@@ -144,10 +142,8 @@ class Network:
 
     def latency_ns(self, link: LinkState) -> int:
         """One packet's time on a link."""
-        if not link.jitter_ns:
-            return link.latency_ns
-        # exponentially distributed, as `expovariate` does it, without a call for everything that is ever sent
-        return link.latency_ns + min(int(-log(1.0 - self._uniform()) * link.jitter_ns), 10 * link.jitter_ns)
+        jitter_ns = min(int(self.rng.expovariate(1.0) * link.jitter_ns), 10 * link.jitter_ns) if link.jitter_ns else 0
+        return link.latency_ns + jitter_ns
 
 
 CONNECT_RETRY_NS = tuple(after * 1000 * MS for after in (1, 3, 7, 15, 31, 63))

@@ -82,11 +82,6 @@ class End:
 
     def read(self, bytes_max: int) -> bytes:
         """Take what has arrived; b"" if there is nothing, or at the end."""
-        if len(self.unread) == 1 and self.unread_bytes <= bytes_max:  # as it is nearly always
-            self.unread_bytes = 0
-            piece = self.unread.popleft()
-            self.other.out.pump()
-            return piece
         taken = bytearray()
         while self.unread and len(taken) < bytes_max:
             piece = self.unread.popleft()
@@ -210,17 +205,17 @@ class Flow:
                 window = self._network.buffer_bytes - self.target.unread_bytes - self._flying_bytes
                 if window <= 0:
                     return
-                self._transmit(_Segment(self._cut_off(window, self._link), is_fin=False))
+                self._transmit(_Segment(self._cut_off(min(window, self._link.segment_bytes_max)), is_fin=False))
             elif self._fin_wanted and not self._fin_sent:
                 self._fin_sent = True
                 self._transmit(_Segment(b"", is_fin=True))
             else:
                 return
 
-    def _cut_off(self, window: int, link: LinkState) -> bytes:
-        rng = self._network.rng
+    def _cut_off(self, bytes_max: int) -> bytes:
+        rng, link = self._network.rng, self._network.fares[self._route]
         piece = self._queue.popleft()
-        length = min(len(piece), window, link.segment_bytes_max)
+        length = min(len(piece), bytes_max)
         if length > 1 and link.split_share and rng.random() < link.split_share:
             length = rng.randint(1, length - 1)
         if length < len(piece):

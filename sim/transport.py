@@ -205,10 +205,7 @@ class SimTransport(transports._FlowControlMixin, transports.Transport):
         if self._end.error is not None and not self._buffer:
             self._force_close(self._end.error)
             return
-        if not self._buffer and len(data) <= self._end.room():
-            self._end.out.send(bytes(data))  # a copy: asyncpg writes from a live buffer
-            return
-        self._buffer += data
+        self._buffer += data  # a copy: asyncpg writes from a live buffer
         if len(self._buffer) == len(data):
             self._push()
         if self._buffer:

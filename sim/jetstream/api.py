@@ -78,7 +78,7 @@ KIND = "io.nats.jetstream.api.v1."
 def time_text(ns: int) -> str:
     """A time as Go writes it, to the nanosecond."""
     second = datetime.fromtimestamp(ns // 1_000_000_000, tz=UTC)
-    return f"{second.isoformat()[:-6]}.{ns % 1_000_000_000:09d}Z"
+    return f"{second:%Y-%m-%dT%H:%M:%S}.{ns % 1_000_000_000:09d}Z"
 
 
 class Api:

@@ -8,8 +8,6 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from sim.jetstream import codec
 from sim.jetstream.advisory import advisories
 from sim.jetstream.api import Api, time_text
@@ -142,7 +140,7 @@ class NatsServer:
 
     def _reply(self, inbox: str, answer: dict[str, Any]) -> None:
         if inbox:
-            self.route(inbox, "", b"", msgspec.json.encode(answer))
+            self.route(inbox, "", b"", json.dumps(answer, separators=(",", ":")).encode())
 
     def _asked(self, subject: str, command: codec.Pub) -> bool:
         refused = None

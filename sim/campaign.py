@@ -81,6 +81,10 @@ class Tally:
         return [kind for kind in KINDS if self.off[kind] < OFF_SHARE * self.swarms or not self.dominant[kind]]
 
 
+BESIDE = (".small.json", ".trace.json")
+"""What an explanation leaves in the same folder, and is not to be tried again."""
+
+
 class Failures:
     """Plans that failed, in a folder: one file each."""
 
@@ -91,7 +95,8 @@ class Failures:
         """Every saved plan, by name. Raises PlanInvalid, OSError."""
         if self._folder.is_dir():
             for path in sorted(self._folder.glob("*.json")):
-                yield Plan.load(path)
+                if not path.name.endswith(BESIDE):
+                    yield Plan.load(path)
 
     def save(self, plan: Plan) -> Path:
         """Remember a plan that failed."""

@@ -74,6 +74,8 @@ def test_a_campaign_remembers_what_failed(tmp_path: Path, monkeypatch: pytest.Mo
     tried.clear()
     campaign(range(7, 9), Here(), jobs=1, failures=failures)
     assert tried == ["swarm-2", "swarm-7", "swarm-8"]
+    for beside in ("small.json", "trace.json", "timeline.html"):  # what an explanation leaves in the same folder
+        (tmp_path / "failures" / f"swarm-2.{beside}").write_text("{}")
     guilty.clear()
     campaign(range(7, 8), Here(), jobs=1, failures=failures)
     tried.clear()

@@ -1,4 +1,4 @@
-"""Sets up what a run is played on: the stack, a proxy for every link, and a relay whose links all go through them."""
+"""Sets up what a run is played on: the stack, replicas of the relay, and proxies that all their links go through."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ import asyncio
 import os
 import platform
 import re
+import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
+from pathlib import Path
 
-import httpx
+import aiohttp
 
 from faults.plan import Plan
-from faults.player import Board
-from faults.stack import EmbeddedStack, ProcessFailed, RelayProcess, ReservedPort
+from faults.player import Board, Line, Steered
+from faults.stack import EmbeddedStack, ManagedProcess, ProcessFailed, RelayProcess, ReservedPort
 from faults.stack.ports import LOOPBACK
 from faults.toxiproxy import Toxiproxy
-from faults.vocabulary import Link, ProcessName
+from faults.vocabulary import REPLICAS, Link, ProcessName
 from system.cursor import Cursor
 from system.tokens import mint
 
 PROBING_AGENT = "chaos-probe"
 """An agent to whom nothing is addressed, for asking the relay where its stream is."""
 READY_S = 30.0
+ANSWER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,61 +37,109 @@ class Scene:
     """A running stack with everything that a run needs to reach it."""
 
     stack: EmbeddedStack
-    relay: RelayProcess
+    relays: Sequence[RelayProcess]
+    nursery: ManagedProcess
+    nursery_socket: Path
     board: Board
+    agent_pids: list[Callable[[], Sequence[int]]]
+    """Told where the agents' processes are, once there are any."""
 
-    def url(self, link: Link, scheme: str) -> str:
-        """A link's address, through its proxy."""
-        host, port = self.board.routes[link].listen
-        return f"{scheme}://{host}:{port}"
+    @property
+    def replicas(self) -> tuple[tuple[str, int], ...]:
+        """Where agents and publishers find the relay: the replicas' proxies."""
+        return tuple(line.route.listen for line in self.board.lines[Link.AGENT_RELAY])
+
+    @property
+    def publishers_nats_url(self) -> str:
+        """Where publishers find NATS: a proxy."""
+        host, port = self.board.lines[Link.PUBLISHER_NATS][0].route.listen
+        return f"nats://{host}:{port}"
 
 
 @asynccontextmanager
 async def set_up(plan: Plan, *, relay_command: Sequence[str] | None = None) -> AsyncIterator[Scene]:
-    """The stack, its proxies and a relay that is not started yet; all gone at the end, whatever happens.
+    """The stack, its proxies, and relays and a nursery that are not started yet; all gone at the end, whatever happens.
 
     `relay_command` replaces `meshrelay serve`. Raises PartUnavailable, ProcessFailed, ToxiproxyFailed.
     """
-    ports = {link: ReservedPort() for link in Link}
+    ports = {name: ReservedPort() for name in proxy_names()}
     try:
         async with EmbeddedStack.start(toxiproxy=True, nats_sync=plan.servers.nats_sync) as stack:
-            yield await _scene(plan, stack, ports, relay_command)
+            yield await _scene(plan, stack, {name: port.number for name, port in ports.items()}, relay_command)
     finally:
         for port in ports.values():
             port.release()
 
 
+def proxy_name(link: Link, replica: str | None) -> str:
+    """What a proxy is called: `relay-2.relay-nats`, or the link alone where no replica is at an end."""
+    return link.value if replica is None else f"{replica}.{link.value}"
+
+
+def proxy_names() -> dict[str, tuple[Link, str | None]]:
+    """Every proxy of a stack by name: its link, and the replica at an end of it."""
+    both = [(link, replica) for link in Link for replica in ((None,) if link is Link.PUBLISHER_NATS else REPLICAS)]
+    return {proxy_name(*one): one for one in both}
+
+
 async def _scene(
-    plan: Plan, stack: EmbeddedStack, ports: Mapping[Link, ReservedPort], relay_command: Sequence[str] | None
+    plan: Plan, stack: EmbeddedStack, ports: Mapping[str, int], relay_command: Sequence[str] | None
 ) -> Scene:
     assert stack.toxiproxy is not None
-    relay = stack.add_relay("relay", relay_settings(plan, stack, ports))
+    relays = {name: stack.add_relay(name, relay_settings(plan, stack, ports, name)) for name in REPLICAS}
     if relay_command is not None:
-        relay.spec = replace(relay.spec, argv=tuple(relay_command))
-    servers = {
-        Link.PUBLISHER_NATS: stack.nats.address,
-        Link.RELAY_NATS: stack.nats.address,
-        Link.RELAY_POSTGRES: stack.postgres.address,
-        Link.AGENT_RELAY: relay.address,
+        for relay in relays.values():
+            relay.spec = replace(relay.spec, argv=tuple(relay_command))
+    agent_pids: list[Callable[[], Sequence[int]]] = []
+    near_ends: dict[Link, Callable[[str | None], Sequence[int]]] = {
+        Link.PUBLISHER_NATS: lambda _: [os.getpid()],
+        Link.AGENT_RELAY: lambda _: [os.getpid(), *(pid for pids in agent_pids for pid in pids())],
+        Link.RELAY_NATS: lambda replica: _pids(relays[replica or ""]),
+        Link.RELAY_POSTGRES: lambda replica: _pids(relays[replica or ""]),
     }
     toxiproxy = Toxiproxy(stack.toxiproxy.address)
-    routes = {
-        link: await toxiproxy.create(link.value, listen=(LOOPBACK, ports[link].number), upstream=servers[link])
-        for link in Link
+    lines: dict[Link, list[Line]] = {link: [] for link in Link}
+    for name, (link, replica) in proxy_names().items():
+        upstream = {
+            Link.PUBLISHER_NATS: stack.nats.address,
+            Link.RELAY_NATS: stack.nats.address,
+            Link.RELAY_POSTGRES: stack.postgres.address,
+            Link.AGENT_RELAY: relays[replica or REPLICAS[0]].address,
+        }[link]
+        route = await toxiproxy.create(name, listen=(LOOPBACK, ports[name]), upstream=upstream)
+        lines[link].append(Line(replica=replica, route=route, client_pids=partial(near_ends[link], replica)))
+    processes: dict[ProcessName, Mapping[str, Steered]] = {
+        ProcessName.RELAY: relays,
+        ProcessName.NATS: {"nats": stack.nats},
+        ProcessName.POSTGRES: {"postgres": stack.postgres},
     }
-    near_ends = {Link.RELAY_NATS: relay, Link.RELAY_POSTGRES: relay}
-    board = Board(
-        toxiproxy=toxiproxy,
-        routes=routes,
-        processes={ProcessName.RELAY: relay, ProcessName.NATS: stack.nats, ProcessName.POSTGRES: stack.postgres},
-        client_pids=lambda link: near_ends[link].pid if link in near_ends else os.getpid(),
+    socket = stack.run_dir / "agents.sock"
+    return Scene(
+        stack=stack,
+        relays=list(relays.values()),
+        nursery=stack.add_program("agents", (sys.executable, "-m", "faults.mesh.nursery", str(socket)), socket.exists),
+        nursery_socket=socket,
+        board=Board(toxiproxy=toxiproxy, lines=lines, processes=processes),
+        agent_pids=agent_pids,
     )
-    return Scene(stack=stack, relay=relay, board=board)
 
 
-def relay_settings(plan: Plan, stack: EmbeddedStack, ports: Mapping[Link, ReservedPort]) -> dict[str, str]:
-    """The relay's environment: its links through the proxies, its times as the plan says."""
-    dsn = re.sub(r"@[^/]+/", f"@{LOOPBACK}:{ports[Link.RELAY_POSTGRES].number}/", stack.postgres_dsn)
+def _pids(process: RelayProcess) -> Sequence[int]:
+    return [] if process.pid is None else [process.pid]
+
+
+def relay_settings(plan: Plan, stack: EmbeddedStack, ports: Mapping[str, int], replica: str) -> dict[str, str]:
+    """A replica's environment: its links through its proxies, its times as the plan says."""
+    postgres, nats = (ports[proxy_name(link, replica)] for link in (Link.RELAY_POSTGRES, Link.RELAY_NATS))
+    addresses = {
+        "NATS_URL": f"nats://{LOOPBACK}:{nats}",
+        "POSTGRES_DSN": re.sub(r"@[^/]+/", f"@{LOOPBACK}:{postgres}/", stack.postgres_dsn),
+    }
+    return plan_settings(plan) | addresses
+
+
+def plan_settings(plan: Plan) -> dict[str, str]:
+    """What a plan says of every replica's settings, by the names of its environment without their prefix."""
     times = plan.relay
     values: dict[str, object] = {
         "RETENTION_CRITICAL_S": plan.retention.critical_s,
@@ -107,8 +159,6 @@ def relay_settings(plan: Plan, stack: EmbeddedStack, ports: Mapping[Link, Reserv
         "IDLE_CHECK_S": times.idle_check_s,
         "TAIL_POLL_S": times.tail_poll_s,
         **{name.upper(): value for name, value in plan.limits.given().items()},
-        "NATS_URL": f"nats://{LOOPBACK}:{ports[Link.RELAY_NATS].number}",
-        "POSTGRES_DSN": dsn,
         "LOG_FORMAT": "json",
         # a plan that asks for unsafe storage is there to show what that costs
         "ALLOW_UNSAFE_STORAGE": plan.servers.nats_sync != "always",
@@ -116,25 +166,28 @@ def relay_settings(plan: Plan, stack: EmbeddedStack, ports: Mapping[Link, Reserv
     return {name: str(value) for name, value in values.items()}
 
 
-async def epoch_of(scene: Scene) -> str:
-    """The tag that the relay's cursors begin with. Raises ProcessFailed if it does not tell within some time."""
-    token = mint(scene.stack.jwt_secret, sub=PROBING_AGENT, scope="stream", ttl_s=600.0, now=time.time())
+async def epoch_of(relay: RelayProcess, secret: str) -> str:
+    """The tag that a replica's cursors begin with; empty while it does not tell."""
+    token = mint(secret, sub=PROBING_AGENT, scope="stream", ttl_s=600.0, now=time.time())
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
-    address = f"{scene.relay.url}/v1/agents/{PROBING_AGENT}/events"
+    address = f"{relay.url}/v1/agents/{PROBING_AGENT}/events?cursor=earliest"
+    timeout = aiohttp.ClientTimeout(total=ANSWER_S)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as http, http.get(address, headers=headers) as response:
+            return Cursor.parse((await response.json())["head"]).epoch if response.status == 200 else ""
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return ""
+
+
+async def first_epoch(scene: Scene) -> str:
+    """The tag that all replicas' cursors begin with. Raises ProcessFailed if they don't tell within some time."""
     deadline = asyncio.get_running_loop().time() + READY_S
-    answer = "nothing"
-    async with httpx.AsyncClient(timeout=5.0, trust_env=False) as http:
-        while asyncio.get_running_loop().time() < deadline:
-            try:
-                response = await http.get(address, params={"cursor": "earliest"}, headers=headers)
-            except httpx.HTTPError as error:
-                answer = repr(error)
-            else:
-                if response.status_code == 200:
-                    return Cursor.parse(response.json()["head"]).epoch
-                answer = f"{response.status_code} {response.text[:200]}"
-            await asyncio.sleep(0.1)
-    raise ProcessFailed(f"expected the relay to tell its stream's head, got {answer}; {scene.relay.log_tail()}")
+    while asyncio.get_running_loop().time() < deadline:
+        told = {await epoch_of(relay, scene.stack.jwt_secret) for relay in scene.relays}
+        if len(told) == 1 and "" not in told:
+            return told.pop()
+        await asyncio.sleep(0.1)
+    raise ProcessFailed(f"expected the replicas to tell their stream's head, got {told}; {scene.relays[0].log_tail()}")
 
 
 async def versions(stack: EmbeddedStack) -> dict[str, str]:

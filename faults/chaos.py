@@ -2,7 +2,9 @@
 
     start the stack → safety phase: workload and faults → heal → liveness phase: wait until all caught up → stop
 
-Whatever happens, also Ctrl-C or SIGKILL of this process, nothing is left behind but the output folder.
+Each agent is a process of its own that writes its own part of the history; at the end the parts are made into one.
+Whatever happens, also Ctrl-C or SIGKILL of this process, nothing is left behind but the output folder, and what its
+parts say so far can be judged (`meshrelay report FOLDER`).
 """
 
 from __future__ import annotations
@@ -14,18 +16,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from faults.board import Scene, epoch_of, set_up, versions
-from faults.mesh import Addresses, Mesh
+from faults.board import Scene, epoch_of, first_epoch, set_up, versions
+from faults.mesh import Addresses, Births, Mesh
 from faults.plan import Plan
 from faults.playable import NotPlayable, not_playable, playable, servers_refused
 from faults.player import Player
 from faults.recorder import Recorder
 from faults.schedule import Step, What, timeline
-from faults.stack import ProcessFailed, StackError
+from faults.stack import ProcessFailed, RelayProcess, StackError
 from faults.streamwatch import Lag, StreamSeen, StreamWatch
 from faults.toxiproxy import ToxiproxyFailed
-from faults.vocabulary import Link, ProcessName
+from faults.victims import victim_of
+from faults.vocabulary import ProcessName
 from reports import history
+from reports.parts import LEADING, PARTS_FOLDER, WHOLE, merge
 from system.event import CRITICAL_TYPES
 
 TICK_S = 0.2
@@ -98,15 +102,18 @@ async def run_plan(
 
     `relay_command` replaces `meshrelay serve`, for relays that are broken on purpose. Raises CouldNotRun.
     """
-    path = _prepare(plan, out)
+    parts = _prepare(plan, out)
     try:
-        with Recorder(path) as recorder:
+        with Recorder(parts / LEADING) as recorder:
             async with set_up(plan, relay_command=relay_command) as scene:
                 run = ChaosRun(plan, scene, recorder, out=out, watch=watch)
                 try:
-                    return await run.play(path, tuple(command))
+                    await run.play(tuple(command))
                 finally:
                     _keep_logs(scene.stack.run_dir, out / "logs")
+        merge(parts, out / WHOLE)
+        shutil.rmtree(parts)
+        return run.result(out / WHOLE)
     except (StackError, ToxiproxyFailed, OSError) as error:
         raise CouldNotRun(f"{type(error).__name__}: {error}") from error
 
@@ -118,25 +125,27 @@ class ChaosRun:
         self._plan = plan
         self._scene = scene
         self._recorder = recorder
-        self._cursors = out / "cursors"
+        self._out = out
         self._watch = watch
         self._faults = {fault.id: fault for fault in playable(plan)}
-        self._player = Player(scene.board, recorder)
+        self._player = Player(scene.board, recorder, lambda fault: victim_of(plan, fault))
         self._stream = StreamWatch(scene.stack.nats_url)
+        self._births: Births | None = None
         self._mesh: Mesh | None = None
+        self._waiting_for: tuple[str, ...] = ()
         self._lag = Lag()
         self._late_s = 0.0
         self._relay_exits = 0
         self._phase = "start"
         self._t0 = 0.0
 
-    async def play(self, path: Path, command: tuple[str, ...]) -> RunResult:
-        """All phases. Raises StackError, ToxiproxyFailed."""
-        await self._start(command)
-        mesh = self.mesh
-        observing = asyncio.create_task(self._observe(), name="observations")
+    async def play(self, command: tuple[str, ...]) -> None:
+        """All phases; `result` then tells what came of them. Raises StackError, ToxiproxyFailed."""
+        observing: asyncio.Task[None] | None = None
         try:
-            mesh.start(self._now_s)
+            await self._start(command)
+            observing = asyncio.create_task(self._observe(), name="observations")
+            self.mesh.start(self._now_s)
             self._enter("safety")
             for step in timeline(self._plan, list(self._faults.values())):
                 await self._until(step.at_s)
@@ -145,18 +154,26 @@ class ChaosRun:
             await self._until(self._plan.duration_s)
             await self._heal()
             observing.cancel()
-            waiting_for = await self._converge()
-            if not waiting_for:
+            self._waiting_for = tuple(await self._converge())
+            if not self._waiting_for:
                 self._enter("converged")
-            await mesh.put_to_sleep(SLEEP_S)
+            await self.mesh.put_to_sleep(SLEEP_S)
         finally:
+            await self._end(observing)
+        self._enter("end")
+
+    async def _end(self, observing: asyncio.Task[None] | None) -> None:
+        """Let go of everything that was begun here; the stack itself is about to go."""
+        if observing is not None:
             observing.cancel()
             await asyncio.wait([observing])
-            await self._player.cancel()
-            await mesh.stop()
-            await self._stream.close()
-        self._enter("end")
-        return self._result(path, tuple(waiting_for))
+        await self._player.cancel()
+        if self._mesh is not None:
+            await self._mesh.stop()
+            self._mesh.follow()
+        if self._births is not None:
+            await self._births.close()
+        await self._stream.close()
 
     @property
     def mesh(self) -> Mesh:
@@ -167,7 +184,7 @@ class ChaosRun:
     # Phases
 
     async def _start(self, command: tuple[str, ...]) -> None:
-        plan, stack, relay = self._plan, self._scene.stack, self._scene.relay
+        plan, scene, stack = self._plan, self._scene, self._scene.stack
         self._recorder.record(
             history.Run,
             plan=plan.name,
@@ -183,22 +200,31 @@ class ChaosRun:
             converge_bound_ns=_ns(plan.converge_within_s),
             command=command,
         )
+        scene.nursery.start_nowait()
+        for relay in scene.relays:
+            self._start_relay(relay)
+        for relay in scene.relays:
+            await relay.wait_ready()
+        await scene.nursery.wait_ready()
+        self._births = await Births.connect(scene.nursery_socket)
+        addresses = Addresses(
+            replicas=scene.replicas,
+            nats_url=scene.publishers_nats_url,
+            secret=stack.jwt_secret,
+            epoch=await first_epoch(scene),
+        )
+        mesh = self._mesh = Mesh(plan, addresses, folder=self._out, births=self._births, recorder=self._recorder)
+        scene.board.processes[ProcessName.AGENT] = mesh.agents
+        scene.agent_pids.append(lambda: [agent.pid for agent in mesh.agents.values() if agent.pid is not None])
+
+    def _start_relay(self, relay: RelayProcess) -> None:
         relay.start_nowait()
         self._recorder.record(history.Process, name=relay.name, what="started", pid=relay.pid)
-        await relay.wait_ready()
-        addresses = Addresses(
-            relay_url=self._scene.url(Link.AGENT_RELAY, "http"),
-            nats_url=self._scene.url(Link.PUBLISHER_NATS, "nats"),
-            secret=stack.jwt_secret,
-            epoch=await epoch_of(self._scene),
-        )
-        self._cursors.mkdir()
-        self._mesh = Mesh(plan, addresses, folder=self._cursors, recorder=self._recorder)
 
     async def _heal(self) -> None:
         """End what is still on, and make sure that no proxy holds anything back."""
         await self._player.settle()
-        await self._scene.board.toxiproxy.heal(list(self._scene.board.routes.values()))
+        await self._scene.board.toxiproxy.heal(self._scene.board.routes)
         self._enter("healed")
 
     async def _converge(self) -> list[str]:
@@ -216,10 +242,18 @@ class ChaosRun:
             if seen is None or seen.pending:
                 missing.append(f"pg-writer, pending {seen.pending if seen else 'unknown'}")
             if target is not None:
-                missing += [f"{agent} to reach {target}" for agent in self.mesh.behind(target)]
+                missing += await self._behind(target)
             if not missing or asyncio.get_running_loop().time() > deadline:
                 return missing
             await self._until(self._now_s() + TICK_S)
+
+    async def _behind(self, target: int) -> list[str]:
+        """What has to happen until everybody is at the stream's end; a lost tail may have begun a new epoch."""
+        self.mesh.follow()
+        told = {await epoch_of(relay, self._scene.stack.jwt_secret) for relay in self._scene.relays}
+        if len(told) > 1 or "" in told:
+            return ["the replicas to agree on an epoch"]
+        return [f"{agent} to reach {target}" for agent in self.mesh.behind(target, told.pop())]
 
     # Time
 
@@ -254,14 +288,14 @@ class ChaosRun:
         broken = self._player.failed() or self.mesh.failed()
         if broken is not None:
             raise broken
-        relay = self._scene.relay
-        if ProcessName.RELAY not in self._player.away and not relay.is_running():
-            self._relay_exits += 1
-            self._recorder.record(history.Process, name=relay.name, what="exited")
-            if self._relay_exits > RELAY_EXITS_MAX:
-                raise ProcessFailed(f"the relay ended by itself {self._relay_exits} times; {relay.log_tail()}")
-            relay.start_nowait()
-            self._recorder.record(history.Process, name=relay.name, what="started", pid=relay.pid)
+        for relay in self._scene.relays:
+            if relay.name not in self._player.away and not relay.is_running():
+                self._relay_exits += 1
+                self._recorder.record(history.Process, name=relay.name, what="exited")
+                if self._relay_exits > RELAY_EXITS_MAX:
+                    raise ProcessFailed(f"relays ended by themselves {self._relay_exits} times; {relay.log_tail()}")
+                self._start_relay(relay)
+        self.mesh.follow()
         if self._watch is not None:
             self._watch(self._progress())
 
@@ -289,12 +323,13 @@ class ChaosRun:
             faults=len(self._faults),
         )
 
-    def _result(self, path: Path, waiting_for: tuple[str, ...]) -> RunResult:
+    def result(self, path: Path) -> RunResult:
+        """What the run came to."""
         return RunResult(
             history=path,
             plan=self._plan,
-            converged=not waiting_for,
-            waiting_for=waiting_for,
+            converged=not self._waiting_for,
+            waiting_for=self._waiting_for,
             not_played=not_playable(self._plan),
             ineffective=tuple(sorted(self._player.ineffective)),
             client_failures=tuple(self.mesh.failures()),
@@ -317,12 +352,12 @@ def _prepare(plan: Plan, out: Path) -> Path:
     refused = servers_refused(plan)
     if refused is not None:
         raise CouldNotRun(refused)
-    path = out / "history.jsonl"
-    if path.exists():
+    parts = out / PARTS_FOLDER
+    if (out / WHOLE).exists() or parts.exists():
         raise CouldNotRun(f"expected a folder without a run, got {out} with a history; give another, or remove it")
-    out.mkdir(parents=True, exist_ok=True)
+    parts.mkdir(parents=True)
     plan.dump(out / "plan.json")
-    return path
+    return parts
 
 
 def _ns(seconds: float) -> int:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from faults.plan import Plan
 from faults.proof import experiment_for
+from faults.victims import victim_of
 from faults.vocabulary import (
+    REPLICAS,
     Bandwidth,
     ClockSkew,
     Cut,
@@ -45,6 +47,8 @@ TOXICS = ("down", "latency", "bandwidth", "timeout", "reset_peer", "slicer", "sl
 
 RETURN_S = 5.0
 """How long a process that was started again may take until it serves as before."""
+SETTLED_S = 0.5
+"""How long after it woke an agent surely has a process, and how long before it sleeps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +103,14 @@ def toxic_of(fault: LinkFault) -> Toxic | None:
 
 def not_playable(plan: Plan) -> tuple[NotPlayable, ...]:
     """The faults of a plan that the real stack leaves out, in the plan's order; empty if it plays all."""
-    outages = [fault for fault in plan.faults if not isinstance(fault, LinkFaultBase) and _reason(fault) is None]
+    outages = [
+        (fault, victim_of(plan, fault))
+        for fault in plan.faults
+        if isinstance(fault, ProcessFaultBase) and _reason(fault, plan) is None
+    ]
     found = []
     for fault in plan.faults:
-        reason = _reason(fault) or _unprovable(fault, outages)
+        reason = _reason(fault, plan) or _unprovable(fault, outages)
         if reason is not None:
             found.append(NotPlayable(fault=fault.id, kind=fault.kind, reason=reason))
     return tuple(found)
@@ -124,13 +132,15 @@ def servers_refused(plan: Plan) -> str | None:
     return None
 
 
-def _reason(fault: Fault) -> str | None:
-    if isinstance(fault, LinkFaultBase) and fault.only is not None:
-        return f"the proxy of a link is shared by all; it can't tell {fault.only} from the others"
-    if isinstance(fault, ProcessFaultBase) and fault.process in (ProcessName.AGENT, ProcessName.PUBLISHER):
-        return f"the {fault.process.value}s live in the process that plays the faults; it can't stop or end itself"
-    if isinstance(fault, ProcessFaultBase) and fault.only is not None:
-        return f"it runs one relay, and {fault.only} is one of several"
+def _reason(fault: Fault, plan: Plan) -> str | None:
+    if isinstance(fault, LinkFaultBase) and fault.only not in (None, *REPLICAS):
+        return f"agents and publishers share the proxies of a link; these can't tell {fault.only} from the others"
+    if isinstance(fault, ProcessFaultBase) and fault.process is ProcessName.PUBLISHER:
+        return "the publishers live in the process that plays the faults; it can't stop or end itself"
+    if isinstance(fault, ProcessFaultBase) and fault.process is ProcessName.AGENT:
+        asleep = _asleep(fault, plan)
+        if asleep is not None:
+            return asleep
     match fault:
         case HalfOpen():
             return "Toxiproxy treats all connections of a link alike; it can't silence the old and serve the new"
@@ -151,21 +161,34 @@ def _too_short(fault: LinkFault) -> str | None:
     return None if fault.for_s >= needed_s else f"its proof takes up to {needed_s:g} s, and it lasts {fault.for_s:g} s"
 
 
-SERVERS = {
-    Link.PUBLISHER_NATS: ProcessName.NATS,
-    Link.RELAY_NATS: ProcessName.NATS,
-    Link.RELAY_POSTGRES: ProcessName.POSTGRES,
-    Link.AGENT_RELAY: ProcessName.RELAY,
-}
-"""Whom a link leads to."""
+def _asleep(fault: ProcessFaultBase, plan: Plan) -> str | None:
+    """An agent that sleeps has no process."""
+    name = victim_of(plan, fault)
+    agent = next(agent for agent in plan.agents if agent.name == name)
+    for awake in agent.awake:
+        until_s = plan.duration_s if awake.until_s is None else awake.until_s
+        if awake.from_s + SETTLED_S <= fault.at_s <= until_s - SETTLED_S:
+            return None
+    return f"agent {name} sleeps then, so it has no process that could be hit"
 
 
-def _unprovable(fault: Fault, outages: Sequence[Fault]) -> str | None:
+def _servers_behind(fault: LinkFaultBase) -> tuple[str, ...]:
+    """The processes that a fault's links lead to."""
+    match fault.link:
+        case Link.PUBLISHER_NATS | Link.RELAY_NATS:
+            return ("nats",)
+        case Link.RELAY_POSTGRES:
+            return ("postgres",)
+        case Link.AGENT_RELAY:
+            return REPLICAS if fault.only is None else (fault.only,)
+
+
+def _unprovable(fault: Fault, outages: Sequence[tuple[Fault, str]]) -> str | None:
     """A fault on a link is proved against the server behind it, so that one must be there all the while."""
     if not isinstance(fault, LinkFaultBase):
         return None
-    server = SERVERS[fault.link]
-    for outage in outages:
-        if outage.target == server and outage.at_s < fault.until_s and fault.at_s < outage.until_s + RETURN_S:
-            return f"{server.value} is away meanwhile ({outage.id}), so nothing could prove it"
+    for outage, victim in outages:
+        is_behind = victim in _servers_behind(fault)
+        if is_behind and outage.at_s < fault.until_s and fault.at_s < outage.until_s + RETURN_S:
+            return f"{victim} is away meanwhile ({outage.id}), so nothing could prove it"
     return None

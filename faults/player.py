@@ -8,10 +8,11 @@ which fails the run. A fault that can't be begun or lifted at all raises: such a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
@@ -20,9 +21,9 @@ from faults.playable import toxic_of
 from faults.probe import Experiment, Seen, look
 from faults.proof import Proof, experiment_for, judge, passes
 from faults.recorder import Recorder
-from faults.stack import ManagedProcess
-from faults.toxiproxy import Route, Toxiproxy, ToxiproxyFailed
+from faults.toxiproxy import Counted, Route, Toxiproxy, ToxiproxyFailed
 from faults.vocabulary import (
+    Direction,
     Fault,
     Kill,
     Link,
@@ -44,29 +45,93 @@ RETRY_S = 0.1
 """Between two attempts to prove the same."""
 
 
+class Steered(Protocol):
+    """A process that faults are played on."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the history."""
+        ...
+
+    @property
+    def pid(self) -> int | None:
+        """Its pid; None while it does not run."""
+        ...
+
+    async def kill(self) -> int:
+        """SIGKILL it and wait until it is gone; answers its code."""
+        ...
+
+    async def stop(self) -> int:
+        """End it politely and wait until it is gone; answers its code."""
+        ...
+
+    def start_nowait(self) -> None:
+        """Start it again, as it was."""
+        ...
+
+    async def wait_ready(self) -> None:
+        """Wait until it serves, or lives, if serving is not what it is for."""
+        ...
+
+    def pause(self) -> None:
+        """SIGSTOP it."""
+        ...
+
+    def resume(self) -> None:
+        """SIGCONT it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One proxied way of a link: a link has one for each replica of the relay at its end."""
+
+    replica: str | None
+    """None where no replica is at an end."""
+    route: Route
+    client_pids: Callable[[], Sequence[int]]
+    """The processes at its near end."""
+
+    @property
+    def name(self) -> str:
+        """Its name in proofs."""
+        return self.replica or "all"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
     """What faults are played on."""
 
     toxiproxy: Toxiproxy
-    routes: Mapping[Link, Route]
-    processes: Mapping[ProcessName, ManagedProcess]
-    client_pids: Callable[[Link], int | None]
-    """The process at the near end of a link."""
+    lines: Mapping[Link, Sequence[Line]]
+    processes: dict[ProcessName, Mapping[str, Steered]]
+    """Of each kind, by the names that faults may call them by."""
+
+    def hit_by(self, fault: LinkFault) -> list[Line]:
+        """The lines that a fault is played on."""
+        return [line for line in self.lines[fault.link] if fault.only in (None, line.replica)]
+
+    @property
+    def routes(self) -> list[Route]:
+        """Every proxy."""
+        return [line.route for lines in self.lines.values() for line in lines]
 
 
 class Player:
     """Plays the faults of one run; `begin` and `end` return at once, `settle` waits until all are through."""
 
-    def __init__(self, board: Board, recorder: Recorder) -> None:
+    def __init__(self, board: Board, recorder: Recorder, victim: Callable[[ProcessFault], str]) -> None:
+        """`victim` names the process that a fault hits."""
         self._board = board
         self._recorder = recorder
+        self._victim = victim
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ended: dict[str, asyncio.Event] = {}
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """One fault at a time on a target, also if one takes longer than planned."""
-        self.away: set[ProcessName] = set()
-        """Processes that are down or frozen because a fault wants it so."""
+        self.away: set[str] = set()
+        """Names of processes that are down or frozen because a fault wants it so."""
         self.effective: set[str] = set()
         self.ineffective: set[str] = set()
 
@@ -125,29 +190,34 @@ class Player:
     # Links
 
     async def _play_on_link(self, fault: LinkFault, ended: asyncio.Event) -> None:
-        route, toxic = self._board.routes[fault.link], toxic_of(fault)
+        toxic, lines = toxic_of(fault), self._board.hit_by(fault)
         assert toxic is not None, f"{fault.id}: {fault.kind} is not playable here"
-        proxy = self._board.toxiproxy
+        assert lines, f"{fault.id}: no proxy for {fault.only}"
         self._note(fault, "asked")
-        before, counted = await self._connections(fault.link), await proxy.counted(route)
-        await proxy.begin(route, fault.id, toxic, fault.directions)
-        proof = await self._prove(fault, route, ended)
-        numbers = {"toxic": {"type": toxic.type, **toxic.attributes}, **proof.numbers()}
-        self._note(fault, "effective" if proof.effective else "ineffective", numbers)
+        watched = [await Traffic.begin(line, self._board.toxiproxy) for line in lines]
+        for line in lines:
+            await self._board.toxiproxy.begin(line.route, fault.id, toxic, fault.directions)
+        proofs = await asyncio.gather(*(self._prove(fault, line.route, ended) for line in lines))
+        numbers = {line.name: proof.numbers() for line, proof in zip(lines, proofs, strict=True)}
+        self._note(
+            fault,
+            "effective" if all(proof.effective for proof in proofs) else "ineffective",
+            {"toxic": {"type": toxic.type, **toxic.attributes}, **numbers},
+        )
         await ended.wait()
-        cut = before - await self._connections(fault.link)
-        await proxy.end(route, fault.id, toxic, fault.directions)
-        lifted = await _until_it_serves(fault, route)
-        after = await proxy.counted(route)
-        moved = {
-            way.value: {
-                "received": after[way].received - counted[way].received,
-                "sent": after[way].sent - counted[way].sent,
-            }
-            for way in counted
-        }
-        traffic = {"connections": len(before), "of_them_ended": len(cut), "bytes_of_ended_connections": moved}
-        self._note(fault, "lifted", {"probe": lifted, "traffic": traffic})
+        cut = [await one.cut_so_far() for one in watched]
+        for line in lines:
+            await self._board.toxiproxy.end(line.route, fault.id, toxic, fault.directions)
+        lifted = await asyncio.gather(*(_until_it_serves(fault, line.route) for line in lines))
+        traffic = [await one.numbers(ended_count) for one, ended_count in zip(watched, cut, strict=True)]
+        self._note(
+            fault,
+            "lifted",
+            {
+                line.name: {"probe": probe, "traffic": moved}
+                for line, probe, moved in zip(lines, lifted, traffic, strict=True)
+            },
+        )
 
     async def _prove(self, fault: LinkFault, route: Route, ended: asyncio.Event) -> Proof:
         """Probe until a proof holds, or until the fault should have ended some time ago."""
@@ -161,23 +231,21 @@ class Player:
                 return proof
             await asyncio.sleep(RETRY_S)
 
-    async def _connections(self, link: Link) -> set[int]:
-        pid = self._board.client_pids(link)
-        return set() if pid is None else await asyncio.to_thread(_connected_to, pid, self._board.routes[link].listen)
-
     # Processes
 
     async def _play_on_process(self, fault: ProcessFault, ended: asyncio.Event) -> None:
-        process = self._board.processes[fault.process]
+        process = self._board.processes[fault.process][self._victim(fault)]
         self._note(fault, "asked")
-        self.away.add(fault.process)
+        if fault.process is ProcessName.AGENT:
+            await process.wait_ready()  # it may be between two lives
+        self.away.add(process.name)
         if isinstance(fault, Pause):
             await self._pause(fault, process, ended)
         else:
             await self._end_and_start(fault, process, ended)
-        self.away.discard(fault.process)
+        self.away.discard(process.name)
 
-    async def _end_and_start(self, fault: ProcessFault, process: ManagedProcess, ended: asyncio.Event) -> None:
+    async def _end_and_start(self, fault: ProcessFault, process: Steered, ended: asyncio.Event) -> None:
         assert isinstance(fault, Kill | Restart), f"{fault.id}: {fault.kind} is not playable here"
         pid = process.pid
         if isinstance(fault, Kill):
@@ -188,7 +256,11 @@ class Player:
             returncode = await process.stop()
             self._recorder.record(history.Process, name=process.name, what="stopped", pid=pid)
             is_effective = True
-        self._note(fault, "effective" if is_effective else "ineffective", {"pid": pid, "returncode": returncode})
+        self._note(
+            fault,
+            "effective" if is_effective else "ineffective",
+            {"process": process.name, "pid": pid, "returncode": returncode},
+        )
         await ended.wait()
         began_s = asyncio.get_running_loop().time()
         process.start_nowait()
@@ -197,18 +269,60 @@ class Player:
         ready_ms = round((asyncio.get_running_loop().time() - began_s) * 1000)
         self._note(fault, "lifted", {"pid": process.pid, "ready_ms": ready_ms})
 
-    async def _pause(self, fault: Pause, process: ManagedProcess, ended: asyncio.Event) -> None:
+    async def _pause(self, fault: Pause, process: Steered, ended: asyncio.Event) -> None:
         process.pause()
         status = _status(process)
         while status != psutil.STATUS_STOPPED and not ended.is_set():
             await asyncio.sleep(RETRY_S)
             status = _status(process)
         is_stopped = status == psutil.STATUS_STOPPED
-        self._note(fault, "effective" if is_stopped else "ineffective", {"pid": process.pid, "status": status})
+        self._note(
+            fault,
+            "effective" if is_stopped else "ineffective",
+            {"process": process.name, "pid": process.pid, "status": status},
+        )
         await ended.wait()
         process.resume()
         await process.wait_ready()
         self._note(fault, "lifted", {"pid": process.pid, "status": _status(process)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What went over a line while a fault was on: its connections, and the bytes of those that ended."""
+
+    line: Line
+    toxiproxy: Toxiproxy
+    before: set[int]
+    """Local ports of the connections that were there."""
+    counted: Mapping[Direction, Counted]
+
+    @classmethod
+    async def begin(cls, line: Line, toxiproxy: Toxiproxy) -> Traffic:
+        """Look at a line before its fault."""
+        return cls(
+            line=line, toxiproxy=toxiproxy, before=await _connections(line), counted=await toxiproxy.counted(line.route)
+        )
+
+    async def cut_so_far(self) -> int:
+        """How many of the connections have ended by now."""
+        return len(self.before - await _connections(self.line))
+
+    async def numbers(self, ended: int) -> dict[str, Any]:
+        """For the history."""
+        after = await self.toxiproxy.counted(self.line.route)
+        moved = {
+            way.value: {
+                "received": after[way].received - self.counted[way].received,
+                "sent": after[way].sent - self.counted[way].sent,
+            }
+            for way in self.counted
+        }
+        return {"connections": len(self.before), "of_them_ended": ended, "bytes_of_ended_connections": moved}
+
+
+async def _connections(line: Line) -> set[int]:
+    return await asyncio.to_thread(_connected_to, line.client_pids(), line.route.listen)
 
 
 async def _until_it_serves(fault: LinkFault, route: Route) -> dict[str, Any]:
@@ -241,16 +355,18 @@ def _happened(seen: Seen) -> dict[str, Any]:
     return {name: value for name, value in asdict(seen).items() if value is not None}
 
 
-def _connected_to(pid: int, address: tuple[str, int]) -> set[int]:
-    """The local ports of a process's established connections to this address; empty if it is gone."""
-    try:
-        connections = psutil.Process(pid).net_connections(kind="tcp")
-    except psutil.Error:
-        return set()
-    return {one.laddr.port for one in connections if one.raddr == address and one.status == psutil.CONN_ESTABLISHED}
+def _connected_to(pids: Sequence[int], address: tuple[str, int]) -> set[int]:
+    """The local ports of processes' established connections to this address; those that are gone have none."""
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            for one in psutil.Process(pid).net_connections(kind="tcp"):
+                if one.raddr == address and one.status == psutil.CONN_ESTABLISHED:
+                    found.add(one.laddr.port)
+    return found
 
 
-def _status(process: ManagedProcess) -> str:
+def _status(process: Steered) -> str:
     try:
         return str(psutil.Process(process.pid).status()) if process.pid is not None else "gone"
     except psutil.Error:

@@ -12,19 +12,25 @@ from reports.history import HistoryWriter, Record
 
 
 class Recorder:
-    """Stamps records with nanoseconds since its creation and appends them to a history."""
+    """Stamps records with nanoseconds since its run began and appends them to a history."""
 
-    def __init__(self, path: Path, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
-        """Begin the history in this file. Raises HistoryInvalid, OSError."""
+    def __init__(
+        self, path: Path, *, clock_ns: Callable[[], int] = time.monotonic_ns, began_ns: int | None = None
+    ) -> None:
+        """Begin or go on with the history in this file; `began_ns` is when its run began, if another process began it.
+
+        Raises HistoryInvalid, OSError.
+        """
         self._clock_ns = clock_ns
-        self._began_ns = clock_ns()
+        self.began_ns = clock_ns() if began_ns is None else began_ns
+        """When the run began, by the clock."""
         self._writer = HistoryWriter(path)
         self.count = 0
         """Records so far."""
 
     def record(self, kind: Callable[..., Record], **fields: Any) -> None:
         """Append one record of this kind, as of now. Raises HistoryLineTooLong, HistoryWriteFailed, OSError."""
-        self._writer.write(kind(t_ns=self._clock_ns() - self._began_ns, **fields))
+        self._writer.write(kind(t_ns=self._clock_ns() - self.began_ns, **fields))
         self.count += 1
 
     def close(self) -> None:

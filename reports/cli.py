@@ -13,6 +13,7 @@ from rich.table import Table
 
 from reports.api import Written, judge, write_report
 from reports.history import HistoryInvalid
+from reports.parts import history_in
 from reports.report import Report, encode
 from reports.verdict import NOTHING_ELSE, Witnessed
 
@@ -29,7 +30,7 @@ def register(app: typer.Typer, *, play_main_plan: PlayMainPlan, could_not_run: t
 
     @app.command(rich_help_panel="Evidence")
     def report(
-        history: Annotated[Path | None, typer.Argument(help="A history (JSONL).")] = None,
+        history: Annotated[Path | None, typer.Argument(help="A history (JSONL), or a run's folder.")] = None,
         run: Annotated[
             bool, typer.Option("--run", help="Play the main plan on the real stack first (about 80 s).")
         ] = False,
@@ -46,7 +47,9 @@ def register(app: typer.Typer, *, play_main_plan: PlayMainPlan, could_not_run: t
             console.print("expected either a HISTORY or --run")
             raise typer.Exit(USAGE)
         try:
-            path, witnessed = (history, NOTHING_ELSE) if history else play_main_plan(seed, _fresh(out / "run"))
+            path, witnessed = (
+                (history_in(history), NOTHING_ELSE) if history else play_main_plan(seed, _fresh(out / "run"))
+            )
             show(judge(path, witnessed), out, console, as_json=as_json)
         except HistoryInvalid as error:
             console.print(f"[red]could not run[/]: {escape(str(error))}", soft_wrap=True)

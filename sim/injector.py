@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from faults.plan import Plan
 from faults.recorder import Recorder
+from faults.victims import victim_of
 from faults.vocabulary import Fault, Link, LinkFaultBase, ProcessFaultBase, ProcessName
 from reports import history
 from sim.errors import NotModelled
@@ -85,9 +85,7 @@ class Injector:
     def _machine(self, fault: Fault) -> Machine:
         assert isinstance(fault, ProcessFaultBase)
         machines = self._cast.playing(fault.process)
-        # which one a fault on 'the relay' hits is drawn, and the same when it is lifted
-        drawn = random.Random(f"{self._plan.seed}/{fault.id}").choice(list(machines))
-        return machines[fault.only or drawn]
+        return machines[victim_of(self._plan, fault, list(machines))]
 
     def _pairs(self, fault: Fault) -> list[Pair]:
         assert isinstance(fault, LinkFaultBase)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from faults.mesh.agents import MeshAgent
+from faults.mesh.births import Births
 from faults.mesh.mesh import Addresses, Mesh
 
-__all__ = ["Addresses", "Mesh", "MeshAgent"]
+__all__ = ["Addresses", "Births", "Mesh", "MeshAgent"]

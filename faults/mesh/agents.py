@@ -1,24 +1,25 @@
-"""An agent of the mesh: the production client with a durable cursor, woken, put to sleep and crashed by the plan.
+"""An agent's client on the real stack: woken, put to sleep, crashed and frozen, each life in a process of its own.
 
-A *life* is one `AgentClient` from its start to its end; the cursor file is all that passes from one life to the next.
-A crash cancels the life in whatever it is doing: no cursor is saved, no ack flushed, as if the process had died.
+What is known of it here is what its part of the history says; nothing else passes from its process to this one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Callable
 from pathlib import Path
 
-from faults.mesh.store import ProcessDurableStore
-from faults.plan import Agent, RelayTimes
+import msgspec
+
+from faults.mesh.births import Births, Child
+from faults.mesh.life import FAILED, Life
+from faults.plan import Agent
 from faults.recorder import Recorder
 from faults.schedule import What
-from faults.witness import AgentWitness
-from reports.history import owner_of
-from system.client import AgentClient, ClientSettings, Delivery, GapNotice, GoneNotice
-from system.host import Host
-from system.tokens import mint
+from faults.stack import ProcessFailed
+from reports import history
+from reports.parts import trim
+from system.cursor import Cursor
 
 CRASH_DOWN_S = 0.2
 """Between a crash and the next life."""
@@ -26,120 +27,199 @@ FAILED_DOWN_S = 1.0
 """Between the end of a life that the client itself gave up and the next one."""
 FAILURES_MAX = 100
 """Noted failures of the client; each is a finding, and more of them say nothing new."""
+ALIVE_S = 10.0
+"""How long an agent that is to be hit may take to be alive; it is between two lives for a second at most."""
+POLL_S = 0.02
+
+LifeOf = Callable[[Agent, int], Life]
+"""All that the next life of a client needs to know, by its number."""
 
 
-class MeshAgent(AgentWitness):
-    """One agent: takes orders, keeps its client running while awake, and records what the client sees."""
+class _Seen(msgspec.Struct):
+    """What is read here of a record."""
 
-    def __init__(
-        self, agent: Agent, *, base_url: str, secret: str, folder: Path, times: RelayTimes, recorder: Recorder
-    ) -> None:
-        super().__init__(agent.name, recorder)
+    kind: str
+    conn: str | None = None
+    cursor: str | None = None
+
+
+class Follower:
+    """Reads what is new in a client's part of the history."""
+
+    def __init__(self, part: Path) -> None:
+        self.saved_seq = 0
+        """The sequence of the cursor that was saved last: everything up to it has been handled."""
+        self.saved_epoch = ""
+        """The epoch of that cursor: of another one, its sequence says nothing."""
+        self.delivered = 0
+        self.conn: str | None = None
+        """The connection that is tried or open."""
+        self._part = part
+        self._read_bytes = 0
+        self._decode = msgspec.json.Decoder(_Seen).decode
+
+    def read(self) -> None:
+        """Take in every whole line that was added."""
+        if not self._part.exists():
+            return
+        with self._part.open("rb") as file:
+            file.seek(self._read_bytes)
+            lines = file.read().splitlines(keepends=True)
+        for line in lines:
+            if not line.endswith(b"\n"):
+                return
+            self._read_bytes += len(line)
+            self._take(self._decode(line))
+
+    def _take(self, seen: _Seen) -> None:
+        match seen.kind:
+            case "deliver":
+                self.delivered += 1
+            case "saved":
+                place = Cursor.parse(seen.cursor or "")
+                self.saved_seq, self.saved_epoch = place.seq, place.epoch
+            case "connect":
+                self.conn = seen.conn
+            case "disconnect":
+                self.conn = None
+
+
+class MeshAgent:
+    """One client: takes orders, keeps a life running while it is awake, and tells what became of its lives.
+
+    It can be steered as a process of the stack: killed, frozen, stopped and started again.
+    """
+
+    def __init__(self, agent: Agent, *, part: Path, births: Births, life_of: LifeOf, recorder: Recorder) -> None:
+        self.name = agent.name
         self.is_awake = False
         self.failures: list[str] = []
         """What ended lives that nobody wanted to end."""
+        self.seen = Follower(part)
         self._agent = agent
-        self._base_url = base_url
-        self._secret = secret
-        self._store = ProcessDurableStore(folder / f"{agent.name}.cursor")
-        self._settings = _client_settings(agent, times)
+        self._part = part
+        self._births = births
+        self._life_of = life_of
+        self._recorder = recorder
         self._orders: asyncio.Queue[What] = asyncio.Queue()
-        self._client: AgentClient | None = None
+        self._lives = 0
+        self._child: Child | None = None
+        self._living_task: asyncio.Task[None] | None = None
+        self._is_free = asyncio.Event()
+        """Clear while a fault keeps it down."""
+        self._is_free.set()
 
     @property
-    def has_life(self) -> bool:
-        """Whether a client runs."""
-        return self._client is not None
+    def pid(self) -> int | None:
+        """Its living process; None between two lives and while it sleeps."""
+        return None if self._child is None else self._child.pid
 
     def order(self, what: What) -> None:
         """Wake, sleep or crash; carried out in order, as soon as the last order is."""
         self._orders.put_nowait(what)
 
+    def failed(self) -> BaseException | None:
+        """What ended the running of lives itself, which is a bug here or the nursery's end."""
+        living = self._living_task
+        return living.exception() if living is not None and living.done() and not living.cancelled() else None
+
     async def run(self) -> None:
-        """Carry out orders until cancelled."""
-        living: asyncio.Task[None] | None = None
+        """Carry out orders until cancelled; its process then ends with the nursery."""
         try:
             while True:
                 what = await self._orders.get()
-                if what is What.WAKE and living is None:
+                if what is What.WAKE and self._living_task is None:
                     self.is_awake = True
-                    living = asyncio.create_task(self._live(), name=f"agent {self.name}")
-                elif what is What.SLEEP and living is not None:
+                    self._living_task = asyncio.create_task(self._live(), name=f"agent {self.name}")
+                elif what is What.SLEEP and self._living_task is not None:
                     self.is_awake = False
-                    if self._client is not None:
-                        self._client.stop()
-                    await living
-                    living = None
-                elif what is What.CRASH and living is not None:
-                    await _end(living)
-                    living = asyncio.create_task(self._live(CRASH_DOWN_S), name=f"agent {self.name}")
+                    self._is_free.set()
+                    if self._child is not None:
+                        self._child.stop()
+                    await self._living_task
+                    self._living_task = None
+                elif what is What.CRASH and self._child is not None:
+                    self._child.kill()
         finally:
-            if living is not None:
-                await _end(living)
+            if self._living_task is not None:
+                self._living_task.cancel()
+                await asyncio.wait([self._living_task])
 
-    async def _live(self, after_s: float = 0.0) -> None:
+    async def _live(self) -> None:
         """Lives, one after the other, until it is to sleep."""
-        await asyncio.sleep(after_s)
         while self.is_awake:
-            self.life += 1
-            self._client = AgentClient(
-                self._base_url,
-                owner_of(self.name),
-                self._token,
-                _Work(self._agent.handler_ms / 1000),
-                self._store,
-                Host.real(),
-                settings=self._settings,
-                observer=self,
-            )
-            try:
-                await self._client.run()
-            except Exception as error:  # the life's root: whatever ends it by itself is a finding
-                if len(self.failures) < FAILURES_MAX:
-                    self.failures.append(f"{type(error).__name__}: {error}")
-                await asyncio.sleep(FAILED_DOWN_S)
-            finally:
-                self._client = None
+            code = await self._one_life()
+            if self.is_awake:
+                await asyncio.sleep(FAILED_DOWN_S if code == FAILED else CRASH_DOWN_S)
+                await self._is_free.wait()
 
-    async def _token(self) -> str:
-        return mint(
-            self._secret, sub=owner_of(self.name), scope="stream", ttl_s=self._agent.token_ttl_s, now=time.time()
-        )
+    async def _one_life(self) -> int:
+        trim(self._part)
+        self._lives += 1
+        life = self._life_of(self._agent, self._lives)
+        self._child = child = await self._births.begin(life)
+        if not self.is_awake:
+            child.stop()  # the order to sleep came while it was born
+        self._recorder.record(history.Process, name=self.name, what="started", pid=child.pid)
+        code = await child.ended
+        self._child = None
+        self._ended(life, child.pid, code)
+        return code
+
+    def _ended(self, life: Life, pid: int, code: int) -> None:
+        """Write down what a process can't write of its own end."""
+        self.seen.read()
+        if self.seen.conn is not None:
+            self._recorder.record(history.Disconnect, agent=self.name, conn=self.seen.conn, why=_how(code))
+            self.seen.conn = None
+        what = "killed" if code == -9 else "exited"
+        self._recorder.record(history.Process, name=self.name, what=what, pid=pid)
+        if code not in (0, -9, -15) and len(self.failures) < FAILURES_MAX:
+            told = Path(life.failure)
+            self.failures.append(told.read_text() if told.exists() else f"its process ended with code {code}")
+
+    # Steered as a process, by faults
+
+    async def wait_ready(self) -> None:
+        """Wait until it lives, unless it is to sleep. Raises ProcessFailed."""
+        deadline = asyncio.get_running_loop().time() + ALIVE_S
+        while self._child is None and self.is_awake:
+            if asyncio.get_running_loop().time() > deadline:
+                raise ProcessFailed(f"expected agent {self.name} to live within {ALIVE_S:g} s; see agents.log")
+            await asyncio.sleep(POLL_S)
+
+    async def kill(self) -> int:
+        """SIGKILL its process, and keep it down until `start_nowait`; answers its code. Raises ProcessFailed."""
+        child = self._living()
+        self._is_free.clear()
+        child.kill()
+        return await child.ended
+
+    async def stop(self) -> int:
+        """Ask its process to end, and keep it down until `start_nowait`; answers its code. Raises ProcessFailed."""
+        child = self._living()
+        self._is_free.clear()
+        child.stop()
+        return await child.ended
+
+    def start_nowait(self) -> None:
+        """Let it live again, unless it is to sleep."""
+        self._is_free.set()
+
+    def pause(self) -> None:
+        """SIGSTOP its process. Raises ProcessFailed."""
+        self._living().pause()
+
+    def resume(self) -> None:
+        """SIGCONT its process, if it has one still."""
+        if self._child is not None:
+            self._child.resume()
+
+    def _living(self) -> Child:
+        if self._child is None:
+            raise ProcessFailed(f"expected agent {self.name} to live, but it has no process now")
+        return self._child
 
 
-class _Work:
-    """An agent's work: it takes its time over an event."""
-
-    def __init__(self, handler_s: float) -> None:
-        self._handler_s = handler_s
-
-    async def on_event(self, delivery: Delivery) -> None:
-        """Work."""
-        if self._handler_s:
-            await asyncio.sleep(self._handler_s)
-
-    async def on_gap(self, notice: GapNotice) -> None:
-        """Lesser events are gone: go on."""
-
-    async def on_gone(self, notice: GoneNotice) -> None:
-        """A real agent would fetch its state anew; this one has none."""
-
-
-def _client_settings(agent: Agent, times: RelayTimes) -> ClientSettings:
-    return ClientSettings(
-        start_from=agent.start_from,
-        heartbeat_s=times.heartbeat_s,
-        connect_timeout_s=2.0,
-        response_timeout_s=5.0,
-        backoff_base_s=0.2,
-        backoff_max_s=1.5,
-        ack_interval_s=agent.ack_interval_s,
-        ack_flush_timeout_s=1.0,  # below the shortest nap: its end must not wait for the flush
-    )
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled() and (error := task.exception()) is not None:
-        raise error
+def _how(code: int) -> str:
+    return "crashed" if code == -9 else f"its process ended with code {code}"

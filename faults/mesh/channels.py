@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +17,7 @@ from typing import Protocol
 import aiohttp
 import msgspec
 import nats
+from aiohttp.abc import AbstractResolver, ResolveResult
 from nats.aio.client import Client
 from nats.js.api import PubAck
 
@@ -63,6 +66,27 @@ class Channel(Protocol):
         ...
 
 
+class ReplicaResolver(AbstractResolver):
+    """A name service that knows one name, the relay's: each look-up answers another replica."""
+
+    def __init__(self, replicas: Sequence[tuple[str, int]]) -> None:
+        self._replicas = replicas
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """One of the replicas, drawn."""
+        address, port = random.choice(self._replicas)
+        return [
+            ResolveResult(
+                hostname=host, host=address, port=port, family=socket.AF_INET, proto=socket.IPPROTO_TCP, flags=0
+            )
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
 class _Stored(msgspec.Struct):
     id: str
     cursor: str
@@ -76,7 +100,9 @@ class _Accepted(msgspec.Struct):
 class HttpChannel:
     """POST /v1/events."""
 
-    def __init__(self, base_url: str, token: str) -> None:
+    def __init__(self, base_url: str, token: str, *, resolver: AbstractResolver | None = None) -> None:
+        """`resolver` answers for names that the machine's own name service does not know."""
+        self._resolver = resolver
         self._url = f"{base_url}/v1/events"
         self._http: aiohttp.ClientSession | None = None
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/cloudevents-batch+json"}
@@ -100,7 +126,10 @@ class HttpChannel:
         """Made where a loop runs."""
         if self._http is None:
             timeout = aiohttp.ClientTimeout(total=ANSWER_S)
-            self._http = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+            connector = aiohttp.TCPConnector(resolver=self._resolver, use_dns_cache=self._resolver is None)
+            self._http = aiohttp.ClientSession(
+                connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
+            )
         return self._http
 
     async def close(self) -> None:

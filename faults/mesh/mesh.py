@@ -12,13 +12,16 @@ from pathlib import Path
 from faults.arrivals import arrivals
 from faults.clients import clients_of
 from faults.mesh.agents import MeshAgent
-from faults.mesh.channels import Channel, HttpChannel, NatsChannel
+from faults.mesh.births import Births
+from faults.mesh.channels import Channel, HttpChannel, NatsChannel, ReplicaResolver
+from faults.mesh.life import RELAY_HOST, Life
 from faults.mesh.outbox import Outbox
 from faults.mesh.publishers import MeshPublisher
-from faults.plan import Plan, Publisher
+from faults.plan import Agent, Plan, Publisher
 from faults.recorder import Recorder
 from faults.schedule import What
 from reports.history import owner_of
+from reports.parts import PARTS_FOLDER
 from system.tokens import mint
 
 PUBLISHER_TTL_S = 86_400.0
@@ -28,7 +31,8 @@ PUBLISHER_TTL_S = 86_400.0
 class Addresses:
     """Where the mesh finds the stack; each is a proxy's, so that faults reach it."""
 
-    relay_url: str
+    replicas: tuple[tuple[str, int], ...]
+    """The relay's."""
     nats_url: str
     secret: str
     """Signs the tokens."""
@@ -39,18 +43,32 @@ class Addresses:
 class Mesh:
     """Publishers and agents of one run."""
 
-    def __init__(self, plan: Plan, addresses: Addresses, *, folder: Path, recorder: Recorder) -> None:
-        """Make them, idle; cursor files go into `folder`."""
+    def __init__(self, plan: Plan, addresses: Addresses, *, folder: Path, births: Births, recorder: Recorder) -> None:
+        """Make them, idle; cursors and the agents' parts of the history go into folders of this one.
+
+        Raises OSError.
+        """
         given = arrivals(plan)
         self.events = len(given)
+        cursors, parts = folder / "cursors", folder / PARTS_FOLDER
+        cursors.mkdir()
+
+        def life_of(agent: Agent, number: int) -> Life:
+            return Life(
+                agent=agent,
+                number=number,
+                replicas=addresses.replicas,
+                secret=addresses.secret,
+                times=plan.relay,
+                began_ns=recorder.began_ns,
+                cursor=str(cursors / f"{agent.name}.cursor"),
+                part=str(parts / f"{agent.name}.jsonl"),
+                failure=str(cursors / f"{agent.name}.failure"),
+            )
+
         self.agents = {
             agent.name: MeshAgent(
-                agent,
-                base_url=addresses.relay_url,
-                secret=addresses.secret,
-                folder=folder,
-                times=plan.relay,
-                recorder=recorder,
+                agent, part=parts / f"{agent.name}.jsonl", births=births, life_of=life_of, recorder=recorder
             )
             for agent in clients_of(plan)
         }
@@ -65,6 +83,7 @@ class Mesh:
             )
             for publisher in plan.workload.publishers
         ]
+        self._births = births
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, now_s: Callable[[], float]) -> None:
@@ -85,7 +104,7 @@ class Mesh:
         for agent in self.agents.values():
             agent.order(What.SLEEP)
         deadline = asyncio.get_running_loop().time() + timeout_s
-        while any(agent.is_awake or agent.has_life for agent in self.agents.values()):
+        while any(agent.is_awake or agent.pid is not None for agent in self.agents.values()):
             if asyncio.get_running_loop().time() > deadline:
                 return
             await asyncio.sleep(0.02)
@@ -97,11 +116,13 @@ class Mesh:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def failed(self) -> BaseException | None:
-        """What ended the first publisher or agent that ended by a bug, if any."""
+        """What ended the first publisher or agent that ended by a bug, or the nursery, if any."""
+        if (error := self._births.failed()) is not None:
+            return error
         for task in self._tasks:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 return task.exception()
-        return None
+        return next((error for agent in self.agents.values() if (error := agent.failed()) is not None), None)
 
     @property
     def unpublished(self) -> int:
@@ -121,11 +142,20 @@ class Mesh:
     @property
     def delivered(self) -> int:
         """Frames with events that agents have read."""
-        return sum(agent.delivered for agent in self.agents.values())
+        return sum(agent.seen.delivered for agent in self.agents.values())
 
-    def behind(self, seq: int) -> list[str]:
-        """The awake agents that have not handled everything up to this sequence."""
-        return [name for name, agent in self.agents.items() if agent.is_awake and agent.saved_seq < seq]
+    def follow(self) -> None:
+        """Take in what the agents' parts of the history say by now."""
+        for agent in self.agents.values():
+            agent.seen.read()
+
+    def behind(self, seq: int, epoch: str) -> list[str]:
+        """The awake agents that have not handled everything up to this sequence of this epoch."""
+        return [
+            name
+            for name, agent in self.agents.items()
+            if agent.is_awake and seq and (agent.seen.saved_epoch != epoch or agent.seen.saved_seq < seq)
+        ]
 
     def failures(self) -> list[str]:
         """Each end of a client that nobody asked for, with its agent."""
@@ -136,4 +166,4 @@ def _channel(publisher: Publisher, addresses: Addresses) -> Channel:
     if publisher.via == "nats":
         return NatsChannel(addresses.nats_url, addresses.epoch)
     token = mint(addresses.secret, sub=publisher.name, scope="publish", ttl_s=PUBLISHER_TTL_S, now=time.time())
-    return HttpChannel(addresses.relay_url, token)
+    return HttpChannel(f"http://{RELAY_HOST}", token, resolver=ReplicaResolver(addresses.replicas))

@@ -7,10 +7,11 @@ Whatever ends the owner, also SIGKILL, ends the stack and removes its run folder
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import asyncpg
 from faults.stack import servers
 from faults.stack.binaries import is_reachable, postgres_user
 from faults.stack.errors import PartUnavailable
-from faults.stack.process import ManagedProcess
+from faults.stack.process import ManagedProcess, ProcessSpec
 from faults.stack.relay import RelayProcess
 from faults.stack.supervisor import Supervisor
 
@@ -110,6 +111,22 @@ class EmbeddedStack:
         return RelayProcess(
             supervisor=self._supervisor, run_dir=self.run_dir, name=name, settings=ours | dict(settings or {})
         )
+
+    def add_program(self, name: str, argv: Sequence[str], is_ready: Callable[[], bool]) -> ManagedProcess:
+        """A process that ends with the stack and listens on no port, not started; its environment is this one's."""
+
+        async def probe() -> bool:
+            return is_ready()
+
+        spec = ProcessSpec(
+            name=name,
+            argv=tuple(argv),
+            folder=self.run_dir,
+            log_path=self.run_dir / f"{name}.log",
+            probe=probe,
+            env=dict(os.environ),
+        )
+        return ManagedProcess(supervisor=self._supervisor, port=None, spec=spec)
 
     async def remove(self, process: ManagedProcess) -> None:
         """Kill a process that was added, and remove its folder; its log stays."""

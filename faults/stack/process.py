@@ -48,7 +48,8 @@ class ProcessSpec:
 class ManagedProcess:
     """One process, steered by signals; `pid` is None while it does not run."""
 
-    def __init__(self, *, supervisor: Supervisor, port: ReservedPort, spec: ProcessSpec) -> None:
+    def __init__(self, *, supervisor: Supervisor, port: ReservedPort | None, spec: ProcessSpec) -> None:
+        """Prepare it, not started; `port` is None for one that listens on none."""
         self.spec = spec
         self.pid: int | None = None
         self.returncode: int | None = None
@@ -64,6 +65,7 @@ class ManagedProcess:
     @property
     def port(self) -> int:
         """Its port on 127.0.0.1, the same for all its runs."""
+        assert self._port is not None, self.name
         return self._port.number
 
     @property
@@ -165,7 +167,8 @@ class ManagedProcess:
     def release(self) -> None:
         """Give its port back; it can't be started again."""
         assert self.pid is None, self.name
-        self._port.release()
+        if self._port is not None:
+            self._port.release()
 
     async def _serves(self, deadline: float) -> bool:
         if self.spec.probe is None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 from aiohttp import web
 
-from faults.mesh import MeshAgent
+from faults.mesh import Births, MeshAgent
+from faults.mesh.life import Life
 from faults.plan import Agent, RelayTimes
 from faults.recorder import Recorder
 from faults.schedule import What
+from faults.stack import EmbeddedStack, ManagedProcess
 from reports import history
 from reports.history import Record, read_history
+
+pytestmark = pytest.mark.stack
 
 SECRET = "a secret of at least thirty-two bytes"
 EVENT = '{{"specversion":"1.0","id":"e{0}","source":"/t","type":"task.assigned","subject":"alice"}}'
@@ -52,28 +59,56 @@ class FakeRelay:
 
 @dataclass
 class Bench:
-    """One agent at a fake relay, and its history."""
+    """One agent at a fake relay, its part of the history, and what is written of it here."""
 
     agent: MeshAgent
-    path: Path
+    part: Path
+    here: Path
 
     def records(self, *kinds: type[Record]) -> list[Record]:
-        """Its records of these kinds so far."""
-        return [one for one in read_history(self.path).records if isinstance(one, kinds)]
+        """Its records of these kinds so far, in the order of time."""
+        found = [*read_history(self.here).records, *(read_history(self.part).records if self.part.exists() else ())]
+        return sorted((one for one in found if isinstance(one, kinds)), key=lambda one: one.t_ns)
 
     def count(self, kind: type[Record]) -> int:
         """How many there are of a kind."""
         return len(self.records(kind))
 
+    @property
+    def saved_seq(self) -> int:
+        """Up to where it has handled everything."""
+        self.agent.seen.read()
+        return self.agent.seen.saved_seq
+
     async def until(self, is_true: Callable[[], bool]) -> None:
         """Wait for something to become true."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while not is_true():  # noqa: ASYNC110 - the condition is a file's content
                 await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
-async def benched(plan: Agent, folder: Path, relay: FakeRelay | None) -> AsyncIterator[Bench]:
+async def born_in(stack: EmbeddedStack) -> AsyncIterator[tuple[Births, ManagedProcess]]:
+    """A nursery of one test; it ends by itself once its owner is gone."""
+    socket = stack.run_dir / f"{secrets.token_hex(4)}.sock"
+    argv = (sys.executable, "-m", "faults.mesh.nursery", str(socket))
+    nursery = stack.add_program(socket.stem, argv, socket.exists)
+    await nursery.start()
+    births = await Births.connect(socket)
+    yield births, nursery
+    await births.close()
+    assert await nursery.wait(10.0) == 0
+
+
+@pytest.fixture
+async def births(toxic_stack: EmbeddedStack) -> AsyncIterator[Births]:
+    """Where the agents of a test are born."""
+    async with born_in(toxic_stack) as (found, _):
+        yield found
+
+
+@asynccontextmanager
+async def benched(plan: Agent, folder: Path, births: Births, relay: FakeRelay | None) -> AsyncIterator[Bench]:
     """An agent that takes orders, at a relay or at a port where nobody is."""
     runner = web.ServerRunner(web.Server(relay.answer if relay else FakeRelay().answer), shutdown_timeout=0.1)
     await runner.setup()
@@ -81,17 +116,25 @@ async def benched(plan: Agent, folder: Path, relay: FakeRelay | None) -> AsyncIt
     port = runner.addresses[0][1]
     if relay is None:
         await runner.cleanup()
-    with Recorder(folder / "history.jsonl") as recorder:
-        agent = MeshAgent(
-            plan,
-            base_url=f"http://127.0.0.1:{port}",
+    part = folder / "alice.jsonl"
+
+    def life_of(agent: Agent, number: int) -> Life:
+        return Life(
+            agent=agent,
+            number=number,
+            replicas=(("127.0.0.1", port),),
             secret=SECRET,
-            folder=folder,
             times=RelayTimes(),
-            recorder=recorder,
+            began_ns=recorder.began_ns,
+            cursor=str(folder / "alice.cursor"),
+            part=str(part),
+            failure=str(folder / "alice.failure"),
         )
+
+    with Recorder(folder / "run.jsonl") as recorder:
+        agent = MeshAgent(plan, part=part, births=births, life_of=life_of, recorder=recorder)
         orders = asyncio.create_task(agent.run())
-        yield Bench(agent, folder / "history.jsonl")
+        yield Bench(agent, part, folder / "run.jsonl")
         orders.cancel()
         await asyncio.wait([orders])
         await runner.cleanup()
@@ -102,17 +145,17 @@ def kinds(records: Iterable[Record]) -> list[str]:
     return [type(one).__name__ for one in records]
 
 
-async def test_a_nap_keeps_the_place(tmp_path: Path) -> None:
+async def test_a_nap_keeps_the_place(tmp_path: Path, births: Births) -> None:
     """An agent that slept goes on at its stored cursor, over a new connection; what it had is not delivered again."""
     relay = FakeRelay()
-    async with benched(Agent(name="alice"), tmp_path, relay) as bench:
+    async with benched(Agent(name="alice"), tmp_path, births, relay) as bench:
         bench.agent.order(What.WAKE)
-        await bench.until(lambda: bench.agent.saved_seq == 3)
+        await bench.until(lambda: bench.saved_seq == 3)
         bench.agent.order(What.SLEEP)
         await bench.until(lambda: bench.count(history.Disconnect) == 1)
         relay.head = 5
         bench.agent.order(What.WAKE)
-        await bench.until(lambda: bench.agent.saved_seq == 5)
+        await bench.until(lambda: bench.saved_seq == 5)
         delivers = [one for one in bench.records(history.Deliver) if isinstance(one, history.Deliver)]
     assert relay.presented == [None, "abc234-3"]
     assert [(one.id, one.conn) for one in delivers] == [
@@ -126,33 +169,33 @@ async def test_a_nap_keeps_the_place(tmp_path: Path) -> None:
     assert relay.acked[-1] == b'{"cursor":"abc234-3"}'
 
 
-async def test_a_crash_in_the_middle_of_an_event_repeats_it(tmp_path: Path) -> None:
+async def test_a_crash_in_the_middle_of_an_event_repeats_it(tmp_path: Path, births: Births) -> None:
     """A crash while an event is handled saves nothing and flushes no ack; the next life gets the event again."""
     relay = FakeRelay(head=2)
-    async with benched(Agent(name="alice", handler_ms=300), tmp_path, relay) as bench:
+    async with benched(Agent(name="alice", handler_ms=300), tmp_path, births, relay) as bench:
         bench.agent.order(What.WAKE)
         await bench.until(lambda: bench.count(history.Deliver) == 2)
         bench.agent.order(What.CRASH)
-        await bench.until(lambda: bench.agent.saved_seq == 2)
+        await bench.until(lambda: bench.saved_seq == 2)
         records = bench.records(history.Deliver, history.Saved, history.Disconnect)
     assert kinds(records) == ["Deliver", "Saved", "Deliver", "Disconnect", "Deliver", "Saved"]
     assert relay.presented == [None, "abc234-1"]
 
 
-async def test_silent_agents_never_acknowledge(tmp_path: Path) -> None:
+async def test_silent_agents_never_acknowledge(tmp_path: Path, births: Births) -> None:
     """An agent without an ack interval posts no ack, not even when it goes to sleep."""
     relay = FakeRelay()
-    async with benched(Agent(name="alice", ack_interval_s=None), tmp_path, relay) as bench:
+    async with benched(Agent(name="alice", ack_interval_s=None), tmp_path, births, relay) as bench:
         bench.agent.order(What.WAKE)
-        await bench.until(lambda: bench.agent.saved_seq == 3)
+        await bench.until(lambda: bench.saved_seq == 3)
         bench.agent.order(What.SLEEP)
         await bench.until(lambda: bench.count(history.Disconnect) == 1)
     assert relay.acked == []
 
 
-async def test_no_answer_is_written_down_as_such(tmp_path: Path) -> None:
+async def test_no_answer_is_written_down_as_such(tmp_path: Path, births: Births) -> None:
     """A connection that got no answer has its three records all the same, with no status."""
-    async with benched(Agent(name="alice"), tmp_path, None) as bench:
+    async with benched(Agent(name="alice"), tmp_path, births, None) as bench:
         bench.agent.order(What.WAKE)
         await bench.until(lambda: bench.count(history.Disconnect) >= 2)
         bench.agent.order(What.SLEEP)
@@ -164,23 +207,66 @@ async def test_no_answer_is_written_down_as_such(tmp_path: Path) -> None:
     assert "connect" in (connected.reason or "").lower()
 
 
-async def test_what_ends_a_client_is_a_finding(tmp_path: Path) -> None:
+async def test_what_ends_a_client_is_a_finding(tmp_path: Path, births: Births) -> None:
     """A life that nobody wanted to end is noted with its reason, and another one begins."""
-    async with benched(Agent(name="alice"), tmp_path, FakeRelay()) as bench:
+    async with benched(Agent(name="alice"), tmp_path, births, FakeRelay()) as bench:
         (tmp_path / "alice.cursor").write_text("not a cursor\n")
         bench.agent.order(What.WAKE)
         await bench.until(lambda: bool(bench.agent.failures))
         (tmp_path / "alice.cursor").write_text("abc234-1\n")
-        await bench.until(lambda: bench.agent.saved_seq == 3)
+        await bench.until(lambda: bench.saved_seq == 3)
     assert bench.agent.failures[0].startswith("StoreCorrupt: expected one cursor")
 
 
 @pytest.mark.parametrize("what", [What.SLEEP, What.CRASH])
-async def test_orders_to_a_sleeper_do_nothing(tmp_path: Path, what: What) -> None:
+async def test_orders_to_a_sleeper_do_nothing(tmp_path: Path, births: Births, what: What) -> None:
     """An agent that sleeps can neither be put to sleep nor crash; it wakes as ever afterwards."""
-    async with benched(Agent(name="alice"), tmp_path, FakeRelay()) as bench:
+    async with benched(Agent(name="alice"), tmp_path, births, FakeRelay()) as bench:
         bench.agent.order(what)
         bench.agent.order(What.WAKE)
         bench.agent.order(What.WAKE)
-        await bench.until(lambda: bench.agent.saved_seq == 3)
+        await bench.until(lambda: bench.saved_seq == 3)
         assert bench.count(history.Connect) == 1
+
+
+async def test_a_killed_life_leaves_half_a_line_to_nobody(tmp_path: Path, births: Births) -> None:
+    """What a life wrote last, if SIGKILL cut it in two, is gone when the next one writes: the part stays readable."""
+    async with benched(Agent(name="alice"), tmp_path, births, FakeRelay()) as bench:
+        bench.part.write_bytes(b'{"kind":"saved","t_ns":1,"agent":"alice","cursor":"abc234-1"}\n{"kind":"saved","t_')
+        bench.agent.order(What.WAKE)
+        await bench.until(lambda: bench.saved_seq == 3)
+        saved = [one for one in bench.records(history.Saved) if isinstance(one, history.Saved)]
+    assert [one.cursor for one in saved] == ["abc234-1", "abc234-1", "abc234-2", "abc234-3"]
+
+
+async def test_a_frozen_agent_is_seen_and_goes_on(tmp_path: Path, births: Births) -> None:
+    """Steered as a process it can be paused and killed; while a fault keeps it down it does not live again."""
+    relay = FakeRelay()
+    async with benched(Agent(name="alice"), tmp_path, births, relay) as bench:
+        bench.agent.order(What.WAKE)
+        await bench.until(lambda: bench.saved_seq == 3)
+        bench.agent.pause()
+        relay.head = 4
+        await bench.until(lambda: psutil.Process(bench.agent.pid).status() == psutil.STATUS_STOPPED)
+        assert await bench.agent.kill() == -9, "SIGKILL reaches a frozen one, too"
+        await asyncio.sleep(0.5)
+        assert bench.agent.pid is None
+        bench.agent.start_nowait()
+        await bench.until(lambda: bench.agent.pid is not None)
+        whys = [one.why for one in bench.records(history.Disconnect) if isinstance(one, history.Disconnect)]
+    assert whys == ["crashed"]
+
+
+async def test_the_end_of_a_nursery_ends_its_children(toxic_stack: EmbeddedStack, tmp_path: Path) -> None:
+    """A nursery whose owner is gone, here by closing the connection, leaves no process behind, a frozen one neither."""
+    async with (
+        born_in(toxic_stack) as (births, nursery),
+        benched(Agent(name="alice"), tmp_path, births, FakeRelay()) as bench,
+    ):
+        bench.agent.order(What.WAKE)
+        await bench.until(lambda: bench.agent.pid is not None)
+        pid = bench.agent.pid
+        bench.agent.pause()
+        await births.close()
+        assert await nursery.wait(10.0) == 0
+        assert not psutil.pid_exists(pid)

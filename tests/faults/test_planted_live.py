@@ -10,7 +10,7 @@ import pytest
 from faults.chaos import run_plan
 from faults.plan import Agent, Awake, Plan, Publisher, RelayTimes, Retention, TypeWeight, Workload
 from faults.planted import PLANTED
-from faults.vocabulary import Kill, ProcessName
+from faults.vocabulary import REPLICAS, Kill, ProcessName
 from reports.api import judge
 
 pytestmark = [pytest.mark.stack, pytest.mark.chaos]
@@ -51,12 +51,20 @@ PLAN = Plan(
             for n in range(3)
         ),
         # back when standard events are gone, and when critical ones are; before any restart forgets what was cached
-        Agent(name="away", awake=(Awake(from_s=0.0, until_s=2.0), Awake(from_s=8.0))),
-        Agent(name="long-away", awake=(Awake(from_s=0.0, until_s=1.0), Awake(from_s=10.0))),
+        # many, for each comes back to another replica as often as not, and only the one that it left remembers it
+        *(Agent(name=f"away-{n}", awake=(Awake(from_s=0.0, until_s=2.0), Awake(from_s=8.0))) for n in range(10)),
+        *(Agent(name=f"long-away-{n}", awake=(Awake(from_s=0.0, until_s=1.0), Awake(from_s=10.0))) for n in range(10)),
     ),
-    faults=(
-        Kill(id="kill-1", process=ProcessName.RELAY, at_s=12.0, down_s=0.3),
-        Kill(id="kill-2", process=ProcessName.RELAY, at_s=16.0, down_s=0.3),
+    # one replica after the other, so that each is hit while it leads
+    faults=tuple(
+        Kill(
+            id=f"kill-{number}",
+            process=ProcessName.RELAY,
+            only=REPLICAS[number % 2],
+            at_s=11.0 + number * 2.2,
+            down_s=0.3,
+        )
+        for number in range(4)
     ),
 )
 

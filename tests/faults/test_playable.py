@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from faults.plan import Plan, Servers
+from faults.plan import Agent, Awake, Plan, Servers
 from faults.playable import RETURN_S, not_playable, playable, servers_refused, toxic_of
 from faults.vocabulary import (
     KINDS,
@@ -87,32 +87,47 @@ def test_a_fault_that_ends_before_its_proof_is_left_out() -> None:
 @pytest.mark.parametrize(
     "outage",
     [
-        Kill(id="out", process=ProcessName.RELAY, at_s=12.0, down_s=1.0),
-        Pause(id="out", process=ProcessName.RELAY, at_s=12.0, for_s=1.0),
-        Restart(id="out", process=ProcessName.RELAY, at_s=12.0),
+        Kill(id="out", process=ProcessName.RELAY, only="relay-2", at_s=12.0, down_s=1.0),
+        Pause(id="out", process=ProcessName.RELAY, only="relay-2", at_s=12.0, for_s=1.0),
+        Restart(id="out", process=ProcessName.RELAY, only="relay-2", at_s=12.0),
     ],
 )
 def test_a_fault_without_a_server_behind_it_is_left_out(outage: Fault) -> None:
     """A link whose server is away, or has only just come back, could not be told from a faulty one."""
     (left_out,) = not_playable(small_plan(faults=(latency(), outage)))
-    assert left_out.reason == "relay is away meanwhile (out), so nothing could prove it"
+    assert left_out.reason == "relay-2 is away meanwhile (out), so nothing could prove it"
     after = latency(at_s=outage.until_s + RETURN_S)
     elsewhere = latency(id="nats", link=Link.RELAY_NATS)
-    assert not_playable(small_plan(faults=(after, elsewhere, outage))) == ()
+    other = latency(id="other", only="relay-1")
+    assert not_playable(small_plan(faults=(after, elsewhere, other, outage))) == ()
+
+
+SLEEPER = Agent(name="ann", awake=(Awake(from_s=0.0, until_s=5.0), Awake(from_s=20.0)))
 
 
 @pytest.mark.parametrize(
-    ("process", "only", "reason"),
+    ("fault", "reason"),
     [
-        (ProcessName.AGENT, None, "the agents live in the process that plays the faults; it can't stop or end itself"),
-        (ProcessName.PUBLISHER, "web", "the publishers live in the process that plays the faults; it can't"),
-        (ProcessName.RELAY, "relay-2", "it runs one relay, and relay-2 is one of several"),
+        (Kill(id="k", process=ProcessName.PUBLISHER, only="http", at_s=1.0, down_s=1.0), "the publishers live in the"),
+        (Kill(id="k", process=ProcessName.AGENT, only="ann", at_s=10.0, down_s=1.0), "agent ann sleeps then"),
+        (Kill(id="k", process=ProcessName.AGENT, only="ann", at_s=20.1, down_s=1.0), "agent ann sleeps then"),
+        (latency(only="ann"), "agents and publishers share the proxies of a link"),
     ],
 )
-def test_what_is_not_a_process_of_its_own_is_left_out(process: ProcessName, only: str | None, reason: str) -> None:
-    """Agents and publishers share the player's process; a certain replica needs several."""
-    (left_out,) = not_playable(small_plan(faults=(Kill(id="k", process=process, only=only, at_s=1.0, down_s=1.0),)))
+def test_what_is_not_there_to_be_hit_is_left_out(fault: Fault, reason: str) -> None:
+    """Publishers share the player's process, a sleeping agent has none, and a proxy serves all agents alike."""
+    (left_out,) = not_playable(small_plan(agents=(SLEEPER,), faults=(fault,)))
     assert left_out.reason.startswith(reason)
+
+
+def test_replicas_and_agents_at_work_are_hit() -> None:
+    """Each replica has proxies of its own, and each agent that is awake has a process."""
+    faults = (
+        latency(only="relay-1"),
+        Kill(id="agent", process=ProcessName.AGENT, only="ann", at_s=3.0, down_s=1.0),
+        Pause(id="replica", process=ProcessName.RELAY, only="relay-2", at_s=30.0, for_s=1.0),
+    )
+    assert not_playable(small_plan(agents=(SLEEPER,), faults=faults)) == ()
 
 
 def test_cuts_hold_bytes_and_one_way_cuts_one_way() -> None:

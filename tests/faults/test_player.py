@@ -15,7 +15,7 @@ import pytest
 
 from faults import player as player_module
 from faults.playable import Toxic
-from faults.player import Board, Player
+from faults.player import Board, Line, Player
 from faults.recorder import Recorder
 from faults.stack import EmbeddedStack, NatsProcess, ReservedPort
 from faults.toxiproxy import Route, Toxiproxy, ToxiproxyFailed
@@ -74,12 +74,11 @@ async def _staged(stack: EmbeddedStack, server: NatsProcess, folder: Path) -> As
     async with route_to(toxiproxy, "publisher-nats", server.address) as route:
         board = Board(
             toxiproxy=toxiproxy,
-            routes={Link.PUBLISHER_NATS: route},
-            processes={ProcessName.NATS: server},
-            client_pids=lambda link: os.getpid(),
+            lines={Link.PUBLISHER_NATS: [Line(replica=None, route=route, client_pids=lambda: [os.getpid()])]},
+            processes={ProcessName.NATS: {"nats": server}},
         )
         with Recorder(folder / "history.jsonl") as recorder:
-            player = Player(board, recorder)
+            player = Player(board, recorder, lambda _: "nats")
             yield Stage(player, toxiproxy, route, server, folder / "history.jsonl")
             await player.cancel()
 
@@ -102,11 +101,11 @@ async def test_a_link_fault_is_asked_proved_and_lifted(stage: Stage) -> None:
     asked, effective, lifted = stage.phases(fault)
     assert [one.phase for one in (asked, effective, lifted)] == ["asked", "effective", "lifted"]
     assert (asked.what, asked.target, asked.direction) == ("latency", "publisher-nats", "upstream")
-    assert effective.proof["probe"]["answered_ms"] >= 98
-    assert effective.proof["control"]["answered_ms"] < 50
+    assert effective.proof["all"]["probe"]["answered_ms"] >= 98
+    assert effective.proof["all"]["control"]["answered_ms"] < 50
     assert effective.proof["toxic"] == {"type": "latency", "latency": 100, "jitter": 0}
-    assert lifted.proof["traffic"]["connections"] == 1
-    assert lifted.proof["traffic"]["of_them_ended"] == 0
+    assert lifted.proof["all"]["traffic"]["connections"] == 1
+    assert lifted.proof["all"]["traffic"]["of_them_ended"] == 0
     assert await stage.toxiproxy.toxics(stage.route) == {}
     await client.close()
 
@@ -120,7 +119,7 @@ async def test_connections_that_a_fault_ended_are_counted(stage: Stage) -> None:
     await stage.until(lambda: client.is_closed)
     stage.player.end(fault)
     await stage.player.settle()
-    assert stage.phases(fault)[-1].proof["traffic"]["of_them_ended"] == 1
+    assert stage.phases(fault)[-1].proof["all"]["traffic"]["of_them_ended"] == 1
 
 
 async def test_a_fault_without_effect_is_ineffective(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,12 +180,12 @@ async def test_a_kill_is_a_kill(stage: Stage) -> None:
     fault = Kill(id="k", process=ProcessName.NATS, at_s=0.0, down_s=0.3)
     stage.player.begin(fault)
     await stage.until(lambda: "k" in stage.player.effective)
-    assert stage.player.away == {ProcessName.NATS}
+    assert stage.player.away == {stage.server.name}
     assert not stage.server.is_running()
     stage.player.end(fault)
     await stage.player.settle()
     _, effective, lifted = stage.phases(fault)
-    assert effective.proof == {"pid": pid, "returncode": -9}
+    assert effective.proof == {"process": stage.server.name, "pid": pid, "returncode": -9}
     assert lifted.proof["pid"] == stage.server.pid != pid
     assert stage.processes() == ["killed", "started"]
     assert stage.player.away == set()

@@ -36,7 +36,7 @@ TRIES_MAX = 60
 
 OFF_SHARE = 0.25
 DOMINANT_SHARE = 0.4
-DOMINANT_WEIGHT = 4.0
+DOMINANT_WEIGHT = 8.0
 ONLY_SHARE = 0.4
 """Faults on a link of the replicas that hit one of them."""
 

@@ -22,6 +22,7 @@ from faults.plan import Plan
 from faults.playable import NotPlayable, not_playable, playable, servers_refused
 from faults.player import Player
 from faults.recorder import Recorder
+from faults.run_record import note_run
 from faults.schedule import Step, What, timeline
 from faults.stack import ProcessFailed, RelayProcess, StackError
 from faults.streamwatch import Lag, StreamSeen, StreamWatch
@@ -30,7 +31,6 @@ from faults.victims import victim_of
 from faults.vocabulary import ProcessName
 from reports import history
 from reports.parts import LEADING, PARTS_FOLDER, WHOLE, merge
-from system.event import CRITICAL_TYPES
 
 TICK_S = 0.2
 """How often the run looks whether everything it started still runs."""
@@ -185,19 +185,12 @@ class ChaosRun:
 
     async def _start(self, command: tuple[str, ...]) -> None:
         plan, scene, stack = self._plan, self._scene, self._scene.stack
-        self._recorder.record(
-            history.Run,
-            plan=plan.name,
-            seed=plan.seed,
+        note_run(
+            self._recorder,
+            plan,
             world="real",
-            retention_ns=history.ByClass(
-                critical=_ns(plan.retention.critical_s), standard=_ns(plan.retention.standard_s)
-            ),
-            critical_types=tuple(sorted(CRITICAL_TYPES)),
-            slack_ns=_ns(plan.slack_s),
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=await versions(stack),
-            converge_bound_ns=_ns(plan.converge_within_s),
             command=command,
         )
         scene.nursery.start_nowait()
@@ -358,10 +351,6 @@ def _prepare(plan: Plan, out: Path) -> Path:
     parts.mkdir(parents=True)
     plan.dump(out / "plan.json")
     return parts
-
-
-def _ns(seconds: float) -> int:
-    return round(seconds * 1e9)
 
 
 def _keep_logs(run_dir: Path, logs: Path) -> None:

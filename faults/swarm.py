@@ -52,7 +52,7 @@ EDGE_S = (0.0, 0.3, 1.0, 2.5)
 """How far from an edge of retention a sleep ends, either way."""
 PUBLISHERS = tuple(
     Publisher(name=f"{via}-{number}", via=via, batch_max=batch)  # type: ignore[arg-type]
-    for via, number, batch in (("http", 1, 20), ("http", 2, 1), ("nats", 1, 20), ("nats", 2, 1))
+    for via, number, batch in (("http", 1, 20), ("http", 2, 4), ("nats", 1, 20), ("nats", 2, 4))
 )
 
 

@@ -10,8 +10,12 @@ PROJECT := $(VENV)/.project
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 
+# A commit's runs are its own, and the same wherever they are made.
+CHAOS_MINUTES ?= 10
+CHAOS_SEED ?= $(shell printf '%d' 0x$$(git rev-parse --short=7 HEAD 2>/dev/null || echo 0))
+
 .DEFAULT_GOAL := help
-.PHONY: help setup test report check lock clean
+.PHONY: help setup test report chaos check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +39,10 @@ test: setup ## run every test (WORKERS=2 at a time)
 
 report: setup ## run the main campaign and write its report
 	$(BIN)/meshrelay report --run
+
+chaos: setup ## play swarm plans on the real stack for CHAOS_MINUTES=10, seeded by the commit
+	rm -rf out/chaos
+	$(BIN)/meshrelay chaos campaign --seeds $(CHAOS_SEED).. --minutes $(CHAOS_MINUTES) --out out/chaos
 
 check: setup ## format, lint, types, import rules and style
 	$(BIN)/ruff format --check .

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from faults.chaos import CouldNotRun, RunResult, run_plan
+from faults.campaign_cli import campaign_command
+from faults.chaos import CouldNotRun
 from faults.gaps import planned_gaps
 from faults.generate import main_plan
+from faults.judged import BugUnknown, Judged, fresh, play, play_and_judge, relay_broken_by, witnessed_by
 from faults.plan import Plan, PlanInvalid
-from faults.planted import PLANTED
 from faults.playable import not_playable
-from faults.terminal import Ticker
-from reports import api
-from reports.api import Report, Witnessed  # type: ignore[attr-defined]  # the only door to the judge
+from faults.seeds import SEED_MAX
+from faults.swarm import KindsInvalid, chaos_plan, kinds_of
+from reports.parts import WHOLE
+from reports.verdict import Witnessed
 
 USAGE = 2
 COULD_NOT_RUN = 4
-
-SEED_MAX = 2**31 - 1
-"""Drawn seeds are short enough to be typed."""
 
 chaos = typer.Typer(no_args_is_help=True, help="Faults on the real stack: NATS, PostgreSQL, Toxiproxy, SIGKILL.")
 
 
 def register(app: typer.Typer) -> None:
     """Add the sub-commands to the root command."""
+    chaos.command("campaign")(campaign_command)
     app.add_typer(chaos, name="chaos", rich_help_panel="Evidence")
 
 
@@ -41,6 +39,8 @@ def register(app: typer.Typer) -> None:
 def run(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Play the main plan of this seed.")] = None,
     plan: Annotated[Path | None, typer.Option("--plan", help="Play this plan file instead.")] = None,
+    swarm: Annotated[bool, typer.Option("--swarm", help="Play the seed's swarm plan, as a campaign does.")] = False,
+    kinds: Annotated[str | None, typer.Option("--kinds", help="Swarm plans: only these kinds, kill,cut,…")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where history, plan and logs go.")] = None,
     plant: Annotated[str | None, typer.Option("--plant", help="Break the relay on purpose, to try the judge.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as one line of JSON.")] = False,
@@ -49,9 +49,17 @@ def run(
 
     Exit codes: 0 held, 1 violated, 2 usage, 3 not converged, 4 could not run.
     """
-    chosen = _chosen(seed, plan)
-    folder = out or _fresh(Path("out") / "chaos" / chosen.name)
-    command = ["meshrelay", "chaos", "run", *(["--plan", str(plan)] if plan else ["--seed", str(chosen.seed)])]
+    try:
+        relay_command = relay_broken_by(plant)
+        chosen = _chosen(seed, plan, swarm=swarm or kinds is not None, kinds=kinds)
+    except (BugUnknown, KindsInvalid) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(USAGE) from None
+    folder = out or fresh(Path("out") / "runs" / chosen.name, WHOLE)
+    words = ["--swarm"] if swarm or kinds is not None else []
+    words += ["--kinds", kinds] if kinds is not None else []
+    words += ["--plan", str(plan)] if plan else ["--seed", str(chosen.seed)]
+    command = ["meshrelay", "chaos", "run", *words]
     console = Console(stderr=True)
     console.print(f"{_summary(chosen)}\nrepeat with: {' '.join(command)}", highlight=False, soft_wrap=True)
     for left_out in not_playable(chosen):
@@ -59,26 +67,26 @@ def run(
             f"not played: {left_out.fault} ({left_out.kind}): {left_out.reason}", highlight=False, soft_wrap=True
         )
     try:
-        result = _play(chosen, folder, console, command, _relay_command(plant))
-        report = api.judge(result.history, witnessed_by(result))
-        written = api.write_report(report, folder / "report")
+        judged = play_and_judge(chosen, folder, console, command=command, relay_command=relay_command)
     except (CouldNotRun, OSError) as error:
         _say_not_run(str(error), as_json=as_json)
         raise typer.Exit(COULD_NOT_RUN) from None
     if as_json:
-        typer.echo(json.dumps(_document(result, report, written)))
+        typer.echo(json.dumps(_document(judged)))
     else:
-        _say(result, report, written)
-    raise typer.Exit(report.exit_code)
+        _say(judged)
+    raise typer.Exit(judged.report.exit_code)
 
 
 @chaos.command("plan")
 def print_plan(
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of the main plan.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of the plan.")],
+    swarm: Annotated[bool, typer.Option("--swarm", help="The seed's swarm plan, as a campaign plays it.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write it into this file.")] = None,
 ) -> None:
-    """Print the main plan of a seed, or write it into a file to be changed and played by `chaos run --plan`."""
-    text = main_plan(seed).encode()
+    """Print a seed's plan, or write it into a file to be changed and played by `chaos run --plan`."""
+    plan = chaos_plan(seed) if swarm else main_plan(seed)
+    text = plan.encode()
     if out is None:
         sys.stdout.write(text.decode())
         return
@@ -87,61 +95,30 @@ def print_plan(
     except OSError as error:
         typer.echo(f"the plan was not written: {error}", err=True)
         raise typer.Exit(USAGE) from None
-    typer.echo(f"{out}: {_summary(main_plan(seed))}", err=True)
+    typer.echo(f"{out}: {_summary(plan)}", err=True)
 
 
 def play_main_plan(seed: int, out: Path) -> tuple[Path, Witnessed]:
     """Play the main plan of a seed: its history, and what the run saw beside it. Raises CouldNotRun."""
     plan, console = main_plan(seed), Console(stderr=True)
     console.print(_summary(plan), highlight=False, soft_wrap=True)
-    result = _play(plan, out, console, ["meshrelay", "chaos", "run", "--seed", str(seed)], None)
+    result = play(plan, out, console, command=["meshrelay", "chaos", "run", "--seed", str(seed)])
     return result.history, witnessed_by(result)
 
 
-def witnessed_by(result: RunResult) -> Witnessed:
-    """What a run saw that its history can't say."""
-    times = f" {result.relay_exits} times" if result.relay_exits > 1 else ""
-    broken = [f"the relay ended by itself{times}"] if result.relay_exits else []
-    broken += [f"a client gave up: {failure}" for failure in result.client_failures]
-    return Witnessed(broken=tuple(broken), useless=result.untimely)
-
-
-def _play(
-    plan: Plan, out: Path, console: Console, command: Sequence[str], relay_command: Sequence[str] | None
-) -> RunResult:
-    with Ticker(console) as ticker:
-        return asyncio.run(run_plan(plan, out, watch=ticker, command=command, relay_command=relay_command))
-
-
-def _chosen(seed: int | None, plan: Path | None) -> Plan:
-    if seed is not None and plan is not None:
+def _chosen(seed: int | None, plan: Path | None, *, swarm: bool, kinds: str | None) -> Plan:
+    """The plan that is asked for; ends the command if that is none. Raises KindsInvalid."""
+    if plan is not None and (seed is not None or swarm):
         typer.echo("expected --seed or --plan, got both; a plan file has its own seed", err=True)
         raise typer.Exit(USAGE)
     if plan is None:
-        return main_plan(secrets.randbelow(SEED_MAX) if seed is None else seed)
+        drawn = secrets.randbelow(SEED_MAX) if seed is None else seed
+        return chaos_plan(drawn, kinds_of(kinds)) if swarm else main_plan(drawn)
     try:
         return Plan.load(plan)
     except (PlanInvalid, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(USAGE) from None
-
-
-def _relay_command(plant: str | None) -> Sequence[str] | None:
-    if plant is None:
-        return None
-    if plant not in PLANTED:
-        typer.echo(f"--plant: expected one of {', '.join(sorted(PLANTED))}, got {plant!r}", err=True)
-        raise typer.Exit(USAGE)
-    return (sys.executable, "-m", "faults.planted", plant, "serve")
-
-
-def _fresh(folder: Path) -> Path:
-    """The folder, or one beside it with a number, so that no run overwrites another."""
-    number, found = 1, folder
-    while (found / "history.jsonl").exists():
-        number += 1
-        found = folder.with_name(f"{folder.name}-{number}")
-    return found
 
 
 def _summary(plan: Plan) -> str:
@@ -161,14 +138,15 @@ def _say_not_run(why: str, *, as_json: bool) -> None:
         typer.echo(f"could not run: {why}", err=True)
 
 
-def _document(result: RunResult, report: Report, written: api.Written) -> dict[str, Any]:
+def _document(judged: Judged) -> dict[str, Any]:
+    result, report = judged.result, judged.report
     return {
         "verdict": report.verdict,
         "reason": report.reason,
         "exit_code": report.exit_code,
         "seed": result.plan.seed,
         "history": str(result.history),
-        "report": str(written.html),
+        "report": str(judged.written.html),
         "events": result.events,
         "acked": result.acked,
         "refused": result.refused,
@@ -180,7 +158,8 @@ def _document(result: RunResult, report: Report, written: api.Written) -> dict[s
     }
 
 
-def _say(result: RunResult, report: Report, written: api.Written) -> None:
+def _say(judged: Judged) -> None:
+    result, report = judged.result, judged.report
     typer.echo(f"{report.verdict}: {report.reason}")
     for one in report.guarantees:
         count = f", {one.findings} findings" if one.findings else ""
@@ -191,4 +170,4 @@ def _say(result: RunResult, report: Report, written: api.Written) -> None:
     typer.echo(f"  events waited up to {result.lag_s:g} s for pg-writer")
     for what in result.waiting_for:
         typer.echo(f"  still waiting for {what}")
-    typer.echo(f"history: {result.history}\nreport:  {written.html}")
+    typer.echo(f"history: {result.history}\nreport:  {judged.written.html}")

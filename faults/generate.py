@@ -19,28 +19,18 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any
 
 import msgspec
 
+from faults.measures import link_fault
 from faults.plan import Agent, Awake, Pinned, Plan, Publisher, Retention, TypeWeight, Workload
 from faults.playable import RETURN_S, TOXICS
 from faults.vocabulary import (
-    Bandwidth,
-    Cut,
     Direction,
-    Down,
     Fault,
     Kill,
-    Latency,
-    LimitData,
     Link,
-    LinkFault,
     ProcessName,
-    ResetPeer,
-    Slicer,
-    SlowClose,
-    Timeout,
 )
 
 DURATION_MS = 67_000
@@ -136,7 +126,7 @@ def _faults(rng: random.Random) -> list[Fault]:
         on_writer = [links.pop() for _ in range(WRITER_FAULTS[number])]
         for targets in (on_writer, *([link] * OTHER_FAULTS[number] for link in _OTHERS)):
             for at_ms, for_ms, link in _placed(rng, begin, end, targets):
-                placed.append((at_ms, _fault(rng, *deck.pop(), link=link, at_ms=at_ms, for_ms=for_ms)))
+                placed.append((at_ms, link_fault(rng, *deck.pop(), link=link, at_ms=at_ms, for_ms=for_ms)))
     assert not deck, deck
     placed.sort(key=lambda item: (item[0], item[1].target))
     return [_named(fault, number) for number, (_, fault) in enumerate(placed, start=1)]
@@ -185,38 +175,6 @@ def _placed(rng: random.Random, begin: int, end: int, links: Sequence[Link]) -> 
         found.append((used + shift, length, link))
         used += length + REST_MS
     return found
-
-
-def _fault(rng: random.Random, kind: str, direction: Direction, *, link: Link, at_ms: int, for_ms: int) -> LinkFault:
-    at_s, for_s = at_ms / 1000, for_ms / 1000
-    place: dict[str, Any] = {"id": "", "link": link, "direction": direction, "at_s": at_s, "for_s": for_s}
-    match kind:
-        case "latency":
-            latency_ms = rng.randint(100, 400)
-            return Latency(**place, latency_ms=latency_ms, jitter_ms=rng.randint(0, latency_ms // 4))
-        case "bandwidth":
-            return Bandwidth(**place, rate_kb_s=rng.randint(5, 40))
-        case "timeout":
-            return Timeout(**place, timeout_ms=rng.choice((0, 500, 1_500)))
-        case "reset_peer":
-            return ResetPeer(**place, timeout_ms=rng.choice((0, 100)))
-        case "slicer":
-            size = rng.randint(40, 200)
-            return Slicer(
-                **place,
-                average_size_bytes=size,
-                size_variation_bytes=rng.randint(0, size // 4),
-                delay_us=rng.randint(1_000, 4_000),
-            )
-        case "slow_close":
-            return SlowClose(**place, delay_ms=rng.randint(200, 800))
-        case "limit_data":
-            return LimitData(**place, limit_bytes=rng.randint(1_000, 8_000))
-        case "cut":
-            return Cut(**place)
-        case _:
-            assert kind == "down", kind
-            return Down(**place)
 
 
 def _named(fault: Fault, number: int) -> Fault:

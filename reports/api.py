@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,11 +11,14 @@ from typing import Literal
 import msgspec
 
 from reports import statistics
+from reports.campaign import CampaignReport
+from reports.campaign import encode as encode_campaign
 from reports.checkers import CHECKERS
 from reports.checkers.findings import Finding, Guarantee, Judged
 from reports.checkers.follow import chains_of
 from reports.history import HistoryReader
 from reports.index import Index
+from reports.render import campaign as of_campaign
 from reports.render import html, junit, markdown
 from reports.report import FindingShown, GuaranteeResult, Report, encode
 from reports.verdict import NOTHING_ELSE, Witnessed, decide
@@ -99,6 +102,18 @@ def write_report(report: Report, out: Path) -> Written:
     written.json.write_bytes(encode(report))
     written.junit.write_text(junit.render(report), encoding="utf-8")
     return written
+
+
+def write_campaign(campaign: CampaignReport, suites: Mapping[str, str], out: Path) -> None:
+    """Write a campaign's renderings into a folder, made if need be; `suites` are the runs' JUnit, by plan.
+
+    Raises OSError.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "index.html").write_text(of_campaign.html(campaign), encoding="utf-8")
+    (out / "summary.md").write_text(of_campaign.markdown(campaign), encoding="utf-8")
+    (out / "campaign.json").write_bytes(encode_campaign(campaign))
+    (out / "junit.xml").write_text(of_campaign.junit(campaign, suites), encoding="utf-8")
 
 
 def _results(judged: Sequence[Judged], index: Index) -> list[GuaranteeResult]:

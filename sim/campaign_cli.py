@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from faults import seeds
 from faults.plan import PlanInvalid
 from sim.campaign import Failures, Tally, campaign, local_pool
 from sim.marks import MARKS
@@ -29,7 +30,7 @@ JUDGED_SEEDS = 1_000
 
 
 def campaign_command(
-    seeds: Annotated[str, typer.Option("--seeds", help="From A to B, both included: A..B.")] = "0..299",
+    named: Annotated[str, typer.Option("--seeds", help="From A to B, both included: A..B.")] = "0..299",
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes.")] = os.cpu_count() or 1,
     minutes: Annotated[float | None, typer.Option("--minutes", min=0.1, help="Stop after so long.")] = None,
     scheduler: Annotated[
@@ -44,7 +45,7 @@ def campaign_command(
 
     Exit codes: 0 every seed held, 1 something failed or was never reached, 2 usage.
     """
-    chosen = seeds_of(seeds)
+    chosen = seeds_of(named)
     with pool_of(jobs, scheduler) as pool, progress_of(len(chosen)) as told:
         try:
             tally = campaign(chosen, pool, jobs=jobs, failures=Failures(failures), minutes=minutes, told=told)
@@ -60,11 +61,11 @@ def campaign_command(
 
 def seeds_of(text: str) -> range:
     """The seeds that `A..B` names, both included; ends the command if it names none."""
-    first, dots, last = text.partition("..")
-    if not first.isdigit() or (dots and not last.isdigit()) or (dots and int(last) < int(first)):
-        typer.echo(f"--seeds: expected A..B with A at most B, such as 0..299, got {text!r}", err=True)
-        raise typer.Exit(USAGE)
-    return range(int(first), int(last or first) + 1)
+    try:
+        return seeds.seeds_of(text)
+    except seeds.SeedsInvalid as error:
+        typer.echo(f"--seeds: {error}", err=True)
+        raise typer.Exit(USAGE) from None
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import msgspec
 
+from faults.draws import NAMES, TYPES, drawn_limits, drawn_publishers, missed
 from faults.generate import hour_of_week
 from faults.plan import (
     Agent,
@@ -26,7 +27,6 @@ from faults.plan import (
     Workload,
 )
 from faults.vocabulary import KINDS, PowerLoss, ProcessName
-from sim.draws import NAMES, TYPES, drawn_limits, drawn_publishers, missed
 from sim.swarm_faults import CLUSTER_KINDS, Swarm, drawn_faults, length_s, skew_of
 from sim.weeks import weeks_plan
 

@@ -11,10 +11,10 @@ import random
 from collections.abc import Iterator
 from itertools import pairwise
 
+from faults.draws import NAMES, TYPES, drawn_limits, drawn_publishers, missed
 from faults.generate import hour_of_week
 from faults.plan import Agent, Awake, Pinned, Plan, RelayTimes, Retention, Servers, Workload
 from faults.vocabulary import ProcessName
-from sim.draws import NAMES, TYPES, drawn_limits, drawn_publishers, missed
 from sim.swarm_faults import Swarm, drawn_faults, skew_of
 
 HOUR_S = 3_600.0

@@ -6,14 +6,15 @@ import re
 
 from reports.report import Report
 
-_MARKS = {"held": "✅", "violated": "❌"}
+MARKS = {"held": "✅", "violated": "❌"}
+"""A verdict at a glance; what is neither is open."""
 FINDINGS_MAX = 20
 
 
 def render(report: Report) -> str:
     """The whole text; long tables are folded away."""
     lines = [
-        f"## {_MARKS.get(report.verdict, '⚠️')} {report.verdict}: {report.reason}",
+        f"## {MARKS.get(report.verdict, '⚠️')} {report.verdict}: {report.reason}",
         "",
         f"Plan `{report.plan}`, seed {report.seed}, {report.world} world, {report.duration_s:.0f} s, "
         f"{report.started_at}.",
@@ -26,7 +27,7 @@ def render(report: Report) -> str:
         "|---|---|---|---:|",
     ]
     for one in report.guarantees:
-        mark = _MARKS.get(one.verdict, "⚠️")
+        mark = MARKS.get(one.verdict, "⚠️")
         count = f" ({one.findings:,})" if one.findings else ""
         lines.append(f"| {one.guarantee} | {one.promise} | {mark} {one.verdict}{count} | {one.trials:,} {one.trial} |")
     if report.findings:

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from faults.chaos import CouldNotRun, Progress, run_plan
-from faults.cli import witnessed_by
+from faults.judged import witnessed_by
 from faults.plan import Agent, Awake, Pinned, Plan, Publisher, RelayTimes, Retention, TypeWeight, Workload
 from faults.vocabulary import (
     Cut,

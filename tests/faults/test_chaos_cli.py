@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from faults import cli
+from faults import judged
 from faults.chaos import CouldNotRun, RunResult
-from faults.cli import witnessed_by
 from faults.generate import main_plan
+from faults.judged import fresh, witnessed_by
 from faults.plan import Plan
 from tests.faults.conftest import chaos_app
 from tests.faults.test_plan import latency, small_plan
@@ -71,7 +71,7 @@ def test_could_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     async def fail(*_: object, **__: object) -> RunResult:
         raise CouldNotRun("Toxiproxy is not available: install Go")
 
-    monkeypatch.setattr(cli, "run_plan", fail)
+    monkeypatch.setattr(judged, "run_plan", fail)
     result = chaos("run", "--seed", "1", "--out", str(tmp_path))
     assert result.exit_code == 4
     assert "could not run: Toxiproxy is not available" in result.stderr
@@ -86,7 +86,7 @@ def test_the_run_says_how_to_repeat_it(monkeypatch: pytest.MonkeyPatch, tmp_path
     async def fail(*_: object, **__: object) -> RunResult:
         raise CouldNotRun("enough")
 
-    monkeypatch.setattr(cli, "run_plan", fail)
+    monkeypatch.setattr(judged, "run_plan", fail)
     monkeypatch.setattr("secrets.randbelow", lambda _: 77)
     assert "repeat with: meshrelay chaos run --seed 77" in chaos("run", "--out", str(tmp_path)).stderr
 
@@ -122,7 +122,7 @@ def test_what_no_history_says_is_witnessed() -> None:
 
 def test_runs_are_kept_beside_each_other(tmp_path: Path) -> None:
     """Without --out, a run goes into a folder of its own."""
-    assert cli._fresh(tmp_path / "main-1") == tmp_path / "main-1"
+    assert fresh(tmp_path / "main-1", "history.jsonl") == tmp_path / "main-1"
     (tmp_path / "main-1").mkdir()
     (tmp_path / "main-1" / "history.jsonl").touch()
-    assert cli._fresh(tmp_path / "main-1") == tmp_path / "main-1-2"
+    assert fresh(tmp_path / "main-1", "history.jsonl") == tmp_path / "main-1-2"

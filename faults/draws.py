@@ -1,4 +1,4 @@
-"""What plans of every family draw alike: sizes small enough to be reached, publishers, types and names."""
+"""What drawn plans of every family have alike: sizes small enough to be reached, publishers, types and names."""
 
 from __future__ import annotations
 

@@ -1,0 +1,74 @@
+"""A plan played on the real stack and judged: what `chaos run`, `chaos campaign` and `report --run` have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from faults.chaos import RunResult, run_plan
+from faults.plan import Plan
+from faults.planted import PLANTED
+from faults.terminal import Ticker
+from reports import api
+from reports.api import Report, Witnessed  # type: ignore[attr-defined]  # the only door to the judge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A run with its verdict and the files of its report."""
+
+    result: RunResult
+    report: Report
+    written: api.Written
+
+
+class BugUnknown(ValueError):
+    """A planted bug was named that does not exist."""
+
+
+def play(
+    plan: Plan, out: Path, console: Console, *, command: Sequence[str], relay_command: Sequence[str] | None = None
+) -> RunResult:
+    """Play a plan with its progress shown. Raises CouldNotRun."""
+    with Ticker(console) as ticker:
+        return asyncio.run(run_plan(plan, out, watch=ticker, command=command, relay_command=relay_command))
+
+
+def play_and_judge(
+    plan: Plan, out: Path, console: Console, *, command: Sequence[str], relay_command: Sequence[str] | None = None
+) -> Judged:
+    """Play a plan, judge its history and write the report into `out`. Raises CouldNotRun, OSError."""
+    result = play(plan, out, console, command=command, relay_command=relay_command)
+    report = api.judge(result.history, witnessed_by(result))
+    return Judged(result=result, report=report, written=api.write_report(report, out / "report"))
+
+
+def witnessed_by(result: RunResult) -> Witnessed:
+    """What a run saw that its history can't say."""
+    times = f" {result.relay_exits} times" if result.relay_exits > 1 else ""
+    broken = [f"the relay ended by itself{times}"] if result.relay_exits else []
+    broken += [f"a client gave up: {failure}" for failure in result.client_failures]
+    return Witnessed(broken=tuple(broken), useless=result.untimely)
+
+
+def relay_broken_by(plant: str | None) -> Sequence[str] | None:
+    """The command of a relay with this planted bug; None for the relay as it is. Raises BugUnknown."""
+    if plant is None:
+        return None
+    if plant not in PLANTED:
+        raise BugUnknown(f"--plant: expected one of {', '.join(sorted(PLANTED))}, got {plant!r}")
+    return (sys.executable, "-m", "faults.planted", plant, "serve")
+
+
+def fresh(folder: Path, document: str) -> Path:
+    """The folder, or one beside it with a number, so that no run overwrites another; `document` is what each leaves."""
+    number, found = 1, folder
+    while (found / document).exists():
+        number += 1
+        found = folder.with_name(f"{folder.name}-{number}")
+    return found

@@ -21,7 +21,7 @@ LIMIT_S = 120.0
 
 PROMTOOL = GoProgram(
     name="promtool",
-    version="0.315.0",  # Prometheus 3.15.0
+    version="0.316.0",  # Prometheus 3.16.0
     package="github.com/prometheus/prometheus/cmd/promtool",
     go="1.26",
     flags=("-ldflags=-s -w", "-tags=remove_all_sd"),  # the clouds' client libraries are half of it, and not needed

@@ -55,6 +55,9 @@ lock: ## pin the dependencies anew; needs uv, on PATH or in .venv
 	@PATH="$(BIN):$$PATH" command -v uv >/dev/null || { echo "No uv; get it with: $(BIN)/pip install uv" >&2; exit 1; }
 	PATH="$(BIN):$$PATH" uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --extra dev \
 		--no-emit-index-url --no-emit-find-links --no-header pyproject.toml --output-file requirements.lock
+	PATH="$(BIN):$$PATH" uv pip compile --quiet --generate-hashes --python-version 3.11 --python-platform linux \
+		--constraints requirements.lock --no-emit-index-url --no-emit-find-links --no-header \
+		deploy/relay/requirements.in --output-file deploy/relay/requirements.lock
 
 clean: ## remove .venv, caches and output
 	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -35,6 +35,7 @@ PLANTED: list[tuple[Rule, str, str]] = [
 ]
 
 ALLOWED: list[tuple[Rule, str, str]] = [
+    (tidy_rules.no_tabs, "tests/a/main.go", "func f() {\n\tg()\n}\n"),
     (tidy_rules.machine_path, "a.md", "GET /v1/agents/x/homework, docs/home/page, {base}/work"),
     (tidy_rules.pure_system, "system/a.py", "import random\ndef f(rng: random.Random): return rng.random()\n"),
     (tidy_rules.pure_system, "system/a.py", "import time, uuid\ntime.sleep\nuuid.UUID(hex=x)\n"),

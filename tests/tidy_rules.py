@@ -117,8 +117,8 @@ def registry_host(source: Source) -> Iterator[str]:
 
 
 def no_tabs(source: Source) -> Iterator[str]:
-    """Only make needs tabs."""
-    if not source.path.endswith("Makefile"):
+    """Only make and gofmt want tabs."""
+    if not source.path.endswith(("Makefile", ".go", "/go.mod")):
         yield from _matches(source, re.compile(r"\t"), "a tab; use spaces")
 
 

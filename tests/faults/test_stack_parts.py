@@ -34,7 +34,7 @@ def test_toxiproxy_is_built_once_for_all_that_ask(tmp_path: Path, monkeypatch: p
     """Concurrent callers get the same program, from one build, and no build folder is left."""
     path_with(tmp_path, monkeypatch, go=FAKE_GO)
     cache = tmp_path / "cache"
-    (cache / "build-of-a-killed-one").mkdir(parents=True)
+    (cache / "build-toxiproxy-server-of-a-killed-one").mkdir(parents=True)
     found: list[Path] = []
     threads = [threading.Thread(target=lambda: found.append(toxiproxy_build.toxiproxy_server(cache))) for _ in range(4)]
     for thread in threads:

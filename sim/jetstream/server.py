@@ -22,7 +22,9 @@ from sim.jetstream.stream import Stream
 VERSION = "2.15.1"
 MAX_PAYLOAD = 1024 * 1024
 FLUSH_S = 0.1
-"""A consumer's state is written at most so often."""
+"""A consumer's state is written at most so often: at once after a rest, else that long after the last time."""
+WRITE_S = 0.000_1
+"""How long it takes to write it."""
 SYNC_S = 120.0
 """How often everything is synced, unless always."""
 STORE_S = (0.000_05, 0.002)
@@ -61,7 +63,8 @@ class NatsServer:
         self._served = 0
         self._stored_at = 0.0
         self._wakes: dict[tuple[str, str], asyncio.TimerHandle] = {}
-        self._is_flush_planned = False
+        self._flushed_at: dict[tuple[str, str], float] = {}
+        self._flushes: dict[tuple[str, str], asyncio.TimerHandle] = {}
         disk.restart(now_ns())
 
     def protocol(self) -> asyncio.Protocol:
@@ -195,7 +198,7 @@ class NatsServer:
         self._send(found.pull(command.reply, asked, self._mono_ns(), self._is_heard))
         self._tell_given_up(found)
         self._wake_later(found)
-        self._flush_later()
+        self._flush_later(found)
         return True
 
     def _acknowledged(self, subject: str, command: codec.Pub) -> bool:
@@ -231,7 +234,7 @@ class NatsServer:
         self._wake_later(consumer)
         if isinstance(consumer, Consumer):
             self._tell_given_up(consumer)
-            self._flush_later()
+            self._flush_later(consumer)
 
     def _tell_given_up(self, consumer: Consumer) -> None:
         if consumer.given_up:
@@ -317,14 +320,18 @@ class NatsServer:
 
     # The disk
 
-    def _flush_later(self) -> None:
-        if not self._is_flush_planned:
-            self._is_flush_planned = True
-            asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+    def _flush_later(self, consumer: Consumer) -> None:
+        key = (consumer.stream.name, consumer.name)
+        if key not in self._flushes:
+            loop = asyncio.get_running_loop()
+            rested_at = self._flushed_at.get(key, -FLUSH_S) + FLUSH_S
+            self._flushes[key] = loop.call_at(max(loop.time() + WRITE_S, rested_at), self._flush, key)
 
-    def _flush(self) -> None:
-        self._is_flush_planned = False
-        for consumer in self._disk.consumers.values():
+    def _flush(self, key: tuple[str, str]) -> None:
+        del self._flushes[key]
+        self._flushed_at[key] = asyncio.get_running_loop().time()
+        consumer = self._disk.consumers.get(key)
+        if consumer is not None:
             consumer.flush()
             if self._sync_always:
                 consumer.sync()

@@ -55,6 +55,8 @@ class Stream:
     size: int = 0
     ids: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Sequence and time of each id, oldest first."""
+    ids_kept_until_ns: int = 0
+    """No id is forgotten before: the server's timer runs for a whole window from when it learned of the first."""
     removals: int = 0
     """Counts up whenever something is removed, so that consumers know when to look."""
     purged_seq: int = 0
@@ -165,7 +167,7 @@ class Stream:
         while age_ns and self._slots and self._first.ts_ns + age_ns <= now_ns:
             self._drop_first()
         window_ns = self.config["duplicate_window"]
-        while self.ids:
+        while self.ids and now_ns >= self.ids_kept_until_ns:
             oldest = next(iter(self.ids))
             if self.ids[oldest][1] + window_ns > now_ns:
                 break
@@ -233,11 +235,12 @@ class Stream:
         return count - self.count
 
     def restart(self, now_ns: int) -> None:
-        """A new server reads its files: ids are learned again from the stored messages."""
+        """A new server reads its files: ids are learned again from the stored messages of one window."""
         self.ids.clear()
+        self.ids_kept_until_ns = now_ns + self.config["duplicate_window"]
         for stored in self._stored():
             message_id = codec.header(stored.headers, "Nats-Msg-Id")
-            if message_id is not None:
+            if message_id is not None and stored.ts_ns + self.config["duplicate_window"] > now_ns:
                 self.ids[message_id] = (stored.seq, stored.ts_ns)
         self.expire(now_ns)
 

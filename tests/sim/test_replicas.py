@@ -18,7 +18,7 @@ from sim.host import Process
 from sim.jetstream.disk import NatsDisk
 from sim.jetstream.server import NatsServer
 from sim.trial import simulate
-from tests.sim.jetstream.scenes import Stage
+from tests.sim.jetstream.stage import Stage
 from tests.sim.test_world import plan_with
 from tests.sim.worlds import SmallWorld
 

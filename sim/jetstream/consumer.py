@@ -63,11 +63,11 @@ class Consumer:
 
     # Pulling
 
-    def pull(self, inbox: str, asked: dict[str, Any], now_ns: int, is_heard: Heard) -> list[Sending]:
+    def pull(self, inbox: str, body: bytes, now_ns: int, is_heard: Heard) -> list[Sending]:
         """Take a request; what can be sent at once."""
-        request = request_of(inbox, asked, now_ns)
-        if request is None:
-            return [said(inbox, 400, "Bad Request - heartbeat value too large")]
+        request = request_of(inbox, body, now_ns)
+        if isinstance(request, str):
+            return [said(inbox, 400, f"Bad Request - {request}")]
         self._waiting.forget_unheard(is_heard)
         if request.no_wait:
             self._find_overdue(now_ns)
@@ -122,6 +122,11 @@ class Consumer:
     def end_requests(self, code: int, description: str) -> list[Sending]:
         """End every request that waits."""
         return self._waiting.end_all(code, description)
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether a request waits because too much is unacknowledged, which what expires would change."""
+        return bool(self._waiting) and self._is_at_limit
 
     @property
     def _unlooked(self) -> int:

@@ -10,17 +10,17 @@ from typing import Any
 
 from sim.jetstream import codec
 from sim.jetstream.advisory import advisories
-from sim.jetstream.api import Api, time_text
+from sim.jetstream.api import Api
 from sim.jetstream.cluster import Cluster
 from sim.jetstream.connection import Connection
 from sim.jetstream.consumer import Consumer
 from sim.jetstream.disk import NatsDisk
+from sim.jetstream.look_up import time_text
 from sim.jetstream.push import PushConsumer
 from sim.jetstream.sending import Sending
 from sim.jetstream.stream import Stream
 
 VERSION = "2.15.1"
-MAX_PAYLOAD = 1024 * 1024
 FLUSH_S = 0.1
 """A consumer's state is written at most so often: at once after a rest, else that long after the last time."""
 WRITE_S = 0.000_1
@@ -90,7 +90,7 @@ class NatsServer:
             "version": VERSION,
             "proto": 1,
             "headers": True,
-            "max_payload": MAX_PAYLOAD,
+            "max_payload": codec.MAX_PAYLOAD,
             "jetstream": True,
             "client_id": client_id,
         }
@@ -124,7 +124,7 @@ class NatsServer:
             return self.cluster.serves_consumers and self._pulled(subject, command)
         if subject.startswith(DIRECT):
             found = self._api.direct(subject, command.data, self._now_ns())
-            return found is not None and self.route(command.reply, "", *found)
+            return [self.route(command.reply, "", *one) for one in found].count(True) > 0
         if subject.startswith(API):
             return self._asked(subject, command)
         stream = next((one for one in self._disk.streams.values() if one.takes(subject)), None)
@@ -194,8 +194,7 @@ class NatsServer:
         if found is None:
             return False
         found.stream.expire(self._now_ns())
-        asked = json.loads(command.data) if command.data.strip() else {}
-        self._send(found.pull(command.reply, asked, self._mono_ns(), self._is_heard))
+        self._send(found.pull(command.reply, command.data, self._mono_ns(), self._is_heard))
         self._tell_given_up(found)
         self._wake_later(found)
         self._flush_later(found)
@@ -257,8 +256,12 @@ class NatsServer:
         if planned is not None:
             planned.cancel()
         due_ns = consumer.next_deadline_ns()
-        if due_ns is not None:
-            delay_s = max(0.000_001, (due_ns - self._mono_ns()) / 1e9)
+        delays_ns = [] if due_ns is None else [due_ns - self._mono_ns()]
+        if isinstance(consumer, Consumer) and consumer.waits_for_room:
+            expiry_ns = consumer.stream.next_expiry_ns()
+            delays_ns += [] if expiry_ns is None else [expiry_ns - self._now_ns()]
+        if delays_ns:
+            delay_s = max(0.000_001, min(delays_ns) / 1e9)
             self._wakes[key] = asyncio.get_running_loop().call_later(delay_s, self._woken, consumer)
 
     def _woken(self, consumer: Consumer | PushConsumer) -> None:
@@ -272,6 +275,7 @@ class NatsServer:
                 return
         elif self._disk.consumers.get(key) is not consumer:
             return
+        consumer.stream.expire(self._now_ns())
         self._serve(consumer)
 
     def _mono_ns(self) -> int:

@@ -8,7 +8,19 @@ from collections.abc import Awaitable, Callable
 from types import ModuleType
 from typing import Any
 
-from tests.sim.jetstream import again, lives, protocol, pulling, pushing, scenes, waiting
+from tests.sim.jetstream import (
+    again,
+    limits,
+    lives,
+    ordering,
+    protocol,
+    pulling,
+    pushing,
+    scenes,
+    telling,
+    waiting,
+    wires,
+)
 from tests.sim.jetstream.ground import LISTENS_S, Ground, SimulatedGround
 from tests.sim.jetstream.stage import Scene, Stage, connected
 from tests.sim.worlds import SmallWorld
@@ -30,7 +42,7 @@ def scenes_of(*modules: ModuleType) -> dict[str, Scene]:
     return found
 
 
-PEACEFUL = scenes_of(scenes, pulling, waiting, again, pushing, protocol)
+PEACEFUL = scenes_of(scenes, pulling, waiting, again, pushing, protocol, limits, telling, wires, ordering)
 """Scenes that may share a server."""
 VIOLENT = scenes_of(lives)
 """Scenes that kill their server."""

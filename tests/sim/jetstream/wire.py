@@ -23,6 +23,8 @@ class Wire:
         self.loses: Doom = lambda _: False
         self.is_deaf = False
         """Whether what clients send gets lost."""
+        self.before_pong = b""
+        """Said to each client before its first PONG."""
 
     async def lay(self, host: str) -> Wire:
         """Take clients in from now on, on this host."""
@@ -72,6 +74,9 @@ class Wire:
     async def _down(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while frame := await _frame(there):
+                if frame == b"PONG\r\n" and self.before_pong:
+                    writer.write(self.before_pong)
+                    self.before_pong = b""
                 if not self.loses(frame):
                     writer.write(frame)
         except (OSError, EOFError):

@@ -274,11 +274,15 @@ class Consumer:
 
     def lose_power(self) -> None:
         """What was flushed and not synced is gone."""
-        self.flushed = self.synced
+        self.state = self.flushed = self.synced
 
     def restart(self) -> None:
-        """A new server, or a new leader, reads the state that was flushed last; requests are forgotten."""
-        state = self.state = self.flushed.copy()
+        """A new server, or a new leader, reads the state; requests are forgotten.
+
+        A lone server reads what was flushed last. Several agree on every change before anybody is told of it, and keep
+        what they agreed on in a log of their own.
+        """
+        state = self.state = (self.state if self._is_replicated else self.flushed).copy()
         last_seq = self.stream.last_seq
         state.delivered_stream_seq = min(state.delivered_stream_seq, last_seq)
         state.floor_stream_seq = min(state.floor_stream_seq, last_seq)

@@ -306,10 +306,7 @@ class NatsServer:
                 connection.transport.close()
 
     def stop_consumers(self, steps_down: Callable[[], bool]) -> None:
-        """Consumers have no leader: their requests end in a status if it steps down, else without a word.
-
-        The next leader knows what was replicated last.
-        """
+        """Consumers have no leader: their requests end in a status if it steps down, else without a word."""
         self._api.pushing.clear()  # in the memory of a server that is gone, or that has lost the stream
         for consumer in self._disk.consumers.values():
             ended = consumer.end_requests(409, "Leadership Change")

@@ -180,18 +180,18 @@ def test_a_leader_change_ends_what_waits_and_loses_pub_acks() -> None:
     assert fates == {"1", "1 duplicate"}, "in some worlds the unanswered message was stored, in some it was not"
 
 
-def test_a_new_leader_of_a_consumer_knows_what_was_replicated() -> None:
-    """An acknowledgement just before the change is forgotten and the message comes again; older ones are known."""
+def test_a_new_leader_of_a_consumer_knows_what_was_answered() -> None:
+    """Three servers agree on a delivery and on an ack before anybody is told: none is forgotten with the leader.
+
+    As three real servers of 2.15.1 were seen to do (tests/sim/jetstream/threes.py).
+    """
 
     async def story(server: NatsServer, reached: Reached) -> None:
         at = await opened(reached)
         await at.fill(3)
         first = await at.hear(0.3, batch=3, expires=100_000_000)
-        await first[0].ack_sync()
-        await asyncio.sleep(0.5)
-        await first[1].ack_sync()
-        await asyncio.sleep(0.02)
-        await first[2].ack_sync()
+        for one in first[:2]:
+            await one.ack_sync()
         server.cluster.lose_leader()
         server.cluster.elect()
         await asyncio.sleep(2.5)

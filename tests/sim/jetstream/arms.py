@@ -18,11 +18,14 @@ from tests.sim.jetstream import (
     pushing,
     scenes,
     telling,
+    threes,
     waiting,
     wires,
 )
 from tests.sim.jetstream.ground import LISTENS_S, Ground, SimulatedGround
 from tests.sim.jetstream.stage import Scene, Stage, connected
+from tests.sim.jetstream.threes import ThreeScene, ThreeStage
+from tests.sim.jetstream.trio import SimulatedTrio, Trio
 from tests.sim.worlds import SmallWorld
 
 LIMIT_S = 60.0
@@ -47,6 +50,8 @@ PEACEFUL = scenes_of(scenes, pulling, waiting, again, pushing, protocol, limits,
 VIOLENT = scenes_of(lives)
 """Scenes that kill their server."""
 SCENES = PEACEFUL | VIOLENT
+THREES: dict[str, ThreeScene] = scenes_of(threes)  # type: ignore[assignment]
+"""Scenes of three servers."""
 
 
 async def play(ground: Ground, name: str) -> list[Any]:
@@ -67,3 +72,24 @@ def simulated(main: Callable[[Ground], Awaitable[Any]], **server: Any) -> Any:
     ground.begin()
     world.run(10 * LISTENS_S)
     return world.result_of(lambda _: main(ground), 2 * LIMIT_S)  # type: ignore[arg-type,return-value]
+
+
+async def play_three(trio: Trio, name: str) -> list[Any]:
+    """Play a scene on three servers; answers what was seen."""
+    stage = ThreeStage(await trio.join(), name, trio)
+    try:
+        async with asyncio.timeout(2 * LIMIT_S):
+            await THREES[name](stage)
+    finally:
+        await trio.revive(stage.stream)
+        await stage.clean()
+    return stage.seen
+
+
+def simulated_three(main: Callable[[Trio], Awaitable[Any]]) -> Any:
+    """What a coroutine answers on a host of a simulated network, given the model of three servers on another."""
+    world = SmallWorld()
+    trio = SimulatedTrio(world)
+    trio.begin()
+    world.run(10 * LISTENS_S)
+    return world.result_of(lambda _: main(trio), 4 * LIMIT_S)  # type: ignore[arg-type,return-value]

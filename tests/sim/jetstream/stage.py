@@ -211,7 +211,7 @@ def plain(headers: dict[str, Any] | None) -> dict[str, str]:
 Scene: TypeAlias = Callable[[Stage], Awaitable[None]]
 
 
-async def connected(url: str, **options: Any) -> Client:
+async def connected(url: str | list[str], **options: Any) -> Client:
     """A client that tells nobody of errors and does not come back, unless told otherwise."""
 
     async def errored(_: Exception) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from faults.stack import EmbeddedStack
-from tests.sim.jetstream.arms import PEACEFUL, VIOLENT, play, simulated
+from tests.sim.jetstream.arms import PEACEFUL, THREES, VIOLENT, play, play_three, simulated, simulated_three
 from tests.sim.jetstream.ground import RealGround
+from tests.sim.jetstream.trio import RealTrio
 
 pytestmark = [pytest.mark.stack, pytest.mark.conformance]
 
@@ -47,3 +50,19 @@ async def test_both_servers_die_and_come_back_alike(name: str, sync: str, stack:
     expected = await play(RealGround(process), name)
     await stack.remove(process)
     assert_alike(simulated(lambda ground: play(ground, name), sync_always=sync == "always"), expected)
+
+
+@pytest.fixture(scope="module")
+def real_trio(stack: EmbeddedStack) -> Iterator[RealTrio]:
+    """Three real servers for all scenes of three; a scene leaves all three alive."""
+    trio = RealTrio(stack, "trio")
+    asyncio.run(trio.start())
+    yield trio
+    asyncio.run(trio.stop())
+
+
+@pytest.mark.parametrize("name", THREES)
+async def test_three_servers_play_it_alike(name: str, real_trio: RealTrio) -> None:
+    """Clients of three servers see the same of both, whoever leads, while some are killed and come back."""
+    expected = await play_three(real_trio, name)
+    assert_alike(simulated_three(lambda trio: play_three(trio, name)), expected)

@@ -96,9 +96,12 @@ class EmbeddedStack:
         """The process that is the parent of all others."""
         return self._supervisor.pid
 
-    def add_nats(self, name: str) -> servers.NatsProcess:
-        """One more, empty NATS server under this name, not started; `remove` it when done."""
-        return servers.nats_process(self._supervisor, self.run_dir, name)
+    def add_nats(self, name: str, *, sync: str = "always", more: str = "") -> servers.NatsProcess:
+        """One more, empty NATS server under this name, not started; `remove` it when done.
+
+        `sync` as in servers.NATS_SYNC, `more` further lines of its configuration.
+        """
+        return servers.nats_process(self._supervisor, self.run_dir, name, sync=sync, more=more)
 
     def add_relay(self, name: str = "relay", settings: Mapping[str, str] | None = None) -> RelayProcess:
         """A relay on this stack, not started; `settings` (names without `MESHRELAY_`) override those made here."""

@@ -101,8 +101,13 @@ class NatsProcess(ManagedProcess):
         return f"nats://{LOOPBACK}:{self.port}"
 
 
-def nats_process(supervisor: Supervisor, run_dir: Path, name: str = "nats", *, sync: str = "always") -> NatsProcess:
-    """A NATS server with JetStream, not started; `sync` as in NATS_SYNC. Raises PartUnavailable."""
+def nats_process(
+    supervisor: Supervisor, run_dir: Path, name: str = "nats", *, sync: str = "always", more: str = ""
+) -> NatsProcess:
+    """A NATS server with JetStream, not started; `sync` as in NATS_SYNC, `more` lines of its configuration.
+
+    Raises PartUnavailable.
+    """
     program, port, monitor = binaries.nats_server(), ReservedPort(), ReservedPort()
     folder = run_dir / name
     folder.mkdir(exist_ok=True)
@@ -116,6 +121,7 @@ def nats_process(supervisor: Supervisor, run_dir: Path, name: str = "nats", *, s
             store_dir=json.dumps(str(folder)),
             sync=NATS_SYNC[sync],
         )
+        + more
     )
 
     async def probe() -> bool:

@@ -24,11 +24,11 @@ from faults.player import Player
 from faults.recorder import Recorder
 from faults.run_record import note_run
 from faults.schedule import Step, What, timeline
-from faults.stack import ProcessFailed, RelayProcess, StackError
+from faults.stack import ProcessFailed, RelayProcess, StackError, disks
 from faults.streamwatch import Lag, StreamSeen, StreamWatch
 from faults.toxiproxy import ToxiproxyFailed
 from faults.victims import victim_of
-from faults.vocabulary import ProcessName
+from faults.vocabulary import DiskFull, ProcessName
 from reports import history
 from reports.parts import LEADING, PARTS_FOLDER, WHOLE, merge
 
@@ -104,9 +104,12 @@ async def run_plan(
     """
     parts = _prepare(plan, out)
     try:
+        no_disks = (
+            await asyncio.to_thread(disks.refused) if any(isinstance(one, DiskFull) for one in plan.faults) else None
+        )
         with Recorder(parts / LEADING) as recorder:
-            async with set_up(plan, relay_command=relay_command) as scene:
-                run = ChaosRun(plan, scene, recorder, out=out, watch=watch)
+            async with set_up(plan, playable(plan, no_disks=no_disks), relay_command=relay_command) as scene:
+                run = ChaosRun(plan, scene, recorder, out=out, watch=watch, no_disks=no_disks)
                 try:
                     await run.play(tuple(command))
                 finally:
@@ -121,13 +124,23 @@ async def run_plan(
 class ChaosRun:
     """One run on a stack that is set up."""
 
-    def __init__(self, plan: Plan, scene: Scene, recorder: Recorder, *, out: Path, watch: Watcher | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        scene: Scene,
+        recorder: Recorder,
+        *,
+        out: Path,
+        watch: Watcher | None,
+        no_disks: str | None,
+    ) -> None:
+        self._not_played = not_playable(plan, no_disks=no_disks)
         self._plan = plan
         self._scene = scene
         self._recorder = recorder
         self._out = out
         self._watch = watch
-        self._faults = {fault.id: fault for fault in playable(plan)}
+        self._faults = {fault.id: fault for fault in playable(plan, no_disks=no_disks)}
         self._player = Player(scene.board, recorder, lambda fault: victim_of(plan, fault))
         self._stream = StreamWatch(scene.stack.nats_url)
         self._births: Births | None = None
@@ -323,7 +336,7 @@ class ChaosRun:
             plan=self._plan,
             converged=not self._waiting_for,
             waiting_for=self._waiting_for,
-            not_played=not_playable(self._plan),
+            not_played=self._not_played,
             ineffective=tuple(sorted(self._player.ineffective)),
             client_failures=tuple(self.mesh.failures()),
             untimely=tuple(self._untimely()),

@@ -57,6 +57,8 @@ class NatsServer:
         self._sync_always = sync_always
         self._api = Api(disk, self._consumer_gone, self._serve, draw=rng.random, replicas=replicas)
         self.cluster = Cluster(self, rng)
+        self._unwritable: dict[str, None] = {}
+        """Streams of which a write failed."""
         self._unstored: dict[int, tuple[asyncio.TimerHandle, Stream, codec.Pub]] = {}
         self._taken = 0
         self._connections: dict[int, Connection] = {}
@@ -174,7 +176,14 @@ class NatsServer:
         self.store(stream, command)
 
     def store(self, stream: Stream, command: codec.Pub, *, is_answered: bool = True) -> None:
-        """Store a message, with or without a PubAck, and give it to whoever waits for it."""
+        """Store a message, with or without a PubAck, and give it to whoever waits for it.
+
+        On a full disk nothing is stored and nothing answered, not even a refusal; nor by this process ever again.
+        """
+        if self._disk.is_full:
+            self._unwritable[stream.name] = None
+        if stream.name in self._unwritable:
+            return
         answer, stored = stream.publish(command.subject, command.headers, command.data, self._now_ns())
         if self._sync_always:
             stream.sync()
@@ -332,7 +341,9 @@ class NatsServer:
         del self._flushes[key]
         self._flushed_at[key] = asyncio.get_running_loop().time()
         consumer = self._disk.consumers.get(key)
-        if consumer is not None:
+        if consumer is None or consumer.stream.name in self._unwritable:
+            return
+        if not self._disk.is_full:
             consumer.flush()
             if self._sync_always:
                 consumer.sync()

@@ -11,9 +11,6 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.cog.plugins import register_default_plugins
-from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -100,6 +97,10 @@ def test_prometheus_reads_every_expression_of_the_dashboard(tmp_path: Path) -> N
 @pytest.mark.filterwarnings("ignore:Prefer using dashboardv2")  # files are provisioned in the classic form
 def test_the_dashboard_is_one_to_grafana() -> None:
     """Grafana's own types hold all of it: what they did not know would be lost on the way through them."""
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.cog.plugins import register_default_plugins
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
     register_default_plugins()
     through = json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(DASHBOARD)))
     assert lost(DASHBOARD, through) == []

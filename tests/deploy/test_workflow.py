@@ -186,7 +186,7 @@ def test_what_a_job_leaves_is_kept() -> None:
             (upload,) = [step for step in JOBS[job]["steps"] if "upload-artifact" in step.get("uses", "")]
             assert upload["if"] == "always()", job
             assert left in upload["with"]["path"].split(), job
-            told = [step for step in JOBS[job]["steps"] if "GITHUB_STEP_SUMMARY" in step.get("run", "")]
+            told = [step for step in JOBS[job]["steps"] if '>> "$GITHUB_STEP_SUMMARY"' in step.get("run", "")]
             assert bool(told) is (name != "test"), job
             assert all(step["if"].startswith("always()") and left in step["if"] for step in told), job
     assert "--junitxml=out/test/junit.xml" in str(JOBS["test"]["steps"])

@@ -18,11 +18,11 @@ from pathlib import Path
 import aiohttp
 
 from faults.plan import Plan
-from faults.player import Board, Line, Steered
 from faults.stack import EmbeddedStack, ManagedProcess, ProcessFailed, RelayProcess, ReservedPort
 from faults.stack.ports import LOOPBACK
+from faults.targets import Board, Line, Steered
 from faults.toxiproxy import Toxiproxy
-from faults.vocabulary import REPLICAS, Link, ProcessName
+from faults.vocabulary import REPLICAS, DiskFull, Fault, Link, ProcessName
 from system.cursor import Cursor
 from system.tokens import mint
 
@@ -57,14 +57,19 @@ class Scene:
 
 
 @asynccontextmanager
-async def set_up(plan: Plan, *, relay_command: Sequence[str] | None = None) -> AsyncIterator[Scene]:
+async def set_up(
+    plan: Plan, faults: Sequence[Fault], *, relay_command: Sequence[str] | None = None
+) -> AsyncIterator[Scene]:
     """The stack, its proxies, and relays and a nursery that are not started yet; all gone at the end, whatever happens.
 
-    `relay_command` replaces `meshrelay serve`. Raises PartUnavailable, ProcessFailed, ToxiproxyFailed.
+    `faults` are those of the plan that are going to be played. `relay_command` replaces `meshrelay serve`.
+    Raises PartUnavailable, ProcessFailed, ToxiproxyFailed.
     """
     ports = {name: ReservedPort() for name in proxy_names()}
     try:
-        async with EmbeddedStack.start(toxiproxy=True, nats_sync=plan.servers.nats_sync) as stack:
+        async with EmbeddedStack.start(
+            toxiproxy=True, nats_sync=plan.servers.nats_sync, small=any(isinstance(one, DiskFull) for one in faults)
+        ) as stack:
             yield await _scene(plan, stack, {name: port.number for name, port in ports.items()}, relay_command)
     finally:
         for port in ports.values():
@@ -119,7 +124,7 @@ async def _scene(
         relays=list(relays.values()),
         nursery=stack.add_program("agents", (sys.executable, "-m", "faults.mesh.nursery", str(socket)), socket.exists),
         nursery_socket=socket,
-        board=Board(toxiproxy=toxiproxy, lines=lines, processes=processes),
+        board=Board(toxiproxy=toxiproxy, lines=lines, processes=processes, disks=stack.disks),
         agent_pids=agent_pids,
     )
 

@@ -22,15 +22,15 @@ from faults.plan import Plan
 from faults.playable import NotPlayable, not_playable, playable, servers_refused
 from faults.player import Player
 from faults.recorder import Recorder
+from faults.run_record import note_run
 from faults.schedule import Step, What, timeline
-from faults.stack import ProcessFailed, RelayProcess, StackError
+from faults.stack import ProcessFailed, RelayProcess, StackError, disks
 from faults.streamwatch import Lag, StreamSeen, StreamWatch
 from faults.toxiproxy import ToxiproxyFailed
 from faults.victims import victim_of
-from faults.vocabulary import ProcessName
+from faults.vocabulary import DiskFull, ProcessName
 from reports import history
 from reports.parts import LEADING, PARTS_FOLDER, WHOLE, merge
-from system.event import CRITICAL_TYPES
 
 TICK_S = 0.2
 """How often the run looks whether everything it started still runs."""
@@ -104,9 +104,12 @@ async def run_plan(
     """
     parts = _prepare(plan, out)
     try:
+        no_disks = (
+            await asyncio.to_thread(disks.refused) if any(isinstance(one, DiskFull) for one in plan.faults) else None
+        )
         with Recorder(parts / LEADING) as recorder:
-            async with set_up(plan, relay_command=relay_command) as scene:
-                run = ChaosRun(plan, scene, recorder, out=out, watch=watch)
+            async with set_up(plan, playable(plan, no_disks=no_disks), relay_command=relay_command) as scene:
+                run = ChaosRun(plan, scene, recorder, out=out, watch=watch, no_disks=no_disks)
                 try:
                     await run.play(tuple(command))
                 finally:
@@ -121,13 +124,23 @@ async def run_plan(
 class ChaosRun:
     """One run on a stack that is set up."""
 
-    def __init__(self, plan: Plan, scene: Scene, recorder: Recorder, *, out: Path, watch: Watcher | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        scene: Scene,
+        recorder: Recorder,
+        *,
+        out: Path,
+        watch: Watcher | None,
+        no_disks: str | None,
+    ) -> None:
+        self._not_played = not_playable(plan, no_disks=no_disks)
         self._plan = plan
         self._scene = scene
         self._recorder = recorder
         self._out = out
         self._watch = watch
-        self._faults = {fault.id: fault for fault in playable(plan)}
+        self._faults = {fault.id: fault for fault in playable(plan, no_disks=no_disks)}
         self._player = Player(scene.board, recorder, lambda fault: victim_of(plan, fault))
         self._stream = StreamWatch(scene.stack.nats_url)
         self._births: Births | None = None
@@ -185,19 +198,12 @@ class ChaosRun:
 
     async def _start(self, command: tuple[str, ...]) -> None:
         plan, scene, stack = self._plan, self._scene, self._scene.stack
-        self._recorder.record(
-            history.Run,
-            plan=plan.name,
-            seed=plan.seed,
+        note_run(
+            self._recorder,
+            plan,
             world="real",
-            retention_ns=history.ByClass(
-                critical=_ns(plan.retention.critical_s), standard=_ns(plan.retention.standard_s)
-            ),
-            critical_types=tuple(sorted(CRITICAL_TYPES)),
-            slack_ns=_ns(plan.slack_s),
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=await versions(stack),
-            converge_bound_ns=_ns(plan.converge_within_s),
             command=command,
         )
         scene.nursery.start_nowait()
@@ -330,7 +336,7 @@ class ChaosRun:
             plan=self._plan,
             converged=not self._waiting_for,
             waiting_for=self._waiting_for,
-            not_played=not_playable(self._plan),
+            not_played=self._not_played,
             ineffective=tuple(sorted(self._player.ineffective)),
             client_failures=tuple(self.mesh.failures()),
             untimely=tuple(self._untimely()),
@@ -358,10 +364,6 @@ def _prepare(plan: Plan, out: Path) -> Path:
     parts.mkdir(parents=True)
     plan.dump(out / "plan.json")
     return parts
-
-
-def _ns(seconds: float) -> int:
-    return round(seconds * 1e9)
 
 
 def _keep_logs(run_dir: Path, logs: Path) -> None:

@@ -13,6 +13,7 @@ from faults.vocabulary import (
     KINDS,
     REPLICAS,
     Direction,
+    DiskFull,
     Down,
     Fault,
     Latency,
@@ -67,6 +68,7 @@ def problems_of(plan: Plan) -> list[str]:
         *(problem for fault in plan.faults for problem in _fault_problems(fault, plan.duration_s)),
         *(problem for fault in plan.faults for problem in _only_problems(fault, plan)),
         *_cluster_problems(plan),
+        *_disk_problems(plan.faults),
         *_overlap_problems(plan.faults),
     ]
 
@@ -177,6 +179,16 @@ def _cluster_problems(plan: Plan) -> Iterator[str]:
             yield (
                 f"{where}: expected servers.nats_replicas = 3, got 1; one server has no leader to change and no "
                 "quorum to lose"
+            )
+
+
+def _disk_problems(faults: Sequence[Fault]) -> Iterator[str]:
+    """What keeps events has a disk that they fill."""
+    for fault in faults:
+        if isinstance(fault, DiskFull) and fault.process not in (ProcessName.NATS, ProcessName.POSTGRES):
+            yield (
+                f"fault {fault.id!r} (disk_full): expected process 'nats' or 'postgres', got {fault.process.value!r}; "
+                "only these keep events on a disk"
             )
 
 

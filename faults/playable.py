@@ -16,6 +16,7 @@ from faults.vocabulary import (
     Bandwidth,
     ClockSkew,
     Cut,
+    DiskFull,
     Down,
     Fault,
     HalfOpen,
@@ -101,24 +102,27 @@ def toxic_of(fault: LinkFault) -> Toxic | None:
             return None
 
 
-def not_playable(plan: Plan) -> tuple[NotPlayable, ...]:
-    """The faults of a plan that the real stack leaves out, in the plan's order; empty if it plays all."""
+def not_playable(plan: Plan, *, no_disks: str | None = None) -> tuple[NotPlayable, ...]:
+    """The faults of a plan that the real stack leaves out, in the plan's order; empty if it plays all.
+
+    `no_disks` says why this machine can't give a server a small disk, if it can't.
+    """
     outages = [
         (fault, victim_of(plan, fault))
         for fault in plan.faults
-        if isinstance(fault, ProcessFaultBase) and _reason(fault, plan) is None
+        if isinstance(fault, ProcessFaultBase) and _reason(fault, plan, no_disks) is None
     ]
     found = []
     for fault in plan.faults:
-        reason = _reason(fault, plan) or _unprovable(fault, outages)
+        reason = _reason(fault, plan, no_disks) or _unprovable(fault, outages)
         if reason is not None:
             found.append(NotPlayable(fault=fault.id, kind=fault.kind, reason=reason))
     return tuple(found)
 
 
-def playable(plan: Plan) -> tuple[Fault, ...]:
-    """The faults of a plan that the real stack plays, in the plan's order."""
-    left_out = {one.fault for one in not_playable(plan)}
+def playable(plan: Plan, *, no_disks: str | None = None) -> tuple[Fault, ...]:
+    """The faults of a plan that the real stack plays, in the plan's order; `no_disks` as in `not_playable`."""
+    left_out = {one.fault for one in not_playable(plan, no_disks=no_disks)}
     return tuple(fault for fault in plan.faults if fault.id not in left_out)
 
 
@@ -132,7 +136,7 @@ def servers_refused(plan: Plan) -> str | None:
     return None
 
 
-def _reason(fault: Fault, plan: Plan) -> str | None:
+def _reason(fault: Fault, plan: Plan, no_disks: str | None) -> str | None:
     if isinstance(fault, LinkFaultBase) and fault.only not in (None, *REPLICAS):
         return f"agents and publishers share the proxies of a link; these can't tell {fault.only} from the others"
     if isinstance(fault, ProcessFaultBase) and fault.process is ProcessName.PUBLISHER:
@@ -150,6 +154,8 @@ def _reason(fault: Fault, plan: Plan) -> str | None:
             return "processes of one machine share its clock"
         case LeaderChange() | QuorumLoss():
             return "it runs one NATS server, which has no leader to change and no quorum to lose"
+        case DiskFull():
+            return no_disks
         case Pause() | Kill() | Restart():
             return None
         case _:

@@ -12,7 +12,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import psutil
 
@@ -21,12 +21,13 @@ from faults.playable import toxic_of
 from faults.probe import Experiment, Seen, look
 from faults.proof import Proof, experiment_for, judge, passes
 from faults.recorder import Recorder
+from faults.targets import Board, Line, Steered
 from faults.toxiproxy import Counted, Route, Toxiproxy, ToxiproxyFailed
 from faults.vocabulary import (
     Direction,
+    DiskFull,
     Fault,
     Kill,
-    Link,
     LinkFault,
     LinkFaultBase,
     Pause,
@@ -41,81 +42,10 @@ LIFT_S = 10.0
 LIFTED_CHECK = Experiment(size_bytes=1, wait_s=2.0)
 PATIENCE_S = 10.0
 """How much longer than planned a fault stays on while it is not proved: a busy machine, a server that still starts."""
+REFILL_S = 0.1
+"""Between two looks at a disk that is to stay full."""
 RETRY_S = 0.1
 """Between two attempts to prove the same."""
-
-
-class Steered(Protocol):
-    """A process that faults are played on."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the history."""
-        ...
-
-    @property
-    def pid(self) -> int | None:
-        """Its pid; None while it does not run."""
-        ...
-
-    async def kill(self) -> int:
-        """SIGKILL it and wait until it is gone; answers its code."""
-        ...
-
-    async def stop(self) -> int:
-        """End it politely and wait until it is gone; answers its code."""
-        ...
-
-    def start_nowait(self) -> None:
-        """Start it again, as it was."""
-        ...
-
-    async def wait_ready(self) -> None:
-        """Wait until it serves, or lives, if serving is not what it is for."""
-        ...
-
-    def pause(self) -> None:
-        """SIGSTOP it."""
-        ...
-
-    def resume(self) -> None:
-        """SIGCONT it."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One proxied way of a link: a link has one for each replica of the relay at its end."""
-
-    replica: str | None
-    """None where no replica is at an end."""
-    route: Route
-    client_pids: Callable[[], Sequence[int]]
-    """The processes at its near end."""
-
-    @property
-    def name(self) -> str:
-        """Its name in proofs."""
-        return self.replica or "all"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Board:
-    """What faults are played on."""
-
-    toxiproxy: Toxiproxy
-    lines: Mapping[Link, Sequence[Line]]
-    processes: dict[ProcessName, Mapping[str, Steered]]
-    """Of each kind, by the names that faults may call them by."""
-
-    def hit_by(self, fault: LinkFault) -> list[Line]:
-        """The lines that a fault is played on."""
-        return [line for line in self.lines[fault.link] if fault.only in (None, line.replica)]
-
-    @property
-    def routes(self) -> list[Route]:
-        """Every proxy."""
-        return [line.route for lines in self.lines.values() for line in lines]
 
 
 class Player:
@@ -241,6 +171,8 @@ class Player:
         self.away.add(process.name)
         if isinstance(fault, Pause):
             await self._pause(fault, process, ended)
+        elif isinstance(fault, DiskFull):
+            await self._fill_disk(fault, process, ended)
         else:
             await self._end_and_start(fault, process, ended)
         self.away.discard(process.name)
@@ -285,6 +217,28 @@ class Player:
         process.resume()
         await process.wait_ready()
         self._note(fault, "lifted", {"pid": process.pid, "status": _status(process)})
+
+    async def _fill_disk(self, fault: DiskFull, process: Steered, ended: asyncio.Event) -> None:
+        """Keep the disk full: what the server gives back meanwhile is taken again."""
+        disk = self._board.disks[process.name]
+        seen = disk.fill()
+        is_full = bool(seen["is_refused"]) and seen["free_bytes"] == 0
+        self._note(fault, "effective" if is_full else "ineffective", {"process": process.name, **seen})
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), REFILL_S)
+            seen = disk.fill()
+        free_bytes, began_s = disk.free(), asyncio.get_running_loop().time()
+        has_ended = not process.is_running()
+        if process.name == ProcessName.NATS and not has_ended:
+            await process.stop()
+        if process.name == ProcessName.NATS or has_ended:
+            process.start_nowait()
+            self._recorder.record(history.Process, name=process.name, what="started", pid=process.pid)
+        await process.wait_ready()
+        ready_ms = round((asyncio.get_running_loop().time() - began_s) * 1000)
+        proof = {"taken_bytes": seen["taken_bytes"], "free_bytes": free_bytes, "had_ended": has_ended}
+        self._note(fault, "lifted", proof | {"pid": process.pid, "ready_ms": ready_ms})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from faults.draws import TYPES, missed
 from faults.measures import LINK_KINDS, link_fault
 from faults.plan import Agent, Awake, Pinned, Plan, Publisher, RelayLimits, RelayTimes, Retention, Workload
 from faults.playable import not_playable
-from faults.vocabulary import REPLICAS, Direction, Fault, Kill, Link, Pause, ProcessName, Restart
+from faults.vocabulary import REPLICAS, Direction, DiskFull, Fault, Kill, Link, Pause, ProcessName, Restart
 
 DURATION_S = 60.0
 FAULTS_MS = (2_000, 58_000)
@@ -28,6 +28,7 @@ LENGTH_MS = (2_800, 6_000)
 DOWN_MS = (200, 3_000)
 PAUSE_MS = (500, 6_000)
 """Beyond the lease in most plans: a leader that wakes as a zombie."""
+FULL_MS = (500, 5_000)
 LINK_REST_MS = 1_200
 PROCESS_REST_MS = 3_000
 """Between two faults on one target: it is proved that the first is over."""
@@ -40,10 +41,11 @@ DOMINANT_WEIGHT = 8.0
 ONLY_SHARE = 0.4
 """Faults on a link of the replicas that hit one of them."""
 
-PROCESS_KINDS = ("pause", "kill", "restart")
+PROCESS_KINDS = ("pause", "kill", "restart", "disk_full")
 PLAYED = (*LINK_KINDS, *PROCESS_KINDS)
 """The kinds that are drawn, where no others are asked for."""
 TARGETS = (ProcessName.RELAY,) * 3 + (ProcessName.NATS,) * 2 + (ProcessName.POSTGRES,) * 2 + (ProcessName.AGENT,) * 2
+STORES = (ProcessName.NATS, ProcessName.POSTGRES)
 
 EVENTS = (2_600, 3_400)
 AGENTS = 12
@@ -52,7 +54,7 @@ EDGE_S = (0.0, 0.3, 1.0, 2.5)
 """How far from an edge of retention a sleep ends, either way."""
 PUBLISHERS = tuple(
     Publisher(name=f"{via}-{number}", via=via, batch_max=batch)  # type: ignore[arg-type]
-    for via, number, batch in (("http", 1, 20), ("http", 2, 1), ("nats", 1, 20), ("nats", 2, 1))
+    for via, number, batch in (("http", 1, 20), ("http", 2, 4), ("nats", 1, 20), ("nats", 2, 4))
 )
 
 
@@ -133,14 +135,16 @@ def _weights(rng: random.Random, kinds: Sequence[str]) -> list[float]:
 def _fault(rng: random.Random, kind: str, number: int) -> Fault:
     if kind in LINK_KINDS:
         return _on_link(rng, kind, number)
-    process = rng.choice(TARGETS)
+    process = rng.choice(STORES if kind == "disk_full" else TARGETS)
     identity = f"{number:02d}-{kind}-{process.value}"
-    longest_ms = {"pause": PAUSE_MS, "kill": DOWN_MS, "restart": (0, 0)}[kind]
+    longest_ms = {"pause": PAUSE_MS, "kill": DOWN_MS, "restart": (0, 0), "disk_full": FULL_MS}[kind]
     for_ms = rng.randint(*longest_ms)
     at_s = rng.randint(FAULTS_MS[0], FAULTS_MS[1] - for_ms) / 1000
     match kind:
         case "pause":
             return Pause(id=identity, process=process, at_s=at_s, for_s=for_ms / 1000)
+        case "disk_full":
+            return DiskFull(id=identity, process=process, at_s=at_s, for_s=for_ms / 1000)
         case "kill":
             return Kill(id=identity, process=process, at_s=at_s, down_s=for_ms / 1000)
         case _:

@@ -24,6 +24,7 @@ Both worlds read it. The simulator plays every kind; which kinds the real stack 
 | `clock_skew` | its wall clock is off by so much |
 | `leader_change` | NATS on three servers: the leading one is gone, and for a time nobody leads; then another does |
 | `quorum_loss` | NATS on three servers: two of them are gone for a time, so that nothing new is agreed on |
+| `disk_full` | NATS or Postgres: there is no room on its disk; once there is, NATS is restarted |
 
 An agent is the machine of its first client; what is stored of its cursor and of a publisher's outbox is on its disk.
 
@@ -283,10 +284,25 @@ class QuorumLoss(ProcessFaultBase, frozen=True, kw_only=True, tag="quorum_loss")
         return self.at_s + self.for_s
 
 
+class DiskFull(ProcessFaultBase, frozen=True, kw_only=True, tag="disk_full"):
+    """Its disk has no room for a time.
+
+    NATS answers no publish from the first write that fails until it is restarted, whatever room there is by then; so
+    its operator, who makes room, restarts it (seen with NATS 2.15.1). Postgres refuses what needs room, and goes on.
+    """
+
+    for_s: Duration
+
+    @property
+    def until_s(self) -> float:
+        """When there is room again."""
+        return self.at_s + self.for_s
+
+
 LinkFault: TypeAlias = (
     Cut | Down | Latency | Bandwidth | Timeout | ResetPeer | Slicer | SlowClose | LimitData | HalfOpen
 )
-ProcessFault: TypeAlias = Pause | Kill | Restart | PowerLoss | ClockSkew | LeaderChange | QuorumLoss
+ProcessFault: TypeAlias = Pause | Kill | Restart | PowerLoss | ClockSkew | LeaderChange | QuorumLoss | DiskFull
 Fault: TypeAlias = LinkFault | ProcessFault
 
 

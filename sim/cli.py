@@ -17,7 +17,7 @@ from faults.plan import Plan, PlanInvalid
 from faults.planted import PLANTED, planted
 from reports.history import HistoryReader
 from reports.verdict import EXIT_CODES
-from sim import campaign_cli, determinism_cli, planted_cli, window
+from sim import campaign_cli, compare_cli, determinism_cli, planted_cli, window
 from sim.campaign import Failures, try_encoded
 from sim.explain import explain, shown
 from sim.old_client import NatsPy, running
@@ -32,6 +32,7 @@ FAILURES = Path("out/sim/failures")
 
 simulation = typer.Typer(no_args_is_help=True, help="The unmodified relay in a simulated world, from one seed.")
 simulation.command("campaign")(campaign_cli.campaign_command)
+simulation.command("compare")(compare_cli.compare_command)
 simulation.command("planted")(planted_cli.planted_command)
 simulation.command("determinism")(determinism_cli.determinism_command)
 simulation.command("window")(window.window_command)

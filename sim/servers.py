@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from faults.plan import Servers
-from faults.vocabulary import Fault, LeaderChange, PowerLoss, QuorumLoss
+from faults.vocabulary import DiskFull, Fault, LeaderChange, PowerLoss, QuorumLoss
 from sim.errors import NotModelled
 from sim.faults import Machine
 from sim.host import Host, Process
@@ -43,20 +43,35 @@ class NatsMachine(Machine):
         """Begin a fault; the proof of a power loss tells how NATS synced, and what that cost."""
         if isinstance(fault, LeaderChange | QuorumLoss):
             return self._shake(fault)
+        if isinstance(fault, DiskFull):
+            self.disk.is_full = True
+            return {"streams": len(self.disk.streams)}
         proof = super().begin(fault)
         if isinstance(fault, PowerLoss):
             proof |= {"nats_sync": self._servers.nats_sync, "messages_lost": self._messages_lost}
         return proof
 
     def end(self, fault: Fault) -> None:
-        """Lift it."""
+        """Lift it; a server whose disk was full is restarted, as its operator must."""
         super().end(fault)
+        if isinstance(fault, DiskFull):
+            self._make_room()
         self._settle()
 
     def heal(self) -> None:
-        """Set its clock right, and have all its servers back."""
+        """Set its clock right, make room on its disk, and have all its servers back."""
         super().heal()
+        if self.disk.is_full:
+            self._make_room()
         self._settle()
+
+    def _make_room(self) -> None:
+        self.disk.is_full = False
+        for process in self.host.processes:
+            if process.is_alive:
+                process.kill()
+        if not self.is_down:
+            self.start()
 
     def _shake(self, fault: LeaderChange | QuorumLoss) -> dict[str, Any]:
         if self._servers.nats_replicas == 1:
@@ -100,6 +115,24 @@ class PostgresMachine(Machine):
         self.disk = PostgresDisk()
         self._rng = rng
         self.on_power_loss = self.disk.lose_power
+
+    def begin(self, fault: Fault) -> dict[str, Any]:
+        """Begin a fault."""
+        if isinstance(fault, DiskFull):
+            self.disk.is_full = True
+            return {"unsynced": self.disk.unsynced}
+        return super().begin(fault)
+
+    def end(self, fault: Fault) -> None:
+        """Lift it."""
+        if isinstance(fault, DiskFull):
+            self.disk.is_full = False
+        super().end(fault)
+
+    def heal(self) -> None:
+        """Make room on its disk, and set the rest right."""
+        self.disk.is_full = False
+        super().heal()
 
     async def _main(self, process: Process) -> None:
         server = PostgresServer(

@@ -13,11 +13,12 @@ from typing import Any
 
 from faults.plan import Plan
 from faults.recorder import Recorder
+from faults.run_record import note_run
 from faults.schedule import What, timeline
 from faults.streamwatch import StreamSeen
 from faults.vocabulary import REPLICAS
 from reports import history
-from sim.clock import HostClock
+from sim.clock import EPOCH_NS, HostClock
 from sim.environment import MS, US, Environment, S
 from sim.faults import Machine
 from sim.fence import burial, end_of, fenced
@@ -36,7 +37,6 @@ from sim.programs import (
     quiet_logs,
     relay_settings,
 )
-from sim.run_record import note_run
 from sim.servers import NatsMachine, PostgresMachine
 
 READY_WITHIN_S = 60
@@ -243,7 +243,13 @@ class World:
         return {name for name, (metric, _) in FROM_METRICS.items() if any(one.counted(metric) for one in self.relays)}
 
     def _conduct(self) -> Generator[Any, None, None]:
-        note_run(self._recorder, self._plan)
+        note_run(
+            self._recorder,
+            self._plan,
+            world="sim",
+            started_at=f"simulated, from {EPOCH_NS // S} s of the Unix epoch",
+            command=("meshrelay", "sim", "replay", f"{self._plan.name}.json"),
+        )
         self.nats.start()
         self.postgres.start()
         for machine in self._relay_machines:

@@ -206,6 +206,10 @@ class MeshAgent:
         """Let it live again, unless it is to sleep."""
         self._is_free.set()
 
+    def is_running(self) -> bool:
+        """Whether it lives."""
+        return self._child is not None
+
     def pause(self) -> None:
         """SIGSTOP its process. Raises ProcessFailed."""
         self._living().pause()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import asyncpg
 
-from faults.stack import servers
+from faults.stack import disks, servers
 from faults.stack.binaries import is_reachable, postgres_user
 from faults.stack.errors import PartUnavailable
 from faults.stack.process import ManagedProcess, ProcessSpec
@@ -37,15 +37,17 @@ class EmbeddedStack:
         self.run_dir = _prepare(run_dir)
         self.jwt_secret = secrets.token_hex(32)
         """What the stack's relays verify tokens with (HS256)."""
+        self.disks: dict[str, disks.SmallDisk] = {}
+        """By server, if they were asked for."""
         self._supervisor = Supervisor(doomed_dir=self.run_dir if run_dir is None else None)
 
     @classmethod
     @asynccontextmanager
     async def start(
-        cls, *, toxiproxy: bool = False, run_dir: Path | None = None, nats_sync: str = "always"
+        cls, *, toxiproxy: bool = False, run_dir: Path | None = None, nats_sync: str = "always", small: bool = False
     ) -> AsyncIterator[EmbeddedStack]:
         """A stack for the length of an `async with`; see `open`."""
-        stack = await cls.open(toxiproxy=toxiproxy, run_dir=run_dir, nats_sync=nats_sync)
+        stack = await cls.open(toxiproxy=toxiproxy, run_dir=run_dir, nats_sync=nats_sync, small=small)
         try:
             yield stack
         finally:
@@ -53,33 +55,50 @@ class EmbeddedStack:
 
     @classmethod
     async def open(
-        cls, *, toxiproxy: bool = False, run_dir: Path | None = None, nats_sync: str = "always"
+        cls, *, toxiproxy: bool = False, run_dir: Path | None = None, nats_sync: str = "always", small: bool = False
     ) -> EmbeddedStack:
         """Start NATS, Postgres and, if asked, Toxiproxy; they serve on return, and until `close`.
 
         A given `run_dir` is used as it is, with the data of an earlier stack if there is any, and kept; without one a
-        temporary folder is made and removed. `nats_sync` as in servers.NATS_SYNC.
+        temporary folder is made and removed. `nats_sync` as in servers.NATS_SYNC. With `small`, NATS and Postgres keep
+        their data on small disks (`disks`), which can be filled and don't outlive the stack.
 
         Raises PartUnavailable, ProcessFailed.
         """
         stack = cls(run_dir)
         try:
-            await stack._bring_up(toxiproxy, nats_sync)
+            await stack._bring_up(toxiproxy, nats_sync, small=small)
         except BaseException:  # also a cancellation or Ctrl-C: nobody else could close it yet
             stack.close()
             raise
         return stack
 
-    async def _bring_up(self, toxiproxy: bool, nats_sync: str) -> None:
+    async def _bring_up(self, toxiproxy: bool, nats_sync: str, *, small: bool) -> None:
+        if small:
+            self.disks = {
+                "nats": self._small_disk(self.run_dir / "nats" / servers.NATS_STORE, disks.NATS_BYTES, None),
+                "postgres": self._small_disk(
+                    self.run_dir / "postgres" / servers.PG_DATA, disks.POSTGRES_BYTES, postgres_user()
+                ),
+            }
         if toxiproxy:
             self.toxiproxy = await asyncio.to_thread(servers.toxiproxy_process, self._supervisor, self.run_dir)
             self.toxiproxy.start_nowait()
-        self.nats = servers.nats_process(self._supervisor, self.run_dir, sync=nats_sync)
+        self.nats = servers.nats_process(
+            self._supervisor, self.run_dir, sync=nats_sync, store=servers.NATS_STORE if small else ""
+        )
         self.nats.start_nowait()
-        self.postgres = await servers.PostgresProcess.prepare(self._supervisor, self.run_dir)
+        self.postgres = await servers.PostgresProcess.prepare(
+            self._supervisor, self.run_dir, settings=disks.POSTGRES_SETTINGS if small else {}
+        )
         self.postgres.start_nowait()
         for process in filter(None, [self.nats, self.postgres, self.toxiproxy]):
             await process.wait_ready()
+
+    def _small_disk(self, path: Path, size_bytes: int, user: int | None) -> disks.SmallDisk:
+        path.mkdir(parents=True)
+        self._supervisor.mount(path, size_bytes=size_bytes, user=user)
+        return disks.SmallDisk(supervisor=self._supervisor, path=path)
 
     @property
     def nats_url(self) -> str:
@@ -96,9 +115,12 @@ class EmbeddedStack:
         """The process that is the parent of all others."""
         return self._supervisor.pid
 
-    def add_nats(self, name: str) -> servers.NatsProcess:
-        """One more, empty NATS server under this name, not started; `remove` it when done."""
-        return servers.nats_process(self._supervisor, self.run_dir, name)
+    def add_nats(self, name: str, *, sync: str = "always", more: str = "") -> servers.NatsProcess:
+        """One more, empty NATS server under this name, not started; `remove` it when done.
+
+        `sync` as in servers.NATS_SYNC, `more` further lines of its configuration.
+        """
+        return servers.nats_process(self._supervisor, self.run_dir, name, sync=sync, more=more)
 
     def add_relay(self, name: str = "relay", settings: Mapping[str, str] | None = None) -> RelayProcess:
         """A relay on this stack, not started; `settings` (names without `MESHRELAY_`) override those made here."""

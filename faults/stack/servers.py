@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import signal
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from faults.stack.supervisor import Supervisor
 PROBE_S = 2.0
 """Longest single look at whether a server serves."""
 INITDB_S = 60.0
+NATS_STORE, PG_DATA = "store", "data"
+"""Folders of their data, where it is to be on a disk of its own."""
+NO_SETTINGS: Mapping[str, str] = {}
 PG_USER = "meshrelay"
 PG_DATABASE = "postgres"
 
@@ -101,8 +105,19 @@ class NatsProcess(ManagedProcess):
         return f"nats://{LOOPBACK}:{self.port}"
 
 
-def nats_process(supervisor: Supervisor, run_dir: Path, name: str = "nats", *, sync: str = "always") -> NatsProcess:
-    """A NATS server with JetStream, not started; `sync` as in NATS_SYNC. Raises PartUnavailable."""
+def nats_process(
+    supervisor: Supervisor,
+    run_dir: Path,
+    name: str = "nats",
+    *,
+    sync: str = "always",
+    more: str = "",
+    store: str = "",
+) -> NatsProcess:
+    """A NATS server with JetStream, not started; `sync` as in NATS_SYNC, `more` lines of its configuration.
+
+    Its data is in `store` below its folder, or in the folder itself. Raises PartUnavailable.
+    """
     program, port, monitor = binaries.nats_server(), ReservedPort(), ReservedPort()
     folder = run_dir / name
     folder.mkdir(exist_ok=True)
@@ -113,9 +128,10 @@ def nats_process(supervisor: Supervisor, run_dir: Path, name: str = "nats", *, s
             host=LOOPBACK,
             port=port.number,
             monitor_port=monitor.number,
-            store_dir=json.dumps(str(folder)),
+            store_dir=json.dumps(str(folder / store)),
             sync=NATS_SYNC[sync],
         )
+        + more
     )
 
     async def probe() -> bool:
@@ -141,13 +157,18 @@ class PostgresProcess(ManagedProcess):
     """A connection string for its superuser, password included."""
 
     @classmethod
-    async def prepare(cls, supervisor: Supervisor, run_dir: Path) -> PostgresProcess:
-        """Make the data folder unless it is there already; the server is not started. Raises PartUnavailable."""
+    async def prepare(
+        cls, supervisor: Supervisor, run_dir: Path, *, settings: Mapping[str, str] = NO_SETTINGS
+    ) -> PostgresProcess:
+        """Make the data folder unless it is there already; the server is not started.
+
+        `settings` come on top of PG_SETTINGS. Raises PartUnavailable.
+        """
         user = binaries.postgres_user()
         programs, port = binaries.postgres_bin(user), ReservedPort()
         folder = run_dir / "postgres"
         password_file = _folder_with_password(folder, user)
-        data = folder / "data"
+        data = folder / PG_DATA
         initdb = ProcessSpec(
             name="initdb",
             argv=(
@@ -168,11 +189,11 @@ class PostgresProcess(ManagedProcess):
         if not (data / "PG_VERSION").exists():
             await _run(ManagedProcess(supervisor=supervisor, port=port, spec=initdb))
         dsn = f"postgresql://{PG_USER}:{password_file.read_text()}@{LOOPBACK}:{port.number}/{PG_DATABASE}"
-        settings = [f"-c{key}={value}" for key, value in PG_SETTINGS.items()]
+        words = [f"-c{key}={value}" for key, value in (PG_SETTINGS | dict(settings)).items()]
         server = replace(
             initdb,
             name="postgres",
-            argv=(str(programs / "postgres"), "-D", str(data), "-p", str(port.number), *settings),
+            argv=(str(programs / "postgres"), "-D", str(data), "-p", str(port.number), *words),
             probe=_postgres_probe(dsn),
             polite_signal=signal.SIGINT,  # fast shutdown; SIGTERM would wait for every client to leave
             farewell=signal.SIGQUIT,  # immediate shutdown: as rough as SIGKILL on the data, but frees shared memory

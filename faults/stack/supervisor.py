@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.stack import watchdog
-from faults.stack.errors import ProcessFailed, WatchdogLost
+from faults.stack.errors import PartUnavailable, ProcessFailed, WatchdogLost
 
 CLOSE_S = watchdog.FAREWELL_S + watchdog.REAP_S + 5.0
 """How long the watchdog may take to end everything: its own limits, and some for a loaded machine."""
@@ -88,6 +88,23 @@ class Supervisor:
         answer = self._ask(op="signal", pid=pid, number=int(number))
         if "error" in answer:
             raise ProcessFailed(f"can't send signal {int(number)}: {answer['error']}; start the process first")
+
+    def mount(self, path: Path, *, size_bytes: int, user: int | None = None) -> None:
+        """Give a folder a small disk of its own, seen only by what is started from now on. Raises PartUnavailable."""
+        answer = self._ask(op="disk", path=str(path), size_bytes=size_bytes, user=user)
+        if "error" in answer:
+            raise PartUnavailable("a small disk", f"{answer['error']}; it takes root, or user namespaces")
+
+    def fill(self, path: Path) -> dict[str, Any]:
+        """Take all room on a small disk; `taken_bytes`, `free_bytes`, `is_refused`. Raises ProcessFailed."""
+        answer = self._ask(op="fill", path=str(path))
+        if "error" in answer:
+            raise ProcessFailed(f"expected to fill {path}, got: {answer['error']}")
+        return {name: answer[name] for name in ("taken_bytes", "free_bytes", "is_refused")}
+
+    def free(self, path: Path) -> int:
+        """Give the room on a small disk back; the free bytes."""
+        return int(self._ask(op="free", path=str(path))["free_bytes"])
 
     def close(self) -> None:
         """End every process and wait until they are gone; idempotent. Raises WatchdogLost if that takes too long."""

@@ -16,6 +16,7 @@ their subreaper too: orphans (Postgres's backends leave its process group) come 
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import select
@@ -39,13 +40,16 @@ REAP_S = 10.0
 REMOVE_TRIES = 20
 """Tries, 50 ms apart, to remove the run folder: a dying grandchild may still write into it."""
 
+FILLER = "filler"
+"""The file that takes all room on a disk that is to be full."""
+
 
 def main(owner_pid: int, doomed_dir: Path | None) -> None:
     """Serve requests until the owner is gone, then end everything; `doomed_dir` is made first and removed last."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    children = Children()
+    children, disks = Children(), Disks()
     if sys.platform == "linux":
         pr_set_child_subreaper = 36
         ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
@@ -53,6 +57,9 @@ def main(owner_pid: int, doomed_dir: Path | None) -> None:
         "start": children.start,
         "poll": children.poll,
         "signal": children.signal,
+        "disk": disks.mount,
+        "fill": disks.fill,
+        "free": disks.free,
     }
     try:
         if doomed_dir is not None:
@@ -72,6 +79,7 @@ def main(owner_pid: int, doomed_dir: Path | None) -> None:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         children.end_all()
+        disks.unmount_all()
         if doomed_dir is not None:
             remove(doomed_dir)
 
@@ -199,6 +207,81 @@ class Children:
             time.sleep(0.01)
         for path in self._shm_files:
             free_shared_memory(Path(path))
+
+
+class Disks:
+    """Small disks (tmpfs) for servers that are to run out of room.
+
+    They are mounted in a mount namespace that the watchdog enters with the first of them and hands down to what it
+    starts: nobody else sees them, and they go with the last of these processes, whatever ends it.
+    """
+
+    def __init__(self) -> None:
+        self._mounted: list[Path] = []
+
+    def mount(self, *, path: str, size_bytes: int, user: int | None) -> dict[str, Any]:
+        """Mount an empty disk of this size on a folder, to be written by this uid."""
+        owner = os.getuid() if user is None else user
+        options = f"size={size_bytes},mode=0700,uid={owner},gid={os.getgid() if user is None else user}"
+        try:
+            if not self._mounted:
+                _enter_namespace()
+            _mount("tmpfs", path, "tmpfs", 0, options)
+        except OSError as error:
+            return {"error": f"a tmpfs could not be mounted: {error}"}
+        self._mounted.append(Path(path))
+        return {}
+
+    def fill(self, *, path: str) -> dict[str, Any]:
+        """Take all room that there is on a disk; what a server frees meanwhile is there to be taken again."""
+        filler, is_refused = Path(path) / FILLER, False
+        with filler.open("ab", buffering=0) as file:
+            for size in (1 << 20, 1 << 16, 1 << 12, 1):
+                try:
+                    while True:
+                        file.write(bytes(size))
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        return {"error": str(error)}
+                    is_refused = True
+        return {"taken_bytes": filler.stat().st_size, "free_bytes": _free_bytes(path), "is_refused": is_refused}
+
+    def free(self, *, path: str) -> dict[str, Any]:
+        """Give the room back."""
+        (Path(path) / FILLER).unlink(missing_ok=True)
+        return {"free_bytes": _free_bytes(path)}
+
+    def unmount_all(self) -> None:
+        """Unmount every disk, so that the folders they are mounted on can be removed."""
+        detach = 2
+        for path in self._mounted:
+            ctypes.CDLL(None).umount2(os.fsencode(path), detach)
+
+
+def _free_bytes(path: str) -> int:
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
+
+
+def _enter_namespace() -> None:
+    """A mount namespace of our own; without root, in a user namespace in which we are who we are. Raises OSError."""
+    new_mounts, new_users, private = 0x00020000, 0x10000000, 0x4000 | 0x40000
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(new_mounts):
+        uid, gid = os.getuid(), os.getgid()
+        if libc.unshare(new_users | new_mounts):
+            raise OSError(ctypes.get_errno(), "no mount namespace: " + os.strerror(ctypes.get_errno()))
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+    _mount("none", "/", None, private, None)
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, options: str | None) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    words = [None if word is None else word.encode() for word in (kind, options)]
+    if libc.mount(source.encode(), os.fsencode(target), words[0], ctypes.c_ulong(flags), words[1]):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def kill_tree(pid: int) -> None:

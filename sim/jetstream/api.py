@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from sim.errors import NotModelled
-from sim.jetstream import codec
+from sim.jetstream import codec, look_up
+from sim.jetstream.config import CONSUMER_DEFAULTS, FIXED, PUSH_SETTINGS, pull_config, stream_config
 from sim.jetstream.consumer import Consumer
 from sim.jetstream.disk import NatsDisk
 from sim.jetstream.push import PushConsumer
-from sim.jetstream.stream import Stored, Stream, error
+from sim.jetstream.stream import Stream, error
 
 NO_STREAM = error(404, 10059, "stream not found")
 NO_CONSUMER = error(404, 10014, "consumer not found")
@@ -22,63 +21,25 @@ OTHER_CONFIG = error(400, 10058, "stream name already in use with a different co
 OVERLAP = error(400, 10065, "subjects overlap with an existing stream")
 ALONE = error(500, 10074, "replicas > 1 not supported in non-clustered mode")
 BEHIND_THE_END = error(500, 10057, "stream store EOF")
+BEFORE_THE_BEGINNING = error(500, 10057, "no message found")
 TOO_FEW_DELIVERIES = error(400, 10116, "max deliver is required to be > length of backoff values")
+NO_LIMITS = {
+    "max_memory": -1,
+    "max_storage": -1,
+    "max_streams": -1,
+    "max_consumers": -1,
+    "max_ack_pending": -1,
+    "memory_max_stream_bytes": -1,
+    "storage_max_stream_bytes": -1,
+    "max_bytes_required": False,
+}
 UNAVAILABLE = error(503, 10008, "JetStream system temporarily unavailable")
 """What a cluster answers while nobody leads, or too few are there."""
-STREAM_DEFAULTS: dict[str, Any] = {
-    "retention": "limits",
-    "max_consumers": -1,
-    "max_msgs": -1,
-    "max_bytes": -1,
-    "max_age": 0,
-    "max_msgs_per_subject": -1,
-    "max_msg_size": -1,
-    "discard": "old",
-    "storage": "file",
-    "num_replicas": 1,
-    "duplicate_window": 120_000_000_000,
-    "allow_direct": False,
-    "no_ack": False,
-}
-MODELLED: dict[str, tuple[Any, ...]] = {
-    "retention": ("limits",),
-    "storage": ("file",),
-    "max_msgs": (-1,),
-    "max_msgs_per_subject": (-1,),
-    "no_ack": (False,),
-}
-"""Settings of a stream that have one modelled value."""
-CONSUMER_DEFAULTS: dict[str, Any] = {
-    "ack_wait": 30_000_000_000,
-    "max_deliver": -1,
-    "max_ack_pending": 1_000,
-    "max_waiting": 512,
-    "deliver_policy": "all",
-    "replay_policy": "instant",
-}
-
-
-FIXED = {
-    "deliver_policy": "deliver policy can not be updated",
-    "opt_start_seq": "start sequence can not be updated",
-    "ack_policy": "ack policy can not be updated",
-    "max_waiting": "max waiting can not be updated",
-}
-"""What can't be changed of a consumer, and what the server says to it, in the order in which it looks."""
-PULL_SETTINGS = {
-    *CONSUMER_DEFAULTS, "durable_name", "name", "ack_policy", "opt_start_seq", "filter_subject", "backoff",
+CHANGEABLE = {
+    "max_bytes", "max_age", "max_msgs", "max_msgs_per_subject", "max_msg_size", "duplicate_window", "allow_direct",
 }  # fmt: skip
-PUSH_SETTINGS = {
-    "deliver_subject", "deliver_policy", "opt_start_seq", "filter_subject", "ack_policy", "ack_wait", "max_deliver",
-    "flow_control", "idle_heartbeat", "inactive_threshold", "mem_storage", "num_replicas", "replay_policy",
-}  # fmt: skip
+"""Settings of a stream whose change is modelled."""
 KIND = "io.nats.jetstream.api.v1."
-
-
-def time_text(ns: int) -> str:
-    """A time as Go writes it, to the nanosecond."""
-    second = datetime.fromtimestamp(ns // 1_000_000_000, tz=UTC)
-    return f"{second:%Y-%m-%dT%H:%M:%S}.{ns % 1_000_000_000:09d}Z"
 
 
 class Api:
@@ -99,16 +60,22 @@ class Api:
         self._made = made
         self._draw = draw
         self._replicas = replicas
+        self._asked = 0
         self.pushing: dict[tuple[str, str], PushConsumer] = {}
         """Push consumers, which are in memory only."""
 
     def answer(self, subject: str, body: bytes, now_ns: int) -> dict[str, Any]:
         """The answer to a request. Raises NotModelled for what the model does not know."""
         words = subject.split(".")[2:]
+        self._asked += 1
         asked = json.loads(body) if body.strip() else {}
         match words:
-            case ["STREAM", "NAMES"]:
-                return self._stream_names(asked)
+            case ["INFO"]:
+                return self._account()
+            case ["STREAM", "NAMES" | "LIST" as what]:
+                return self._streams(what, asked)
+            case ["CONSUMER", "NAMES" | "LIST" as what, name]:
+                return self._consumers(what, name)
             case ["STREAM", *what, name]:
                 kind = "_".join(word.lower() for word in ["stream", *what])
                 return {"type": f"{KIND}{kind}_response"} | self._of_stream(what, name, asked, now_ns)
@@ -134,26 +101,18 @@ class Api:
         words = subject.split(".")[2:]
         if words[:2] in (["STREAM", "INFO"], ["STREAM", "NAMES"]) or words[:3] == ["STREAM", "MSG", "GET"]:
             return None
-        kind = "_".join(word.lower() for word in (words[:2] if words[0] == "CONSUMER" else words[:-1]))
+        named = {"CONSUMER": words[:2], "INFO": ["ACCOUNT", "INFO"]}
+        kind = "_".join(word.lower() for word in named.get(words[0], words[:-1]))
         return {"type": f"{KIND}{kind}_response"} | UNAVAILABLE
 
-    def direct(self, subject: str, body: bytes, now_ns: int) -> tuple[bytes, bytes] | None:
-        """The header block and the data that answer a direct look-up; None if nobody answers it."""
+    def direct(self, subject: str, body: bytes, now_ns: int) -> list[tuple[bytes, bytes]]:
+        """The header blocks and the data that answer a direct look-up; none if nobody answers it."""
         name, _, on = subject.split(".", 4)[-1].partition(".")
         stream = self._disk.streams.get(name)
         if stream is None or not stream.config["allow_direct"]:
-            return None
+            return []
         stream.expire(now_ns)
-        stored = stream.last_on(on) if on else _found(stream, json.loads(body))
-        if stored is None:
-            return codec.status(404, "Message Not Found"), b""
-        more = {
-            "Nats-Stream": name,
-            "Nats-Subject": stored.subject,
-            "Nats-Sequence": stored.seq,
-            "Nats-Time-Stamp": time_text(stored.ts_ns),
-        }
-        return codec.with_headers(stored.headers, more), stored.data
+        return look_up.direct(stream, {"last_by_subj": on} if on else json.loads(body))
 
     # Streams
 
@@ -166,7 +125,10 @@ class Api:
         stream.expire(now_ns)
         match what:
             case ["INFO"]:
-                return self._described_stream(stream)
+                described = self._described_stream(stream)
+                wanted = asked.get("subjects_filter")
+                subjects = stream.subjects(wanted) if wanted else {}
+                return described | {"state": described["state"] | ({"subjects": subjects} if subjects else {})}
             case ["UPDATE"]:
                 return self._update_stream(stream, asked)
             case ["DELETE"]:
@@ -177,17 +139,20 @@ class Api:
                 purged = stream.purge(before=int(asked.get("seq") or 0), keep=int(asked.get("keep") or 0))
                 return {"success": True, "purged": purged}
             case ["MSG", "GET"]:
-                stored = _found(stream, asked)
-                return NO_MESSAGE if stored is None else {"message": _message(stored)}
+                stored = look_up.found(stream, asked)
+                return NO_MESSAGE if stored is None else {"message": look_up.message(stored)}
             case ["MSG", "DELETE"]:
                 seq = int(asked["seq"])
                 if stream.delete(seq):
                     return {"success": True}
-                return BEHIND_THE_END if seq > stream.last_seq else error(400, 10043, f"sequence {seq} not found")
+                if seq > stream.last_seq:
+                    return BEHIND_THE_END
+                is_before = seq < stream.first_seq
+                return BEFORE_THE_BEGINNING if is_before else error(400, 10043, f"sequence {seq} not found")
         raise NotModelled(f"expected a request on a stream that is modelled, got {what}")
 
     def _create_stream(self, name: str, asked: dict[str, Any], now_ns: int) -> dict[str, Any]:
-        config = _stream_config(asked)
+        config = stream_config(asked)
         if config["num_replicas"] > self._replicas:
             return ALONE
         stream = self._disk.streams.get(name)
@@ -206,29 +171,44 @@ class Api:
         return self._described_stream(stream) | {"did_create": True}
 
     def _update_stream(self, stream: Stream, asked: dict[str, Any]) -> dict[str, Any]:
-        config = _stream_config(asked)
+        config = stream_config(asked)
         changed = {key for key, value in config.items() if value != stream.config.get(key)}
-        if changed - {"max_bytes", "max_age", "duplicate_window", "allow_direct"}:
+        if changed - CHANGEABLE:
             raise NotModelled(f"expected an update of a stream's limits, got {sorted(changed)}")
-        stream.config = config
+        stream.configure(config)
         return self._described_stream(stream)
 
-    def _stream_names(self, asked: dict[str, Any]) -> dict[str, Any]:
+    def _streams(self, what: str, asked: dict[str, Any]) -> dict[str, Any]:
         wanted = asked.get("subject")
-        names = [one.name for one in self._disk.streams.values() if wanted is None or one.takes(wanted)]
+        found = [one for _, one in sorted(self._disk.streams.items()) if wanted is None or one.takes(wanted)]
+        listed = [one.name if what == "NAMES" else self._described_stream(one) for one in found]
+        return {"type": f"{KIND}stream_{what.lower()}_response", "streams": listed or None} | _pages(what, listed)
+
+    def _consumers(self, what: str, name: str) -> dict[str, Any]:
+        kind = {"type": f"{KIND}consumer_{what.lower()}_response"}
+        if name not in self._disk.streams:
+            return kind | NO_STREAM
+        every: list[Consumer | PushConsumer] = [*self._disk.consumers.values(), *self.pushing.values()]
+        here = [one for one in every if one.stream.name == name]
+        listed = [one.name if what == "NAMES" else self._described(one) for one in here]
+        return kind | {"consumers": listed} | _pages(what, listed)
+
+    def _account(self) -> dict[str, Any]:
         return {
-            "type": f"{KIND}stream_names_response",
-            "total": len(names),
-            "offset": 0,
-            "limit": 1024,
-            "streams": sorted(names) or None,
+            "type": f"{KIND}account_info_response",
+            "memory": 0,
+            "storage": sum(one.size for one in self._disk.streams.values()),
+            "streams": len(self._disk.streams),
+            "consumers": len(self._disk.consumers) + len(self.pushing),
+            "limits": NO_LIMITS,
+            "api": {"level": 5, "total": self._asked, "errors": 0},
         }
 
     def _described_stream(self, stream: Stream) -> dict[str, Any]:
         count = sum(key[0] == stream.name for key in (*self._disk.consumers, *self.pushing))
         return {
             "config": stream.config,
-            "created": time_text(stream.created_ns),
+            "created": look_up.time_text(stream.created_ns),
             "state": stream.state() | {"consumer_count": count},
         }
 
@@ -248,7 +228,7 @@ class Api:
             return NO_STREAM
         stream.expire(now_ns)
         given = {key: value for key, value in asked.items() if value or key not in CONSUMER_DEFAULTS}
-        config = _pull_config(CONSUMER_DEFAULTS | given)
+        config = pull_config(CONSUMER_DEFAULTS | given)
         backoff, most = config.get("backoff") or [], config["max_deliver"]
         if most != -1 and len(backoff) > most:
             return TOO_FEW_DELIVERIES
@@ -298,53 +278,12 @@ class Api:
         return {"success": True}
 
     def _described(self, consumer: Consumer | PushConsumer) -> dict[str, Any]:
-        return consumer.info() | {"created": time_text(consumer.created_ns)}
+        return consumer.info() | {"created": look_up.time_text(consumer.created_ns)}
 
 
-def _stream_config(asked: dict[str, Any]) -> dict[str, Any]:
-    """What was asked for, and the server's own where nothing was. Raises NotModelled."""
-    config = STREAM_DEFAULTS | {key: value for key, value in asked.items() if value is not None}
-    if not config["duplicate_window"]:
-        window_ns, age_ns = STREAM_DEFAULTS["duplicate_window"], config["max_age"]
-        config["duplicate_window"] = min(window_ns, age_ns) if age_ns else window_ns
-    if not config["max_bytes"]:
-        config["max_bytes"] = -1
-    for key, values in MODELLED.items():
-        if config[key] not in values:
-            raise NotModelled(f"expected a stream with {key} in {values}, got {config[key]!r}")
-    return config
-
-
-def _pull_config(config: dict[str, Any]) -> dict[str, Any]:
-    """As the server keeps it. Raises NotModelled."""
-    is_pulled = config.get("durable_name") and not config.get("deliver_subject")
-    if config.get("ack_policy") not in ("all", "explicit") or not is_pulled:
-        raise NotModelled(f"expected a durable consumer that is pulled and acknowledged, got {config}")
-    odd = sorted({key for key, value in config.items() if value} - PULL_SETTINGS)
-    if config["max_deliver"] != -1 and (config["max_deliver"] < 0 or config["ack_policy"] != "explicit"):
-        odd.append("a limit of deliveries without an explicit ack of each")
-    if odd:
-        raise NotModelled(f"expected settings of a consumer that are modelled, got {odd}: {config}")
-    return config | ({"ack_wait": config["backoff"][0]} if config.get("backoff") else {})
-
-
-def _found(stream: Stream, asked: dict[str, Any]) -> Stored | None:
-    """The message that a look-up is for. Raises NotModelled."""
-    match asked:
-        case {"last_by_subj": subject}:
-            return stream.last_on(subject)
-        case {"seq": seq, "next_by_subj": subject}:
-            return stream.next_from(int(seq), subject)
-        case {"seq": seq}:
-            return stream.get(int(seq))
-    raise NotModelled(f"expected a message by its sequence or subject, got {asked}")
-
-
-def _message(stored: Stored) -> dict[str, Any]:
-    described = {
-        "subject": stored.subject,
-        "seq": stored.seq,
-        "data": base64.b64encode(stored.data).decode(),
-        "time": time_text(stored.ts_ns),
-    }
-    return described | ({"hdrs": base64.b64encode(stored.headers).decode()} if stored.headers else {})
+def _pages(what: str, listed: list[Any]) -> dict[str, int]:
+    """Everything is on the first page. Raises NotModelled if it is not."""
+    limit = 1024 if what == "NAMES" else 256
+    if len(listed) > limit:
+        raise NotModelled(f"expected a list of one page, of {limit} at most, got {len(listed)}")
+    return {"total": len(listed), "offset": 0, "limit": limit}

@@ -3,8 +3,8 @@
 One server's model stands for the group, for its clients can't tell the members apart but by what fails:
 
 - *Nobody leads*: a publish and a pull find no responders (503), what was in the leader's hands is agreed on later or
-  never, and its PubAck is lost either way. Requests that waited end in 409. The next leader knows of a consumer what
-  was replicated last, so that some acknowledgements are forgotten.
+  never, and its PubAck is lost either way. Requests that waited end in 409. The next leader knows every delivery and
+  every acknowledgement that was answered, for they are agreed on first.
 - *No quorum*: the leader takes publishes and answers none; a second try of an id is refused while the first is in
   process (10158). Consumers have no leader. Some time after the quorum is back all is stored, and answered late.
 
@@ -78,6 +78,10 @@ class Cluster:
         if not self.has_leader:
             self.has_leader = True
             self._agree()
+
+    def lose_follower(self) -> None:
+        """One that does not lead is gone: nobody misses it but its clients."""
+        self._server.drop_clients(lambda number: number % SERVERS == (self._leader + 1) % SERVERS)
 
     def lose_quorum(self) -> None:
         """All but the leader are gone, and their clients cut off; what is in hand waits."""

@@ -12,6 +12,8 @@ CR_LF = b"\r\n"
 PING = b"PING\r\n"
 PONG = b"PONG\r\n"
 STALE = b"-ERR 'Stale Connection'\r\n"
+TOO_LARGE = b"-ERR 'Maximum Payload Violation'\r\n"
+OK = b"+OK\r\n"
 
 
 class Connect(NamedTuple):
@@ -51,7 +53,12 @@ class Pub(NamedTuple):
     data: bytes
 
 
-Command: TypeAlias = Connect | Ping | Pong | Sub | Unsub | Pub
+class TooLarge(NamedTuple):
+    """A PUB or HPUB beyond the largest payload; what follows it is no command."""
+
+
+Command: TypeAlias = Connect | Ping | Pong | Sub | Unsub | Pub | TooLarge
+MAX_PAYLOAD = 1024 * 1024
 
 
 class Parser:
@@ -76,9 +83,12 @@ class Parser:
             del self._buffer[: end + 2]
             yield _plain(name, rest)
 
-    def _published(self, name: str, words: list[str], begin: int) -> Pub | None:
+    def _published(self, name: str, words: list[str], begin: int) -> Pub | TooLarge | None:
         sizes = 2 if name == "HPUB" else 1
         total = int(words[-1])
+        if total > MAX_PAYLOAD:
+            self._buffer.clear()
+            return TooLarge()
         if len(self._buffer) < begin + total + 2:
             return None
         block = bytes(self._buffer[begin : begin + total])
@@ -132,12 +142,18 @@ def with_headers(block: bytes, more: dict[str, object]) -> bytes:
 
 
 def header(block: bytes, name: str) -> str | None:
-    """The value of one header, None if it is not there."""
-    prefix = name.lower() + ":"
+    """The value of one header, None if it is not there; its case counts, as for the real server."""
+    prefix = name + ":"
     for line in block.decode("latin-1").split("\r\n")[1:]:
-        if line.lower().startswith(prefix):
+        if line.startswith(prefix):
             return line[len(prefix) :].strip()
     return None
+
+
+def header_names(block: bytes, prefix: str) -> list[str]:
+    """The names of the headers that begin so."""
+    lines = block.decode("latin-1").split("\r\n")[1:]
+    return [line.partition(":")[0] for line in lines if line.startswith(prefix)]
 
 
 def matches(pattern: str, subject: str) -> bool:

@@ -31,6 +31,7 @@ class Connection(asyncio.Protocol):
         self._parser = codec.Parser()
         self._subscriptions: dict[str, Subscription] = {}
         self._no_responders = False
+        self._is_verbose = False
         self._is_introduced = False
         self._pings_out = 0
         self._ping: asyncio.TimerHandle | None = None
@@ -76,19 +77,24 @@ class Connection(asyncio.Protocol):
 
     def _ping_client(self) -> None:
         if self._pings_out >= PINGS_OUT_MAX:
-            self.transport.write(codec.STALE)
-            self._server.left(self)
-            self.transport.close()
+            self._close(codec.STALE)
             return
         self._pings_out += 1
         self.transport.write(codec.PING)
         self._ping = asyncio.get_running_loop().call_later(PING_S, self._ping_client)
 
+    def _close(self, reason: bytes) -> None:
+        self.transport.write(reason)
+        self._server.left(self)
+        self.transport.close()
+
     def _take(self, command: codec.Command) -> None:
+        if isinstance(command, codec.Connect):
+            self._is_verbose = bool(command.options.get("verbose"))
+        if self._is_verbose and isinstance(command, codec.Connect | codec.Sub | codec.Unsub | codec.Pub):
+            self.transport.write(codec.OK)
         match command:
             case codec.Connect(options):
-                if options.get("verbose"):
-                    raise NotModelled("expected a client that is not verbose; +OK after each command is not modelled")
                 self._no_responders = bool(options.get("no_responders"))
             case codec.Ping():
                 self.transport.write(codec.PONG)
@@ -107,6 +113,8 @@ class Connection(asyncio.Protocol):
                 self._unsubscribe(sid, messages_max)
             case codec.Pub():
                 self._published(command)
+            case codec.TooLarge():
+                self._close(codec.TOO_LARGE)
 
     def _unsubscribe(self, sid: str, messages_max: int | None) -> None:
         subscription = self._subscriptions.get(sid)

@@ -63,11 +63,11 @@ class Consumer:
 
     # Pulling
 
-    def pull(self, inbox: str, asked: dict[str, Any], now_ns: int, is_heard: Heard) -> list[Sending]:
+    def pull(self, inbox: str, body: bytes, now_ns: int, is_heard: Heard) -> list[Sending]:
         """Take a request; what can be sent at once."""
-        request = request_of(inbox, asked, now_ns)
-        if request is None:
-            return [said(inbox, 400, "Bad Request - heartbeat value too large")]
+        request = request_of(inbox, body, now_ns)
+        if isinstance(request, str):
+            return [said(inbox, 400, f"Bad Request - {request}")]
         self._waiting.forget_unheard(is_heard)
         if request.no_wait:
             self._find_overdue(now_ns)
@@ -122,6 +122,11 @@ class Consumer:
     def end_requests(self, code: int, description: str) -> list[Sending]:
         """End every request that waits."""
         return self._waiting.end_all(code, description)
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether a request waits because too much is unacknowledged, which what expires would change."""
+        return bool(self._waiting) and self._is_at_limit
 
     @property
     def _unlooked(self) -> int:
@@ -269,11 +274,15 @@ class Consumer:
 
     def lose_power(self) -> None:
         """What was flushed and not synced is gone."""
-        self.flushed = self.synced
+        self.state = self.flushed = self.synced
 
     def restart(self) -> None:
-        """A new server, or a new leader, reads the state that was flushed last; requests are forgotten."""
-        state = self.state = self.flushed.copy()
+        """A new server, or a new leader, reads the state; requests are forgotten.
+
+        A lone server reads what was flushed last. Several agree on every change before anybody is told of it, and keep
+        what they agreed on in a log of their own.
+        """
+        state = self.state = (self.state if self._is_replicated else self.flushed).copy()
         last_seq = self.stream.last_seq
         state.delivered_stream_seq = min(state.delivered_stream_seq, last_seq)
         state.floor_stream_seq = min(state.floor_stream_seq, last_seq)

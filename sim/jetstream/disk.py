@@ -12,6 +12,8 @@ class NatsDisk:
     def __init__(self) -> None:
         self.streams: dict[str, Stream] = {}
         self.consumers: dict[tuple[str, str], Consumer] = {}
+        self.is_full = False
+        """No write finds room; what is there is read as before."""
 
     def sync(self) -> None:
         """What was written is safe from here on."""

@@ -10,19 +10,21 @@ from typing import Any
 
 from sim.jetstream import codec
 from sim.jetstream.advisory import advisories
-from sim.jetstream.api import Api, time_text
+from sim.jetstream.api import Api
 from sim.jetstream.cluster import Cluster
 from sim.jetstream.connection import Connection
 from sim.jetstream.consumer import Consumer
 from sim.jetstream.disk import NatsDisk
+from sim.jetstream.look_up import time_text
 from sim.jetstream.push import PushConsumer
 from sim.jetstream.sending import Sending
 from sim.jetstream.stream import Stream
 
 VERSION = "2.15.1"
-MAX_PAYLOAD = 1024 * 1024
 FLUSH_S = 0.1
-"""A consumer's state is written at most so often."""
+"""A consumer's state is written at most so often: at once after a rest, else that long after the last time."""
+WRITE_S = 0.000_1
+"""How long it takes to write it."""
 SYNC_S = 120.0
 """How often everything is synced, unless always."""
 STORE_S = (0.000_05, 0.002)
@@ -55,13 +57,16 @@ class NatsServer:
         self._sync_always = sync_always
         self._api = Api(disk, self._consumer_gone, self._serve, draw=rng.random, replicas=replicas)
         self.cluster = Cluster(self, rng)
+        self._unwritable: dict[str, None] = {}
+        """Streams of which a write failed."""
         self._unstored: dict[int, tuple[asyncio.TimerHandle, Stream, codec.Pub]] = {}
         self._taken = 0
         self._connections: dict[int, Connection] = {}
         self._served = 0
         self._stored_at = 0.0
         self._wakes: dict[tuple[str, str], asyncio.TimerHandle] = {}
-        self._is_flush_planned = False
+        self._flushed_at: dict[tuple[str, str], float] = {}
+        self._flushes: dict[tuple[str, str], asyncio.TimerHandle] = {}
         disk.restart(now_ns())
 
     def protocol(self) -> asyncio.Protocol:
@@ -87,7 +92,7 @@ class NatsServer:
             "version": VERSION,
             "proto": 1,
             "headers": True,
-            "max_payload": MAX_PAYLOAD,
+            "max_payload": codec.MAX_PAYLOAD,
             "jetstream": True,
             "client_id": client_id,
         }
@@ -121,7 +126,7 @@ class NatsServer:
             return self.cluster.serves_consumers and self._pulled(subject, command)
         if subject.startswith(DIRECT):
             found = self._api.direct(subject, command.data, self._now_ns())
-            return found is not None and self.route(command.reply, "", *found)
+            return [self.route(command.reply, "", *one) for one in found].count(True) > 0
         if subject.startswith(API):
             return self._asked(subject, command)
         stream = next((one for one in self._disk.streams.values() if one.takes(subject)), None)
@@ -171,7 +176,14 @@ class NatsServer:
         self.store(stream, command)
 
     def store(self, stream: Stream, command: codec.Pub, *, is_answered: bool = True) -> None:
-        """Store a message, with or without a PubAck, and give it to whoever waits for it."""
+        """Store a message, with or without a PubAck, and give it to whoever waits for it.
+
+        On a full disk nothing is stored and nothing answered, not even a refusal; nor by this process ever again.
+        """
+        if self._disk.is_full:
+            self._unwritable[stream.name] = None
+        if stream.name in self._unwritable:
+            return
         answer, stored = stream.publish(command.subject, command.headers, command.data, self._now_ns())
         if self._sync_always:
             stream.sync()
@@ -191,11 +203,10 @@ class NatsServer:
         if found is None:
             return False
         found.stream.expire(self._now_ns())
-        asked = json.loads(command.data) if command.data.strip() else {}
-        self._send(found.pull(command.reply, asked, self._mono_ns(), self._is_heard))
+        self._send(found.pull(command.reply, command.data, self._mono_ns(), self._is_heard))
         self._tell_given_up(found)
         self._wake_later(found)
-        self._flush_later()
+        self._flush_later(found)
         return True
 
     def _acknowledged(self, subject: str, command: codec.Pub) -> bool:
@@ -231,7 +242,7 @@ class NatsServer:
         self._wake_later(consumer)
         if isinstance(consumer, Consumer):
             self._tell_given_up(consumer)
-            self._flush_later()
+            self._flush_later(consumer)
 
     def _tell_given_up(self, consumer: Consumer) -> None:
         if consumer.given_up:
@@ -254,8 +265,12 @@ class NatsServer:
         if planned is not None:
             planned.cancel()
         due_ns = consumer.next_deadline_ns()
-        if due_ns is not None:
-            delay_s = max(0.000_001, (due_ns - self._mono_ns()) / 1e9)
+        delays_ns = [] if due_ns is None else [due_ns - self._mono_ns()]
+        if isinstance(consumer, Consumer) and consumer.waits_for_room:
+            expiry_ns = consumer.stream.next_expiry_ns()
+            delays_ns += [] if expiry_ns is None else [expiry_ns - self._now_ns()]
+        if delays_ns:
+            delay_s = max(0.000_001, min(delays_ns) / 1e9)
             self._wakes[key] = asyncio.get_running_loop().call_later(delay_s, self._woken, consumer)
 
     def _woken(self, consumer: Consumer | PushConsumer) -> None:
@@ -269,6 +284,7 @@ class NatsServer:
                 return
         elif self._disk.consumers.get(key) is not consumer:
             return
+        consumer.stream.expire(self._now_ns())
         self._serve(consumer)
 
     def _mono_ns(self) -> int:
@@ -299,10 +315,7 @@ class NatsServer:
                 connection.transport.close()
 
     def stop_consumers(self, steps_down: Callable[[], bool]) -> None:
-        """Consumers have no leader: their requests end in a status if it steps down, else without a word.
-
-        The next leader knows what was replicated last.
-        """
+        """Consumers have no leader: their requests end in a status if it steps down, else without a word."""
         self._api.pushing.clear()  # in the memory of a server that is gone, or that has lost the stream
         for consumer in self._disk.consumers.values():
             ended = consumer.end_requests(409, "Leadership Change")
@@ -317,14 +330,20 @@ class NatsServer:
 
     # The disk
 
-    def _flush_later(self) -> None:
-        if not self._is_flush_planned:
-            self._is_flush_planned = True
-            asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+    def _flush_later(self, consumer: Consumer) -> None:
+        key = (consumer.stream.name, consumer.name)
+        if key not in self._flushes:
+            loop = asyncio.get_running_loop()
+            rested_at = self._flushed_at.get(key, -FLUSH_S) + FLUSH_S
+            self._flushes[key] = loop.call_at(max(loop.time() + WRITE_S, rested_at), self._flush, key)
 
-    def _flush(self) -> None:
-        self._is_flush_planned = False
-        for consumer in self._disk.consumers.values():
+    def _flush(self, key: tuple[str, str]) -> None:
+        del self._flushes[key]
+        self._flushed_at[key] = asyncio.get_running_loop().time()
+        consumer = self._disk.consumers.get(key)
+        if consumer is None or consumer.stream.name in self._unwritable:
+            return
+        if not self._disk.is_full:
             consumer.flush()
             if self._sync_always:
                 consumer.sync()

@@ -7,7 +7,7 @@ message is synced before its PubAck; by default every two minutes.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -37,9 +37,24 @@ class Stored(NamedTuple):
         return len(self.subject) + headers + len(self.data) + OVERHEAD_BYTES
 
 
+KNOWN_HEADERS = {
+    "Nats-Msg-Id",
+    "Nats-Expected-Stream",
+    "Nats-Expected-Last-Sequence",
+    "Nats-Expected-Last-Msg-Id",
+    "Nats-Expected-Last-Subject-Sequence",
+    "Nats-Expected-Last-Subject-Sequence-Subject",
+}
+"""Of the server's own; any other would be passed over in silence."""
+
+
 def error(code: int, err_code: int, description: str) -> dict[str, Any]:
     """An error as JetStream's API answers it."""
     return {"error": {"code": code, "err_code": err_code, "description": description}}
+
+
+OTHER_STREAM = error(400, 10060, "expected stream does not match")
+TOO_LARGE = error(400, 10054, "message size exceeds maximum allowed")
 
 
 @dataclass(slots=True)
@@ -55,6 +70,8 @@ class Stream:
     size: int = 0
     ids: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Sequence and time of each id, oldest first."""
+    ids_kept_until_ns: int = 0
+    """No id is forgotten before: the server's timer runs for a whole window from when it learned of the first."""
     removals: int = 0
     """Counts up whenever something is removed, so that consumers know when to look."""
     purged_seq: int = 0
@@ -81,37 +98,87 @@ class Stream:
 
     def publish(self, subject: str, headers: bytes, data: bytes, now_ns: int) -> tuple[dict[str, Any], Stored | None]:
         """Store a message; the PubAck, and the message if it is new."""
+        odd = set(codec.header_names(headers, "Nats-")) - KNOWN_HEADERS
+        if odd:
+            raise NotModelled(f"expected headers of the server's that are modelled, got {sorted(odd)}")
         self.expire(now_ns)
-        message_id = codec.header(headers, "Nats-Msg-Id")
-        if message_id is not None and message_id in self.ids:
-            return {"stream": self.name, "seq": self.ids[message_id][0], "duplicate": True}, None
-        refused = self._unexpected(headers)
         stored = Stored(self.last_seq + 1, now_ns, subject, headers, data)
-        limit = self.config["max_bytes"]
-        if refused is None and limit >= 0 and self.size + stored.size > limit and self.config["discard"] == "new":
-            refused = error(503, 10077, "maximum bytes exceeded")
+        refused = self._too_large(stored) or self._other_stream(headers) or self._other_seq(subject, headers)
+        message_id = codec.header(headers, "Nats-Msg-Id")
+        if refused is None and message_id is not None and message_id in self.ids:
+            return {"stream": self.name, "seq": self.ids[message_id][0], "duplicate": True}, None
+        refused = refused or self._other_id(headers) or self._full(stored)
         if refused is not None:
             return refused | {"stream": self.name, "seq": 0}, None
         self._append(stored)
-        while 0 <= limit < self.size:
-            self._drop_first()
+        self._make_room_on(subject)
+        self.make_room()
         if message_id is not None:
             self.ids[message_id] = (stored.seq, now_ns)
         return {"stream": self.name, "seq": stored.seq}, stored
 
-    def _unexpected(self, headers: bytes) -> dict[str, Any] | None:
-        stream = codec.header(headers, "Nats-Expected-Stream")
-        if stream is not None and stream != self.name:
-            return error(400, 10060, "expected stream does not match")
+    def _other_stream(self, headers: bytes) -> dict[str, Any] | None:
+        return OTHER_STREAM if codec.header(headers, "Nats-Expected-Stream") not in (None, self.name) else None
+
+    def _other_seq(self, subject: str, headers: bytes) -> dict[str, Any] | None:
+        seq = codec.header(headers, "Nats-Expected-Last-Subject-Sequence")
+        if seq is not None:
+            other = codec.header(headers, "Nats-Expected-Last-Subject-Sequence-Subject")
+            last = self.last_on(other or subject)
+            last_seq = 0 if last is None else last.seq
+            if int(seq) != last_seq:
+                return error(400, 10071, f"wrong last sequence: {last_seq}")
         seq = codec.header(headers, "Nats-Expected-Last-Sequence")
         if seq is not None and int(seq) != self.last_seq:
             return error(400, 10071, f"wrong last sequence: {self.last_seq}")
+        return None
+
+    def _other_id(self, headers: bytes) -> dict[str, Any] | None:
         message_id = codec.header(headers, "Nats-Expected-Last-Msg-Id")
         last = self.get(self.last_seq)
         last_id = codec.header(last.headers, "Nats-Msg-Id") if last is not None else None
         if message_id is not None and message_id != (last_id or ""):
             return error(400, 10070, f"wrong last msg ID: {last_id or ''}")
         return None
+
+    def _too_large(self, stored: Stored) -> dict[str, Any] | None:
+        size_max = self.config["max_msg_size"]
+        return TOO_LARGE if 0 <= size_max < len(stored.headers) + len(stored.data) else None
+
+    def _full(self, stored: Stored) -> dict[str, Any] | None:
+        if self.config["discard"] != "new":
+            return None
+        each = self.config["max_msgs_per_subject"]
+        if self.config.get("discard_new_per_subject") and 0 < each <= len(self._on(stored.subject)):
+            return error(503, 10077, "maximum messages per subject exceeded")
+        if 0 < self.config["max_msgs"] <= self.count:
+            return error(503, 10077, "maximum messages exceeded")
+        if 0 <= self.config["max_bytes"] < self.size + stored.size:
+            return error(503, 10077, "maximum bytes exceeded")
+        return None
+
+    def _on(self, subject: str) -> list[int]:
+        """The sequences on one subject."""
+        return [one.seq for one in self._stored() if one.subject == subject]
+
+    def _make_room_on(self, subject: str) -> None:
+        each = self.config["max_msgs_per_subject"]
+        if each > 0:
+            for seq in self._on(subject)[:-each]:
+                self.delete(seq)
+
+    def make_room(self) -> None:
+        """Drop from the front what is beyond the limits of the whole."""
+        messages_max, bytes_max = self.config["max_msgs"], self.config["max_bytes"]
+        while self._slots and (0 < messages_max < self.count or 0 <= bytes_max < self.size):
+            self._drop_first()
+
+    def configure(self, config: dict[str, Any]) -> None:
+        """Other limits take effect at once."""
+        self.config = config
+        for subject in self.subjects(">"):
+            self._make_room_on(subject)
+        self.make_room()
 
     def _append(self, stored: Stored) -> None:
         if not self._slots:
@@ -135,6 +202,10 @@ class Stream:
                 return stored
         return None
 
+    def from_on(self, seq: int, subject: str) -> list[Stored]:
+        """All messages from a sequence on, on a subject."""
+        return [one for one in self._stored() if one.seq >= seq and codec.matches(subject, one.subject)]
+
     def last_on(self, subject: str) -> Stored | None:
         """The last message on a subject."""
         found = (one for one in reversed(self._slots) if one is not None and codec.matches(subject, one.subject))
@@ -148,6 +219,10 @@ class Stream:
         behind = max(seq + 1, self.first_seq)
         return max(0, self.last_seq + 1 - behind) - (len(self._holes) - bisect_right(self._holes, behind - 1))
 
+    def subjects(self, wanted: str) -> dict[str, int]:
+        """How many messages there are on each subject under a filter."""
+        return dict(Counter(one.subject for one in self._stored() if codec.matches(wanted, one.subject)))
+
     def state(self) -> dict[str, Any]:
         """As STREAM.INFO tells it."""
         return {
@@ -155,6 +230,7 @@ class Stream:
             "bytes": self.size,
             "first_seq": self.first_seq,
             "last_seq": self.last_seq,
+            **({"num_deleted": len(self._holes)} if self._holes else {}),
         }
 
     # Removing
@@ -165,11 +241,16 @@ class Stream:
         while age_ns and self._slots and self._first.ts_ns + age_ns <= now_ns:
             self._drop_first()
         window_ns = self.config["duplicate_window"]
-        while self.ids:
+        while self.ids and now_ns >= self.ids_kept_until_ns:
             oldest = next(iter(self.ids))
             if self.ids[oldest][1] + window_ns > now_ns:
                 break
             del self.ids[oldest]
+
+    def next_expiry_ns(self) -> int | None:
+        """When the oldest message will be too old."""
+        age_ns = self.config["max_age"]
+        return self._first.ts_ns + age_ns if age_ns and self._slots else None
 
     def delete(self, seq: int) -> bool:
         """Remove one message; answers whether it was there."""
@@ -233,11 +314,12 @@ class Stream:
         return count - self.count
 
     def restart(self, now_ns: int) -> None:
-        """A new server reads its files: ids are learned again from the stored messages."""
+        """A new server reads its files: ids are learned again from the stored messages of one window."""
         self.ids.clear()
+        self.ids_kept_until_ns = now_ns + self.config["duplicate_window"]
         for stored in self._stored():
             message_id = codec.header(stored.headers, "Nats-Msg-Id")
-            if message_id is not None:
+            if message_id is not None and stored.ts_ns + self.config["duplicate_window"] > now_ns:
                 self.ids[message_id] = (stored.seq, stored.ts_ns)
         self.expire(now_ns)
 

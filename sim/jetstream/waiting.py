@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -40,14 +41,23 @@ def said(inbox: str, code: int, description: str, **fields: int) -> Sending:
     return Sending(inbox, "", codec.status(code, description, **fields), b"")
 
 
-def request_of(inbox: str, asked: dict[str, Any], now_ns: int) -> Request | None:
-    """A request in the protocol's words; None if it wants signs of life too seldom. Raises NotModelled."""
+def request_of(inbox: str, body: bytes, now_ns: int) -> Request | str:
+    """A request in the protocol's words, or what is wrong with it. Raises NotModelled."""
+    text = body.decode("latin-1").strip()
+    if not text.startswith("{"):
+        # a bare number of messages; what is none is taken for one
+        asked: dict[str, Any] = {"batch": int(text)} if text.isdigit() else {}
+    else:
+        try:
+            asked = json.loads(text)
+        except json.JSONDecodeError as error:
+            return f"invalid character {text[error.pos]!r} looking for beginning of value"
     odd = sorted(set(asked) - REQUEST_SETTINGS)
     if odd:
         raise NotModelled(f"expected a pull request with settings that are modelled, got {odd}: {asked}")
     expires_ns, beat_ns = asked.get("expires"), asked.get("idle_heartbeat") or None
     if beat_ns and (not expires_ns or beat_ns * 2 > expires_ns):
-        return None
+        return "heartbeat value too large"
     return Request(
         inbox,
         int(asked.get("batch", 1)),

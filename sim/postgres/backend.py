@@ -11,7 +11,6 @@ from sim.postgres.engine import waits_for_itself
 from sim.postgres.errors import ServerError
 from sim.postgres.session import Session
 from sim.postgres.settings import PostgresSettings, Range
-from sim.postgres.tables import Transaction
 from sim.postgres.waits import Durable, Ended, Received, Wait, Waiting, Worked
 
 
@@ -53,6 +52,9 @@ class Backend(asyncio.Protocol):
         self.pid = pid
         self.secret = 0
         self.admitted = False
+        self.lock_timeout_s = 0.0
+        self.statement_timeout_s = 0.0
+        """Of the session, as it asked at its start; 0: none."""
         self.wait: Wait | None = None
         self.waits = 0
         """Rises with every wait of the server for a transaction: who has waited longest has the lowest."""
@@ -62,6 +64,8 @@ class Backend(asyncio.Protocol):
         self._session: Session | None = None
         self._work: Waiting[None] | None = None
         self._timer = 0
+        self._lock_timer = 0
+        self._statement_timer = 0
         self._paused = False
         self._stepping = False
         self._gone = False
@@ -116,6 +120,12 @@ class Backend(asyncio.Protocol):
             self._clear_wait()
             self._resume()
 
+    def look_for_deadlock(self) -> None:
+        """Fail the statement if it waits, over others, for itself."""
+        transaction = None if self._session is None else self._session.transaction
+        if transaction is not None and waits_for_itself(transaction):
+            self.interrupt(ServerError("40P01", "deadlock detected"))
+
     def end(self, error: ServerError) -> None:
         """End the session with a FATAL error; a written commit stands."""
         if isinstance(self.wait, Durable):
@@ -162,6 +172,8 @@ class Backend(asyncio.Protocol):
     def _arrange(self, wait: Wait, session: Session) -> None:
         """Have the session resumed when what it waits for has come."""
         self.wait = wait
+        if self.statement_timeout_s:
+            self._limit_statement(isinstance(wait, Worked | Ended))
         match wait:
             case Received():
                 if self._gone:
@@ -175,20 +187,27 @@ class Backend(asyncio.Protocol):
                 session.transaction.waits_for = other
                 self.woken = False
                 self.waits = self._server.count_wait()
-                self._timer = self._server.after(
-                    self._server.settings.deadlock_timeout_s, lambda: self._look_for_deadlock(session.transaction)
-                )
+                self._timer = self._server.after(self._server.settings.deadlock_timeout_s, self.look_for_deadlock)
+                if self.lock_timeout_s:
+                    late = ServerError("55P03", "canceling statement due to lock timeout")
+                    self._lock_timer = self._server.after(self.lock_timeout_s, lambda: self.interrupt(late))
 
     def _committed(self) -> None:
         if isinstance(self.wait, Durable):
             self._resume()
 
-    def _look_for_deadlock(self, transaction: Transaction | None) -> None:
-        if transaction is not None and waits_for_itself(transaction):
-            self.interrupt(ServerError("40P01", "deadlock detected"))
+    def _limit_statement(self, is_busy: bool) -> None:
+        """Let the time limit run while a statement does; a commit has none."""
+        if not is_busy:
+            self._server.cancel_timer(self._statement_timer)
+            self._statement_timer = 0
+        elif self.statement_timeout_s and not self._statement_timer:
+            late = ServerError("57014", "canceling statement due to statement timeout")
+            self._statement_timer = self._server.after(self.statement_timeout_s, lambda: self.interrupt(late))
 
     def _clear_wait(self) -> None:
         self._server.cancel_timer(self._timer)
+        self._server.cancel_timer(self._lock_timer)
         if self._session is not None and self._session.transaction is not None:
             self._session.transaction.waits_for = None
 
@@ -202,6 +221,7 @@ class Backend(asyncio.Protocol):
         if work is None:
             return
         self._clear_wait()
+        self._limit_statement(False)
         work.close()
         self.wait = self._session = None
         self._server.close(self)

@@ -17,6 +17,13 @@ from sim.postgres.tables import Transaction
 from sim.postgres.types import timestamp_us
 from sim.postgres.waits import WORKED, Durable, Waiting
 
+_NAMED = {
+    Verb.SAVEPOINT: "SAVEPOINT",
+    Verb.RELEASE: "RELEASE SAVEPOINT",
+    Verb.ROLLBACK_TO: "ROLLBACK TO SAVEPOINT",
+}
+"""How errors name what works within blocks only."""
+
 
 class Block:
     """Which transaction a session is in, and how it goes on."""
@@ -89,7 +96,7 @@ class Block:
             tag: str = yield from self._end(verb)
             return tag
         if self.status == "I":
-            raise ServerError("25P01", f"{verb.value} can only be used in transaction blocks")
+            raise ServerError("25P01", f"{_NAMED[verb]} can only be used in transaction blocks")
         transaction = self.transaction
         if transaction is None:  # the whole block failed, and its savepoints with it
             raise ServerError("3B001", f'savepoint "{control.savepoint}" does not exist')

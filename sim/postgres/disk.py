@@ -28,6 +28,8 @@ class PostgresDisk:
         self._unsynced: deque[tuple[int, Sequence[Logged]]] = deque()
         self._lsn = 0
         self._life = 0
+        self.is_full = False
+        """No table can be made longer; rows are changed and deleted in the room that there is."""
 
     @property
     def unsynced(self) -> int:

@@ -19,6 +19,8 @@ class Engine:
     def __init__(self, disk: PostgresDisk, settings: PostgresSettings) -> None:
         self.settings = settings
         self.tables = Tables()
+        for table in self.tables.by_name.values():
+            table.has_room = lambda: not disk.is_full
         self.ended: list[Transaction] = []
         """Transactions that ended, or rolled back to a savepoint, since the list was last emptied by the host."""
         self._disk = disk

@@ -45,6 +45,11 @@ def null_violation(table: str, column: str) -> ServerError:
     return ServerError("23502", message, table=table, column=column)
 
 
+def disk_full() -> ServerError:
+    """A table needs another page, and there is no room for it."""
+    return ServerError("53100", 'could not extend file "base/5/16384": No space left on device')
+
+
 def out_of_range(what: str) -> ServerError:
     """A number does not fit its type."""
     return ServerError("22003", f"{what} out of range")

@@ -15,7 +15,7 @@ from sim.postgres.engine import Engine
 from sim.postgres.errors import ServerError, fatal
 from sim.postgres.schema import Tables
 from sim.postgres.session import Door, Session
-from sim.postgres.settings import PostgresSettings, Range
+from sim.postgres.settings import PostgresSettings, Range, duration_s
 from sim.postgres.tables import Transaction
 from sim.postgres.waits import Ended
 
@@ -44,8 +44,13 @@ SETTABLE = {
     "enable_bitmapscan": ("off", "on"),
     "jit": ("off", "on"),
     "plan_cache_mode": ("auto", "force_generic_plan", "force_custom_plan"),
+    "lock_timeout": None,
+    "statement_timeout": None,
 }
-"""Start-up parameters that change nothing here, with the values that may be asked for; None: any."""
+"""Start-up parameters, with the values that may be asked for (None: any); all but the last two change nothing here."""
+
+
+ADMINISTRATOR = fatal("57P01", "terminating connection due to administrator command")
 
 
 class PostgresServer:
@@ -99,6 +104,11 @@ class PostgresServer:
         return self._state == "up"
 
     @property
+    def pids(self) -> list[int]:
+        """All sessions."""
+        return list(self._backends)
+
+    @property
     def waiting_pids(self) -> list[int]:
         """Sessions that wait for another one's transaction, and are not being woken."""
         return [one.pid for one in self._backends.values() if isinstance(one.wait, Ended) and not one.woken]
@@ -127,9 +137,17 @@ class PostgresServer:
         """A fast shutdown: every session ends with FATAL 57P01, commits under way are kept; then `stop`."""
         self._state = "shutting down"
         for backend in list(self._backends.values()):
-            backend.end(fatal("57P01", "terminating connection due to administrator command"))
+            backend.end(ADMINISTRATOR)
         self._disk.sync_all()
         self.stop()
+
+    def terminate(self, pid: int) -> None:
+        """`pg_terminate_backend`: end a session as an administrator does."""
+        self._backends[pid].end(ADMINISTRATOR)
+
+    def look_for_deadlock(self, pid: int) -> None:
+        """What a waiting session does after `deadlock_timeout`, at a moment of the caller's choice."""
+        self._backends[pid].look_for_deadlock()
 
     def dump(self) -> Iterable[tuple[str, Any]]:
         """Every committed row with its table's name, in the order of primary keys."""
@@ -237,6 +255,8 @@ class PostgresServer:
             values = SETTABLE.get(name, ())
             if values is not None and value not in values:
                 raise NotModelled(f"expected start-up parameters among {list(SETTABLE)}, got {name}={value}")
+        backend.lock_timeout_s = duration_s(start.parameters.get("lock_timeout", "0"))
+        backend.statement_timeout_s = duration_s(start.parameters.get("statement_timeout", "0"))
         backend.admitted = True
         backend.secret = self._rng.getrandbits(31)
         yield codec.AUTHENTICATION_OK

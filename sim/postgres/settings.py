@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from sim.errors import NotModelled
 
 Range = tuple[float, float]
 """Seconds, from and to; each use draws its own."""
@@ -35,3 +38,15 @@ class PostgresSettings:
     finish_abandoned: bool = False
     """Whether a statement goes on, and commits, when its client is gone: the real server does not look at the socket
     while it works. If not, it is rolled back at once."""
+
+
+_DURATION = re.compile(r"([0-9]+) *(ms|s|min|)\Z")
+_UNITS_S = {"": 0.001, "ms": 0.001, "s": 1.0, "min": 60.0}
+
+
+def duration_s(text: str) -> float:
+    """A setting of time in seconds; without a unit it is in milliseconds. Raises NotModelled."""
+    found = _DURATION.match(text)
+    if found is None:
+        raise NotModelled(f"expected a duration as `250`, `250ms`, `2s` or `1min`, got {text!r}")
+    return int(found[1]) * _UNITS_S[found[2]]

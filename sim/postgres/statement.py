@@ -11,7 +11,7 @@ from sim.postgres.engine import Engine
 from sim.postgres.errors import ServerError, out_of_range
 from sim.postgres.schema import Tables
 from sim.postgres.tables import Snapshot
-from sim.postgres.types import PgType
+from sim.postgres.types import END_OF_TIMESTAMPS, FIRST_TIMESTAMP, PgType
 from sim.postgres.waits import Waiting
 
 MICROSECONDS = 1_000_000
@@ -71,11 +71,22 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def seconds_us(seconds: float) -> int:
-    """`make_interval(secs => ...)` in microseconds. Raises ServerError 22008."""
-    if not abs(seconds) < 1e12:
+def later(now: int, seconds: float | None) -> Any:
+    """`now() + make_interval(secs => ...)`, a timestamptz or NULL. Raises ServerError 22008."""
+    if seconds is None:
+        return None
+    us = seconds * MICROSECONDS
+    if not -(2.0**63) <= us < 2.0**63:  # nor if it is no number
         raise ServerError("22008", "interval out of range")
-    return round(seconds * MICROSECONDS)
+    found = now + round(us)
+    if not FIRST_TIMESTAMP <= found < END_OF_TIMESTAMPS:
+        raise ServerError("22008", "timestamp out of range")
+    return found
+
+
+def earlier(now: int, seconds: float | None) -> Any:
+    """`now() - make_interval(secs => ...)`. Raises ServerError 22008."""
+    return later(now, None if seconds is None else -seconds)
 
 
 def int8(value: int) -> int:

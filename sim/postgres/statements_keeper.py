@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from sim.postgres.schema import AgentAck, AgentEvent, AgentFloor, OpenAssignment, SweepMark
-from sim.postgres.statement import EPOCH_BITS, Outcome, Run, Statement, limit, seconds_us
+from sim.postgres.statement import EPOCH_BITS, Outcome, Run, Statement, earlier, limit
 from sim.postgres.types import FLOAT8, INT2, INT8, MINUS_INFINITY, TEXT, TIMESTAMPTZ
 from sim.postgres.waits import WORKED, Waiting
 from system import sql
@@ -26,11 +26,13 @@ def delete_expired(
     """The parts of a sweep that delete, and raise its mark."""
     tables, snapshot = run.tables, run.snapshot
     deleted: list[AgentEvent] = []
-    if kept_class is not None and retention_s is not None:
+    most = limit(rows_max)
+    last = earlier(snapshot.now, retention_s)
+    if kept_class is not None and last is not None:
         low = (kept_class, MINUS_INFINITY if since is None else since)
-        high = (kept_class, snapshot.now - seconds_us(retention_s) + 1)
+        high = (kept_class, last + 1)
         seen = (version for version in tables.events_sweep.between(low, high) if snapshot.sees(version))
-        doomed = sorted(islice(seen, limit(rows_max)), key=lambda version: version.row.pos)
+        doomed = sorted(islice(seen, most), key=lambda version: version.row.pos)
         for at, version in enumerate(doomed):
             if at == len(doomed) // 2:
                 yield WORKED
@@ -104,9 +106,11 @@ def _store_ack(run: Run, name: str | None, agent: str | None, acked: int | None)
 
 
 def _prune_dead_letters(run: Run, retention_s: float | None) -> Waiting[Outcome]:
-    if retention_s is None:
+    if not any(run.tables.dead_letters.rows(run.snapshot)):
+        return Outcome([], "DELETE", 0)  # the limit is looked at with each row, so with none not at all
+    before = earlier(run.snapshot.now, retention_s)
+    if before is None:
         return Outcome([], "DELETE", 0)
-    before = run.snapshot.now - seconds_us(retention_s)
     old = run.tables.letters_recorded.between((MINUS_INFINITY, MINUS_INFINITY), (before, MINUS_INFINITY))
     count = 0
     for version in [version for version in old if run.snapshot.sees(version)]:

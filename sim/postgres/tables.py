@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from sim.postgres.errors import ServerError, null_violation, unique_violation
+from sim.postgres.errors import ServerError, disk_full, null_violation, unique_violation
 from sim.postgres.sorted_keys import SortedKeys
 from sim.postgres.waits import Ended, Waiting
 
@@ -183,6 +183,8 @@ class Table(Generic[Row]):
         self._needed = tuple(at for at, column in enumerate(columns) if column not in nullable)
         self._check = check
         """Raises ServerError 23514."""
+        self.has_room: Callable[[], bool] = lambda: True
+        """Whether the disk has room for one more row."""
 
     def remove(self, version: Version[Row]) -> None:
         """Forget a version that nobody can see."""
@@ -216,8 +218,10 @@ class Table(Generic[Row]):
     # writing
 
     def insert(self, snapshot: Snapshot, row: Row) -> Waiting[None]:
-        """Insert a row. Raises ServerError 23502, 23505, 23514; waits for whoever is inserting the same key."""
+        """Insert a row. Raises ServerError 23502, 23505, 23514, 53100; waits for whoever is inserting the same key."""
         version = self._new(snapshot, row)
+        if not self.has_room():
+            raise disk_full()
         snapshot.transaction.changes.append((Change.INSERTED, self, version))
         for index in self.indexes:
             while index.unique:
@@ -234,7 +238,7 @@ class Table(Generic[Row]):
     ) -> Waiting[Version[Row] | None]:
         """Insert a row, or answer the one in its way, `ON CONFLICT`: on one index, or on any unique one.
 
-        Waits for whoever is inserting, changing or deleting it. Raises ServerError 23502, 23514.
+        Waits for whoever is inserting, changing or deleting it. Raises ServerError 23502, 23514, 53100.
         """
         version = self._new(snapshot, row)
         indexes = [index for index in self.indexes if index.unique] if on_conflict is None else [on_conflict]
@@ -248,6 +252,8 @@ class Table(Generic[Row]):
             else:
                 yield Ended(found)
                 at = 0
+        if not self.has_room():
+            raise disk_full()
         snapshot.transaction.changes.append((Change.INSERTED, self, version))
         for index in self.indexes:
             assert index in indexes or not index.unique, f"{index.name} is no arbiter, and may conflict"

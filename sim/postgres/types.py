@@ -16,6 +16,8 @@ from sim.postgres.errors import ServerError
 
 MINUS_INFINITY = -(1 << 63)
 """The timestamptz before all others."""
+FIRST_TIMESTAMP, END_OF_TIMESTAMPS = -211_813_488_000_000_000, 9_223_371_331_200_000_000
+"""The first finite timestamptz, in 4714 BC, and the one after the last, in 294277."""
 _EPOCH_US = 946_684_800_000_000
 """2000-01-01 UTC after 1970-01-01 UTC."""
 

@@ -15,9 +15,10 @@ import pytest
 
 from faults import player as player_module
 from faults.playable import Toxic
-from faults.player import Board, Line, Player
+from faults.player import Player
 from faults.recorder import Recorder
 from faults.stack import EmbeddedStack, NatsProcess, ReservedPort
+from faults.targets import Board, Line
 from faults.toxiproxy import Route, Toxiproxy, ToxiproxyFailed
 from faults.vocabulary import (
     Cut,

@@ -18,7 +18,7 @@ from sim.host import Process
 from sim.jetstream.disk import NatsDisk
 from sim.jetstream.server import NatsServer
 from sim.trial import simulate
-from tests.sim.jetstream.scenes import Stage
+from tests.sim.jetstream.stage import Stage
 from tests.sim.test_world import plan_with
 from tests.sim.worlds import SmallWorld
 
@@ -180,16 +180,18 @@ def test_a_leader_change_ends_what_waits_and_loses_pub_acks() -> None:
     assert fates == {"1", "1 duplicate"}, "in some worlds the unanswered message was stored, in some it was not"
 
 
-def test_a_new_leader_of_a_consumer_knows_what_was_replicated() -> None:
-    """An acknowledgement just before the change is forgotten and the message comes again; older ones are known."""
+def test_a_new_leader_of_a_consumer_knows_what_was_answered() -> None:
+    """Three servers agree on a delivery and on an ack before anybody is told: none is forgotten with the leader.
+
+    As three real servers of 2.15.1 were seen to do (tests/sim/jetstream/threes.py).
+    """
 
     async def story(server: NatsServer, reached: Reached) -> None:
         at = await opened(reached)
         await at.fill(3)
         first = await at.hear(0.3, batch=3, expires=100_000_000)
-        await first[0].ack_sync()
-        await asyncio.sleep(0.5)
-        await first[1].ack_sync()
+        for one in first[:2]:
+            await one.ack_sync()
         server.cluster.lose_leader()
         server.cluster.elect()
         await asyncio.sleep(2.5)
@@ -199,8 +201,8 @@ def test_a_new_leader_of_a_consumer_knows_what_was_replicated() -> None:
         await at.hear(0.2, batch=3, expires=100_000_000)
 
     seen = played(story).seen
-    assert ("floor", 1, 1) in seen
-    assert [one[2][2:4] for one in seen if one[0] == "message"] == [["2", "2"], ["2", "3"]]
+    assert ("floor", 2, 2) in seen
+    assert [one[2][2:4] for one in seen if one[0] == "message"] == [["2", "3"]]
 
 
 def test_without_a_quorum_a_publish_hangs_and_is_stored_later() -> None:

@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy
 
 from tests.sim.jetstream.pushing import heard, pushed
-from tests.sim.jetstream.scenes import SHORT_S, Stage
+from tests.sim.jetstream.stage import SHORT_S, Stage
 
 MS = 1_000_000
 

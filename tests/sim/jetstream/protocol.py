@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from nats.aio.msg import Msg
 
-from tests.sim.jetstream.scenes import SHORT_S, Stage
+from tests.sim.jetstream.stage import SHORT_S, Stage
 
 
 async def wildcards(at: Stage) -> None:

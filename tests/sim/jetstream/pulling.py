@@ -6,7 +6,7 @@ import asyncio
 
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from tests.sim.jetstream.scenes import SHORT_S, Stage
+from tests.sim.jetstream.stage import SHORT_S, Stage
 
 MS = 1_000_000
 

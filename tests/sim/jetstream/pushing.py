@@ -9,7 +9,7 @@ from typing import Any
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from tests.sim.jetstream.scenes import SHORT_S, Stage
+from tests.sim.jetstream.stage import SHORT_S, Stage
 
 MS = 1_000_000
 BIG = 300_000

@@ -3,96 +3,66 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-import random
-from collections.abc import Awaitable, Callable
-from types import ModuleType
+from collections.abc import Iterator
 from typing import Any
 
-import nats
 import pytest
-from nats.aio.client import Client
 
 from faults.stack import EmbeddedStack
-from sim.host import Process
-from sim.jetstream.disk import NatsDisk
-from sim.jetstream.server import NatsServer
-from tests.sim.jetstream import again, protocol, pulling, pushing, scenes, waiting
-from tests.sim.jetstream.scenes import Scene, Stage
-from tests.sim.worlds import SmallWorld
+from tests.sim.jetstream.arms import PEACEFUL, THREES, VIOLENT, play, play_three, simulated, simulated_three
+from tests.sim.jetstream.ground import RealGround
+from tests.sim.jetstream.trio import RealTrio
 
 pytestmark = [pytest.mark.stack, pytest.mark.conformance]
 
-LIMIT_S = 60.0
-"""Of a scene, on either clock."""
+BOTH_WAYS = ("acknowledged_messages_survive", "ids_of_what_is_gone", "acks_are_forgotten", "deliveries_survive")
+"""What a SIGKILL leaves is the same whether the disk is synced always or now and then."""
+NOW_AND_THEN = ("an_older_disk",)
+"""Nothing is lost of a disk that is synced always."""
+LIVES = [
+    (name, sync)
+    for name in VIOLENT
+    for sync in ("always", "interval")
+    if name in BOTH_WAYS or (sync == "interval") == (name in NOW_AND_THEN)
+]
 
 
-def scenes_of(module: ModuleType) -> dict[str, Scene]:
-    """The scenes of a module, in its order: its coroutine functions that take a stage and nothing else."""
-    found = inspect.getmembers(module, inspect.iscoroutinefunction)
-    own = [(name, one) for name, one in found if one.__module__ == module.__name__ and list(_parameters(one)) == ["at"]]
-    return dict(sorted(own, key=lambda one: inspect.getsourcelines(one[1])[1]))
-
-
-def _parameters(function: Callable[..., Any]) -> Any:
-    return inspect.signature(function).parameters
-
-
-SCENES = {
-    name: scene
-    for module in (scenes, pulling, waiting, again, pushing, protocol)
-    for name, scene in scenes_of(module).items()
-}
-
-
-async def play(url: str, name: str) -> list[Any]:
-    """Play a scene on a server; answers what was seen."""
-    client = await connected(url)
-    stage = Stage(client, name)
-    try:
-        async with asyncio.timeout(LIMIT_S):
-            await SCENES[name](stage)
-    finally:
-        await stage.clean()
-        await client.close()
-    return stage.seen
-
-
-async def connected(url: str) -> Client:
-    """A client that tells nobody of errors and does not reconnect."""
-
-    async def errored(_: Exception) -> None:
-        """The scene itself sees what matters."""
-
-    client: Client = await nats.connect(url, allow_reconnect=False, error_cb=errored)
-    return client
-
-
-def simulated(main: Callable[[str], Awaitable[Any]]) -> Any:
-    """What a coroutine answers on a host of a simulated network, given the address of a simulated server on another."""
-    world = SmallWorld()
-
-    async def server(process: Process) -> None:
-        nats_server = NatsServer(
-            name="nats", now_ns=process.host.clock.wall_ns, rng=random.Random("server"), disk=NatsDisk()
-        )
-        await process.loop.create_server(nats_server.protocol, "0.0.0.0", 4222)
-        nats_server.start()
-
-    async def client(_: Process) -> Any:
-        return await main("nats://b:4222")
-
-    world.start(world.b, server)
-    world.run(0.1)
-    return world.result_of(client, 2 * LIMIT_S)
-
-
-@pytest.mark.parametrize("name", SCENES)
-async def test_both_servers_play_it_alike(name: str, stack: EmbeddedStack) -> None:
-    """Every scene ends with the same answers, messages, statuses and errors on both servers."""
-    expected = await play(stack.nats_url, name)
+def assert_alike(found: list[Any], expected: list[Any]) -> None:
+    """Everything was seen alike, and something was seen."""
     assert expected, "a scene that sees nothing shows nothing"
-    found = simulated(lambda url: play(url, name))
     for place, (got, wanted) in enumerate(zip(found, expected, strict=False)):
         assert got == wanted, f"at {place}, after {expected[max(0, place - 3) : place]}"
     assert found == expected
+
+
+@pytest.mark.parametrize("name", PEACEFUL)
+async def test_both_servers_play_it_alike(name: str, stack: EmbeddedStack) -> None:
+    """Every scene ends with the same answers, messages, statuses and errors on both servers."""
+    expected = await play(RealGround(stack.nats), name)
+    assert_alike(simulated(lambda ground: play(ground, name)), expected)
+
+
+@pytest.mark.parametrize(("name", "sync"), LIVES)
+async def test_both_servers_die_and_come_back_alike(name: str, sync: str, stack: EmbeddedStack) -> None:
+    """Also through SIGKILL, an older disk and broken connections both servers are seen alike."""
+    process = stack.add_nats(f"{name}-{sync}", sync=sync)
+    await process.start()
+    expected = await play(RealGround(process), name)
+    await stack.remove(process)
+    assert_alike(simulated(lambda ground: play(ground, name), sync_always=sync == "always"), expected)
+
+
+@pytest.fixture(scope="module")
+def real_trio(stack: EmbeddedStack) -> Iterator[RealTrio]:
+    """Three real servers for all scenes of three; a scene leaves all three alive."""
+    trio = RealTrio(stack, "trio")
+    asyncio.run(trio.start())
+    yield trio
+    asyncio.run(trio.stop())
+
+
+@pytest.mark.parametrize("name", THREES)
+async def test_three_servers_play_it_alike(name: str, real_trio: RealTrio) -> None:
+    """Clients of three servers see the same of both, whoever leads, while some are killed and come back."""
+    expected = await play_three(real_trio, name)
+    assert_alike(simulated_three(lambda trio: play_three(trio, name)), expected)

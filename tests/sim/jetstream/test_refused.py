@@ -23,17 +23,6 @@ class Wire(asyncio.Transport):
         """Lost."""
 
 
-async def test_a_verbose_client_is_refused_by_name() -> None:
-    """Its +OK after each command was left out without a word."""
-    server = NatsServer(name="nats", now_ns=lambda: 0, rng=random.Random(1), disk=NatsDisk())
-    connection = Connection(server, 1)
-    connection.connection_made(Wire())
-    connection.data_received(b'CONNECT {"verbose": false}\r\n')
-    with pytest.raises(NotModelled, match="not verbose"):
-        connection.data_received(b'CONNECT {"verbose": true}\r\n')
-    connection.connection_lost(None)
-
-
 async def test_unmodelled_events_are_refused_by_name() -> None:
     """Who listens for an event that never comes would wait in silence."""
     server = NatsServer(name="nats", now_ns=lambda: 0, rng=random.Random(1), disk=NatsDisk())
@@ -60,6 +49,17 @@ def test_unmodelled_settings_of_a_consumer_are_refused_by_name(config: dict[str,
     asked = {"config": {"durable_name": "c", **config}}
     with pytest.raises(NotModelled, match=named):
         api.answer("$JS.API.CONSUMER.CREATE.S.c", json.dumps(asked).encode(), 0)
+
+
+def test_unmodelled_headers_are_refused_by_name() -> None:
+    """A header of the server's own that the model would pass over says which it is."""
+    disk = NatsDisk()
+    api = Api(disk, lambda _: None, lambda _: None, draw=lambda: 0.5)
+    api.answer("$JS.API.STREAM.CREATE.S", b'{"name": "S", "subjects": ["s"]}', 0)
+    with pytest.raises(NotModelled, match="Nats-Rollup"):
+        disk.streams["S"].publish("s", b"NATS/1.0\r\nNats-Rollup: all\r\n\r\n", b"x", 0)
+    disk.streams["S"].publish("s", b"NATS/1.0\r\nNats-Msg-Id: a\r\n\r\n", b"x", 0)
+    assert disk.streams["S"].last_seq == 1
 
 
 def test_an_ack_that_asks_for_more_is_refused_by_name() -> None:

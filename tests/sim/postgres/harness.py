@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -35,9 +33,10 @@ TABLES = {
     "agent_acks": "agent",
     "open_assignments": "pos",
     "dead_letters": "pos",
+    "schema_migration": "number",
 }
 """The relay's tables and their primary keys."""
-TIMES = {"lease_until", "began_at", "persisted_at", "acked_at", "due_at", "recorded_at"}
+TIMES = {"lease_until", "began_at", "persisted_at", "acked_at", "due_at", "recorded_at", "applied_at"}
 
 
 class Fifo(random.Random):
@@ -107,86 +106,3 @@ async def simulated(*, migrated: bool = True, **settings: Any) -> AsyncIterator[
 async def connect(dsn: str) -> Any:
     """A connection with the relay's settings."""
     return await asyncpg.connect(dsn, timeout=WAIT_S, server_settings=SERVER_SETTINGS)
-
-
-def plain(value: Any) -> Any:
-    """A value without what two servers can't agree on: the time."""
-    return "a time" if isinstance(value, datetime) else value
-
-
-async def outcome(connection: Any, text: str, args: Sequence[Any]) -> Any:
-    """What a statement answers: rows, a tag, or the error by its code and constraint."""
-    try:
-        status = await connection.execute(text, *args) if "RETURNING" not in text and "SELECT" not in text else None
-        if status is not None:
-            return status
-        rows = await connection.fetch(text, *args)
-    except asyncpg.PostgresError as error:
-        return "error", error.sqlstate, error.constraint_name
-    return [tuple(_timeless(name, value) for name, value in row.items()) for row in rows]
-
-
-def _timeless(name: str, value: Any) -> Any:
-    """A value without what follows from the moment at which it was read."""
-    if name == "now_ns":
-        return "a time"
-    return ("left", value > 0, math.isinf(value)) if name == "left_s" else plain(value)
-
-
-class Arm:
-    """Some sessions of one server; a step of one of them may wait for another's."""
-
-    def __init__(self, sessions: Sequence[Any], watcher: Any, server: PostgresServer | None) -> None:
-        self.sessions = sessions
-        self.pending: dict[int, asyncio.Task[Any]] = {}
-        self.lasts: dict[int, datetime | None] = {}
-        """By session what its last sweep answered, where the next one begins."""
-        self._watcher = watcher
-        self._server = server
-
-    async def step(self, session: int, text: str, args: Sequence[Any]) -> dict[int, Any]:
-        """Run a statement on a session; answers what finished, by session, and which sessions wait."""
-        given = [self.lasts.get(session) if arg == "the last" else arg for arg in args]
-        self.pending[session] = asyncio.create_task(self._run(session, text, given))
-        return await self.settle()
-
-    async def settle(self) -> dict[int, Any]:
-        """Wait until every session is done or waits for another one."""
-        deadline = time.monotonic() + WAIT_S
-        while True:
-            # who is done is seen first: an end that comes later may free those that are seen waiting
-            done = [number for number, task in self.pending.items() if task.done()]
-            blocked = await self._blocked()
-            if all(number in done or number in blocked for number in self.pending):
-                break
-            assert time.monotonic() < deadline, f"expected an end of {list(self.pending)}"
-            await asyncio.sleep(0.000_3)
-        finished = {number: self.pending.pop(number).result() for number in done}
-        return finished | dict.fromkeys(self.pending, "waits")
-
-    async def cancel(self, session: int) -> None:
-        """Have a waiting session's statement cancelled by a CancelRequest, and wait until it is."""
-        self.pending.pop(session).cancel()
-        await asyncio.sleep(0)
-
-        async def is_free() -> bool:
-            return session not in await self._blocked()
-
-        await eventually(is_free, "the statement is cancelled")
-
-    async def _run(self, session: int, text: str, args: Sequence[Any]) -> Any:
-        if "max(persisted_at) AS last" not in text:
-            return await outcome(self.sessions[session], text, args)
-        try:
-            row = await self.sessions[session].fetchrow(text, *args)
-        except asyncpg.PostgresError as error:
-            return "error", error.sqlstate, error.constraint_name
-        self.lasts[session] = row["last"]
-        return [(row["count"], plain(row["last"]))]
-
-    async def _blocked(self) -> list[int]:
-        if self._server is not None:
-            pids = self._server.waiting_pids
-        else:
-            pids = [row["pid"] for row in await self._watcher.fetch("SELECT pid FROM pg_locks WHERE NOT granted")]
-        return [number for number, one in enumerate(self.sessions) if one.get_server_pid() in pids]

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import base64
+import math
 import random
+from collections.abc import Sequence
 from typing import Any
 
+from faults.planted import texts
+from sim.postgres import statements_migrate
+from sim.postgres.statements import REGISTRY
 from system import sql
+from tests.sim.postgres.arms import LAST, Action, Answers
 
 BASE = 1 << 48
 STREAM = "MESH_EVENTS"
 SESSIONS = 3
+STEPS = 30
 AGENTS = ("ann", "bob", "_all")
 FAR_S = 1_000.0
 """Longer than any test: what lies so far ahead never comes, what is so old was long ago."""
 
+SWEEPS = sql.SWEEP, texts.SWEEP_WITHOUT_FLOORS, texts.SWEEP_NAMING_FLOORS
+PAGES = sql.READ_PAGE, texts.PAGE_FROM_CURSOR, texts.PAGE_WITH_OWN_FLOORS
+PLACES = sql.READ_PLACE, texts.PLACE_WITH_OWN_FLOORS
+WRITES = sql.WRITE_BATCH, texts.WRITE_UNFENCED
+EXTREMES: dict[str, tuple[Any, ...]] = {
+    "int2": (-(1 << 15), (1 << 15) - 1, 0),
+    "int4": (-(1 << 31), (1 << 31) - 1, -1),
+    "int8": (-(1 << 63), (1 << 63) - 1, -1),
+    "float8": (math.nan, math.inf, -math.inf, 1e300, -1e12, 1e10, 1e-9),
+    "text": ("", "Ünïcödé \u2603", "'; --", "x" * 9_000),
+    "text[]": ([], [None], ["1"], ["x", "2", None]),
+}
+"""By type what no relay sends, and a server answers all the same."""
 Step = tuple[int, str, tuple[Any, ...]]
 
 
@@ -29,6 +49,23 @@ class Author:
         self.ordinal = 1
         self._blocks = [False] * SESSIONS
         self._tags = 0
+        self._left = STEPS
+        self._opening = self.opening()
+        self._running: dict[int, str] = {}
+
+    def next_action(self, free: Sequence[int], waiting: Sequence[int]) -> Action | None:
+        """The next action; None ends the program."""
+        self._left -= 1
+        if self._left < 0 or len(waiting) > 1:
+            return None  # who goes first when two wait is not promised
+        session, text, args = self._opening.pop(0) if self._opening else self.next_step(list(free))
+        return Action(session=session, text=text, args=args)
+
+    def note(self, action: Action, answers: Answers) -> None:
+        """Learn from the answers where the fence and watermark stand."""
+        self._running[action.session] = action.text
+        for session, answered in answers.items():
+            self._learn(self._running[session], answered)
 
     def opening(self) -> list[Step]:
         """A stream, a leader, and a few events."""
@@ -45,10 +82,18 @@ class Author:
             return session, self._control(session), ()
         make = self.rng.choices(*zip(*self._weights(), strict=True))[0]
         text, args = make()
-        return session, text, args
+        return session, text, self._spoilt(text, args)
 
-    def note(self, text: str, answered: Any) -> None:
-        """Learn from an answer where the fence and watermark stand."""
+    def _spoilt(self, text: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The parameters, now and then with one that is NULL or far out."""
+        if not args or self.rng.random() > 0.08:
+            return args
+        at = self.rng.randrange(len(args))
+        kind = REGISTRY[text].parameters[at].name
+        value = None if kind == "timestamptz" or self.rng.random() < 0.5 else self.rng.choice(EXTREMES[kind])
+        return (*args[:at], value, *args[at + 1 :])
+
+    def _learn(self, text: str, answered: Any) -> None:
         if not isinstance(answered, list) or not answered:
             return
         if text == sql.TAKE_LEASE:
@@ -74,13 +119,32 @@ class Author:
             (lambda: (sql.READ_STORED_MANY, ([self._id() for _ in range(self.rng.randrange(4))],)), 1),
             (lambda: (sql.READ_STORED, (self._id(),)), 1),
             (lambda: (sql.READ_TAIL, (self._stream(), self._pos(), self.rng.choice((1, 3, 50)))), 3),
-            (lambda: (sql.READ_PLACE, (self._stream(), self._agent())), 3),
-            (lambda: (sql.READ_PAGE, (self._stream(), self._agent(), self._pos(), self.rng.choice((0, 1, 3, 50)))), 4),
+            (self._place, 3),
+            (self._page, 4),
             (lambda: (sql.READ_OVERDUE, (self.rng.randrange(4), self.rng.choice((1, 50)))), 2),
             (self._mark, 3),
             (lambda: (sql.PRUNE_DEAD_LETTERS, (self.rng.choice((-FAR_S, FAR_S)),)), 1),
             (lambda: (sql.READ_SAFETY, ()), 1),
+            (self._raise, 1),
+            (self._migrate, 3),
         ]
+
+    def _raise(self) -> tuple[str, tuple[Any, ...]]:
+        return texts.RAISE_FLOOR, (self._agent(), self.rng.choice((1, 2)), self._pos())
+
+    def _migrate(self) -> tuple[str, tuple[Any, ...]]:
+        """What a migration run does beside its files."""
+        number = self.rng.randrange(1, 6)
+        return self.rng.choice(
+            [
+                (statements_migrate.LOCK, (self.rng.choice((1, 2)),)),
+                (statements_migrate.LOCK, (1,)),
+                (statements_migrate.READ_APPLIED, ()),
+                (statements_migrate.NOTE_APPLIED, (number, f"{number}.sql")),
+                (statements_migrate.CREATE_OWN, ()),
+                (statements_migrate.RESET, ()),
+            ]
+        )
 
     def _control(self, session: int) -> str:
         inside = self._blocks[session]
@@ -125,15 +189,27 @@ class Author:
         if fence == self.fence and before == self.head:
             self.head = before + count + len(dead)  # likely; a READ_STATE puts it right
         times = self.rng.choice((None, 5)), self._lease(), self.rng.choice((-FAR_S, FAR_S))
-        return sql.WRITE_BATCH, (self._stream(), fence, self._at(before), after, *columns, *times)
+        text = self._one_of(*WRITES) if self.rng.random() < 0.3 else sql.WRITE_BATCH
+        return text, (self._stream(), fence, self._at(before), after, *columns, *times)
 
     def _state(self) -> tuple[str, tuple[Any, ...]]:
         return sql.READ_STATE, (STREAM,)
 
     def _sweep(self) -> tuple[str, tuple[Any, ...]]:
         retention_s = self.rng.choice((-FAR_S, -FAR_S, 0.0, FAR_S))
-        since = self.rng.choice((None, None, "the last"))
-        return sql.SWEEP, (self._stream(), self.rng.choice((1, 2)), retention_s, self.rng.choice((1, 2, 50)), since)
+        since = self.rng.choice((None, None, LAST))
+        rows_max = self.rng.choice((1, 2, 50))
+        return self._one_of(*SWEEPS), (self._stream(), self.rng.choice((1, 2)), retention_s, rows_max, since)
+
+    def _page(self) -> tuple[str, tuple[Any, ...]]:
+        return self._one_of(*PAGES), (self._stream(), self._agent(), self._pos(), self.rng.choice((0, 1, 3, 50)))
+
+    def _place(self) -> tuple[str, tuple[Any, ...]]:
+        return self._one_of(*PLACES), (self._stream(), self._agent())
+
+    def _one_of(self, usual: str, *planted: str) -> str:
+        """Mostly the relay's own text, and now and then one that was broken on purpose."""
+        return usual if self.rng.random() < 0.7 else self.rng.choice(planted)
 
     def _ack(self) -> tuple[str, tuple[Any, ...]]:
         return sql.STORE_ACK, (self._stream(), self._agent(), self._pos())

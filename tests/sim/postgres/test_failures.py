@@ -14,7 +14,8 @@ import pytest
 from system import sql
 from system.database import Database
 from system.migrate import migrate
-from tests.sim.postgres.harness import WAIT_S, Arm, Simulated, connect, simulated
+from tests.sim.postgres.arms import WAITS, Action, Arm, Kind, RealArm, RealServer, SimulatedArm
+from tests.sim.postgres.harness import WAIT_S, Simulated, connect, simulated
 from tests.system.harness import eventually
 
 BASE = 1 << 48
@@ -130,19 +131,16 @@ async def test_a_dropped_connection_rolls_back() -> None:
 
 async def _abandon_in_mid_statement(dsn: str, arm: Arm) -> bool:
     """Drop a connection whose statement waits for a lock, then free it; answers whether the statement took effect."""
-    first, second = arm.sessions
-    await first.execute("BEGIN")
-    await first.execute(sql.RENEW_LEASE, "s", 1, 50.0)
-    step = await arm.step(1, sql.WRITE_BATCH, _write(0, 1, "a"))
-    assert step == {1: "waits"}
-    task = arm.pending.pop(1)
-    second.terminate()
-    await asyncio.gather(task, return_exceptions=True)
-    await asyncio.sleep(0.2)
-    await first.execute("COMMIT")
-    await asyncio.sleep(0.2)
-    found = bool(await first.fetch(sql.READ_STORED, "a"))
-    await first.close()
+    await (await _begin(dsn)).close()
+    await arm.open(2)
+    await arm.perform(Action(session=0, text="BEGIN"))
+    await arm.perform(Action(session=0, text=sql.RENEW_LEASE, args=("s", 1, 50.0)))
+    step = await arm.perform(Action(session=1, text=sql.WRITE_BATCH, args=tuple(_write(0, 1, "a"))))
+    assert step == {1: WAITS}
+    await arm.perform(Action(session=1, kind=Kind.DROP))
+    await arm.perform(Action(session=0, text="COMMIT"))
+    found = bool(await arm.sessions[0].fetch(sql.READ_STORED, "a"))
+    await arm.close()
     return found
 
 
@@ -153,15 +151,12 @@ async def test_the_real_server_finishes_what_was_abandoned(fresh_database: str) 
     database = Database(fresh_database, size_max=1, timeout_s=WAIT_S)
     await migrate(database)
     await database.close()
-    watcher = await connect(fresh_database)
-    real = Arm([await _begin(fresh_database), await connect(fresh_database)], watcher, None)
-    assert await _abandon_in_mid_statement(fresh_database, real)
-    await watcher.close()
+    server = RealServer(fresh_database)
+    assert await _abandon_in_mid_statement(fresh_database, RealArm(server))
+    await server.close()
     for finish_abandoned in (True, False):
         async with simulated(finish_abandoned=finish_abandoned) as simulation:
-            dsn = simulation.dsn
-            model = Arm([await _begin(dsn), await connect(dsn)], None, simulation.server)
-            assert await _abandon_in_mid_statement(dsn, model) is finish_abandoned
+            assert await _abandon_in_mid_statement(simulation.dsn, SimulatedArm(simulation)) is finish_abandoned
 
 
 async def _restarted(simulation: Simulated) -> Any:

@@ -1,0 +1,47 @@
+"""The first record of a run's history: what the judge must know of the plan, in whichever world it is played."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from faults.plan import Plan
+from faults.recorder import Recorder
+from faults.vocabulary import ClockSkew, ProcessName
+from reports import history
+from system.event import CRITICAL_TYPES
+
+
+def note_run(
+    recorder: Recorder,
+    plan: Plan,
+    *,
+    world: Literal["sim", "real"],
+    started_at: str,
+    command: Sequence[str],
+    versions: Mapping[str, str] | None = None,
+) -> None:
+    """Write it; `command` repeats the run, `versions` say what took part."""
+    recorder.record(
+        history.Run,
+        plan=plan.name,
+        seed=plan.seed,
+        world=world,
+        retention_ns=history.ByClass(critical=_ns(plan.retention.critical_s), standard=_ns(plan.retention.standard_s)),
+        critical_types=tuple(sorted(CRITICAL_TYPES)),
+        slack_ns=_ns(plan.slack_s),
+        started_at=started_at,
+        versions=dict(versions or {}),
+        converge_bound_ns=_ns(plan.converge_within_s),
+        dedupe_window_ns=0 if _is_nats_skewed(plan) else _ns(plan.relay.dedupe_window_s),
+        command=tuple(command),
+    )
+
+
+def _is_nats_skewed(plan: Plan) -> bool:
+    """Whether NATS's memory of ids, which goes by its wall clock, may be of any length."""
+    return any(isinstance(one, ClockSkew) and one.process is ProcessName.NATS for one in plan.faults)
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)

@@ -1,0 +1,156 @@
+"""What the real server answered to a schedule, and whether a model answers the same.
+
+The real server goes first and alone decides what is left open to it, as which of two deadlocked sessions is the victim.
+The author of a schedule sees nothing but its answers, so a transcript holds whatever the model does, and can be held
+against any number of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tests.sim.postgres.arms import WAITS, Action, Answers, Arm, RealArm, SimulatedArm
+from tests.sim.postgres.harness import TABLES, TIMES, Simulated, simulated
+
+DEADLOCK = "40P01"
+NEVER_S = 1e6
+"""The model looks for a deadlock when the transcript tells of one."""
+Rows = list[tuple[Any, ...]]
+
+
+class Writes(Protocol):
+    """Who writes a schedule in the light of what was answered so far."""
+
+    def next_action(self, free: Sequence[int], waiting: Sequence[int]) -> Action | None:
+        """The next action; None ends the schedule."""
+
+    def note(self, action: Action, answers: Answers) -> None:
+        """Learn what was answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """An author whose every action is known beforehand."""
+
+    actions: list[Action]
+
+    def next_action(self, free: Sequence[int], waiting: Sequence[int]) -> Action | None:
+        """The next action."""
+        return self.actions.pop(0) if self.actions else None
+
+    def note(self, action: Action, answers: Answers) -> None:
+        """Nothing depends on it."""
+
+
+class Difference(AssertionError):
+    """The model does not do what the real server did; the message begins with the schedule's name."""
+
+    def __init__(self, name: str, what: str, expected: object, found: object, entries: Sequence[Entry]) -> None:
+        lines = [f"{name}: {what}", f"real:      {expected}", f"simulated: {found}", "the schedule so far:"]
+        super().__init__("\n".join([*lines, *(f"  {entry.action} -> {entry.answers}" for entry in entries)]))
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One action, and what was answered by whom."""
+
+    action: Action
+    answers: Answers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """A schedule as the real server played it, and the rows that it left."""
+
+    name: str
+    sessions: int
+    lock_timeout: str = ""
+    migrated: bool = True
+    """Whether the database has the relay's tables at the beginning."""
+    entries: list[Entry] = field(default_factory=list)
+    rows: dict[str, Rows] = field(default_factory=dict)
+
+    @property
+    def waits(self) -> int:
+        """How often a session came to wait for another one."""
+        return sum(entry.answers.get(entry.action.session) == WAITS for entry in self.entries)
+
+
+async def record(
+    name: str, arm: RealArm, author: Writes, *, sessions: int, lock_timeout: str = "", migrated: bool = True
+) -> Transcript:
+    """Play a schedule on the real server, on tables that are empty; they are there, and empty again, afterwards."""
+    await arm.open(sessions)
+    transcript = Transcript(name=name, sessions=sessions, lock_timeout=lock_timeout, migrated=migrated)
+    try:
+        while action := author.next_action([n for n in range(sessions) if n not in arm.waiting], arm.waiting):
+            await _note(transcript, arm, author, action)
+        for action in _ending(sessions, arm):
+            await _note(transcript, arm, author, action)
+        watcher = await arm.server.watcher()
+        for table, key in TABLES.items():
+            found = await watcher.fetch(f"SELECT * FROM {table} ORDER BY {key}")
+            transcript.rows[table] = [
+                tuple("a time" if name in TIMES else value for name, value in row.items()) for row in found
+            ]
+    finally:
+        await arm.close()
+        await arm.server.empty_tables()
+    return transcript
+
+
+def _ending(sessions: int, arm: Arm) -> Iterator[Action]:
+    """The end of every block that may be open, whoever waits last."""
+    ended: list[int] = []
+    while len(ended) < sessions:
+        number = next(number for number in range(sessions) if number not in ended and number not in arm.waiting)
+        yield Action(session=number, text="ROLLBACK" if number else "COMMIT")
+        if number not in arm.waiting:
+            ended.append(number)
+
+
+async def _note(transcript: Transcript, arm: RealArm, author: Writes, action: Action) -> None:
+    answers = await arm.perform(action)
+    transcript.entries.append(Entry(action=action, answers=answers))
+    author.note(action, answers)
+
+
+async def replay(transcript: Transcript, simulation: Simulated) -> None:
+    """Play a schedule on the model. Raises Difference."""
+    arm = SimulatedArm(simulation, lock_timeout=transcript.lock_timeout)
+    await arm.open(transcript.sessions)
+    try:
+        for number, entry in enumerate(transcript.entries):
+            found = await arm.perform(entry.action)
+            for session, answer in entry.answers.items():
+                if answer[:3:2] == ("error", DEADLOCK) and found.get(session) == WAITS:
+                    found |= await arm.choose_victim(session)
+            if found != entry.answers:
+                what = f"step {number}, {entry.action}"
+                raise Difference(transcript.name, what, entry.answers, found, transcript.entries[: number + 1])
+        for table, rows in transcript.rows.items():
+            left = _rows_left(simulation, table)
+            if left != rows:
+                raise Difference(transcript.name, f"the rows of {table}", rows, left, transcript.entries)
+    finally:
+        await arm.close()
+
+
+def _rows_left(simulation: Simulated, table: str) -> Rows:
+    return [
+        tuple("a time" if name in TIMES else value for name, value in zip(row._fields, row, strict=True))
+        for name, row in simulation.server.dump()
+        if name == table
+    ]
+
+
+async def held(transcript: Transcript) -> None:
+    """Play a schedule on a model of its own. Raises Difference."""
+    seed = sum(transcript.name.encode())
+    settings = {"fifo": True, "finish_abandoned": True, "deadlock_timeout_s": NEVER_S}
+    async with simulated(seed=seed, migrated=transcript.migrated, **settings) as simulation:
+        await replay(transcript, simulation)
+        simulation.server.check()

@@ -66,8 +66,8 @@ def test_a_failed_build_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monk
 FAKE_BUILD = """#!/bin/sh
 PATH=/bin:/usr/bin
 echo "$1 $3" >> "$(dirname "$0")/builds"
-printf '#!/bin/sh\\nexit 0\\n' > "$5"
-chmod +x "$5"
+printf '#!/bin/sh\\nexit 0\\n' > "$6"
+chmod +x "$6"
 """
 
 

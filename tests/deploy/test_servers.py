@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from faults.stack.supervisor import Supervisor
 from tests.deploy import parts
 from tests.deploy.uncontained import Uncontained
 
+PATIENCE_S = 20.0
 NATS_CONFIG = parts.ROOT / "deploy" / "nats" / "nats.conf"
 
 
@@ -96,8 +98,10 @@ def test_redis_takes_every_setting(tmp_path: Path, services: dict[str, dict[str,
         stack = Uncontained(services=services, ports={inside: port}, folder=tmp_path, supervisor=supervisor)
         assert not _pings(stack, folder)
         process = stack.start("redis", [str(folder / program), *words, "--bind", LOOPBACK, "--port", str(port.number)])
+        deadline = time.monotonic() + PATIENCE_S
         while not _pings(stack, folder):
             assert process.is_running(), process.log_tail()
+            assert time.monotonic() < deadline, process.log_tail()
         for name, value in zip(words[::2], words[1::2], strict=True):
             name = name.removeprefix("--")
             got = parts.ran(folder / "redis-cli", "-p", str(port.number), "config", "get", name).stdout.split()

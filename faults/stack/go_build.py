@@ -77,7 +77,7 @@ def _build(program: GoProgram, file: Path) -> None:
         env = os.environ | {"GOBIN": folder, "CGO_ENABLED": "0"}
         env.pop("GOROOT", None)
         if program.is_ours:
-            where = ["-C", program.package]
+            where = ["-C", program.package, "-buildvcs=false"]
             _run(program, [str(go), "build", *where, "-o", f"{folder}/{program.name}", *program.flags, "."], env)
             (Path(folder) / program.name).rename(file)
             return

@@ -94,12 +94,11 @@ def lay_out(target: Path) -> Path:
     for one in stages()[0].all_of("COPY"):
         *sources, into = one.value
         for source in sources:
-            path = ROOT / source
-            place = target / into.strip("/")
-            place = place / path.name if into.endswith("/") else place
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                shutil.copytree(path, place, ignore=shutil.ignore_patterns("__pycache__"))
+            path, place = ROOT / source, target / into.strip("/")
+            if path.is_dir():  # of a folder what is in it, whether `into` ends with a slash or not
+                shutil.copytree(path, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
             else:
+                place = place / path.name if into.endswith("/") else place
+                place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, place)
     return target / stages()[-1].last("WORKDIR")[0].strip("/")

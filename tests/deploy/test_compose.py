@@ -158,5 +158,19 @@ def test_files_that_are_mounted_exist(project: dict[str, Any]) -> None:
     for path in binds + files:
         assert Path(path).exists(), path
         assert parts.ROOT in Path(path).parents, path
+
+
+def test_our_images_are_made_here(services: dict[str, dict[str, Any]]) -> None:
+    """What has a Dockerfile here is built from it, and never pulled from a registry under the same name."""
+    assert {name for name, one in services.items() if "build" in one} == set(OURS)
     for name, folder in OURS.items():
-        assert Path(project["services"][name]["build"]["context"]) == folder
+        assert Path(services[name]["build"]["context"]) == folder
+        assert services[name]["pull_policy"] == "build"
+
+
+def test_nobody_runs_as_root_but_nats(services: dict[str, dict[str, Any]]) -> None:
+    """Every image that would run as root has another user; those of Prometheus and Grafana bring their own."""
+    for name, one in services.items():
+        of_image = name in OURS and stages(OURS[name])[-1].last("USER")[0]
+        assert one.get("user") or of_image or name in {"nats", "prometheus", "grafana"}, name
+        assert str(one.get("user") or of_image).split(":")[0] not in {"root", "0"}, name

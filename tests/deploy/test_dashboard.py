@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,6 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.cog.plugins import register_default_plugins
-from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -30,6 +29,7 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 OF_PROMETHEUS = {"up": {"job", "instance"}, "ALERTS": {"alertname", "alertstate"}}
 """Metrics that Prometheus makes by itself."""
 COLUMNS = 24
+PATIENCE_S = 10.0
 
 
 def expressions() -> Iterator[str]:
@@ -78,13 +78,23 @@ async def test_every_metric_that_is_asked_for_is_shown(services: dict[str, dict[
         page = (await http.get(f"http://{LOOPBACK}:{stack.port('relay-1', 8080)}/metrics")).raise_for_status().text
         async with httpx.AsyncClient(timeout=10) as short:  # Toxiproxy counts a connection when it ends
             await short.get(f"http://{LOOPBACK}:{stack.port('toxiproxy', 28081)}/healthz")
-        proxied = f"http://{LOOPBACK}:{stack.port('toxiproxy', 8474)}/metrics"
-        shown = shown_by(page, Metrics().registry) | shown_by((await http.get(proxied)).text, None) | OF_PROMETHEUS
+        proxied = await _once_counted(http, f"http://{LOOPBACK}:{stack.port('toxiproxy', 8474)}/metrics")
+        shown = shown_by(page, Metrics().registry) | shown_by(proxied, None) | OF_PROMETHEUS
     wanted = [one for expression in expressions() for one in asked(expression)]
     assert len({one.metric for one in wanted}) > 25
     assert missing(shown, iter(wanted)) == []
     planted = [*asked("sum by (resaon) (rate(sse_cursor_410_total[1m]))"), *asked("relay_writer_lag_mesages")]
     assert missing(shown, iter(planted)) == ["sse_cursor_410_total{resaon}", "relay_writer_lag_mesages"]
+
+
+async def _once_counted(http: httpx.AsyncClient, url: str) -> str:
+    """Toxiproxy's page once it has counted a connection, or as it is when that takes too long."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        text = (await http.get(url)).raise_for_status().text
+        if "toxiproxy_proxy_received_bytes_total{" in text or time.monotonic() > deadline:
+            return text
+        await asyncio.sleep(0.05)
 
 
 def test_prometheus_reads_every_expression_of_the_dashboard(tmp_path: Path) -> None:
@@ -100,6 +110,10 @@ def test_prometheus_reads_every_expression_of_the_dashboard(tmp_path: Path) -> N
 @pytest.mark.filterwarnings("ignore:Prefer using dashboardv2")  # files are provisioned in the classic form
 def test_the_dashboard_is_one_to_grafana() -> None:
     """Grafana's own types hold all of it: what they did not know would be lost on the way through them."""
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.cog.plugins import register_default_plugins
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
     register_default_plugins()
     through = json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(DASHBOARD)))
     assert lost(DASHBOARD, through) == []

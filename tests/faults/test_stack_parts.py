@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.stack import EmbeddedStack, PartUnavailable, binaries, embedded, toxiproxy_build
+from faults.stack import EmbeddedStack, PartUnavailable, binaries, embedded, go_build, toxiproxy_build
 
 FAKE_GO = """#!/bin/sh
 PATH=/bin:/usr/bin
@@ -61,6 +61,31 @@ def test_a_failed_build_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monk
         toxiproxy_build.toxiproxy_server(tmp_path / "cache")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "cache" / "toxiproxy-server-2.12.0").exists()
+
+
+FAKE_BUILD = """#!/bin/sh
+PATH=/bin:/usr/bin
+echo "$1 $3" >> "$(dirname "$0")/builds"
+printf '#!/bin/sh\\nexit 0\\n' > "$6"
+chmod +x "$6"
+"""
+
+
+def test_a_program_of_ours_is_built_anew_when_its_source_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of source is built once for each state of it, and a program of its name on PATH is not taken."""
+    path_with(tmp_path, monkeypatch, go=FAKE_BUILD, ours="#!/bin/sh\n")
+    source, cache = tmp_path / "source", tmp_path / "cache"
+    source.mkdir()
+    program = go_build.GoProgram(name="ours", version="1.0", package=str(source), go="1.24")
+    found = []
+    for text in ("one", "one", "two"):
+        (source / "main.go").write_text(text)
+        found.append(go_build.built(program, cache))
+    assert found[0] == found[1] != found[2]
+    assert all(path.parent == cache and os.access(path, os.X_OK) for path in found)
+    assert (tmp_path / "builds").read_text() == f"build {source}\n" * 2
 
 
 def test_a_missing_nats_server_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

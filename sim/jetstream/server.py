@@ -73,7 +73,8 @@ class NatsServer:
         return Connection(self, self._served)
 
     def start(self) -> None:
-        """Begin to sync, on the running loop."""
+        """Begin to sync, and to serve consumers, on the running loop."""
+        self.restart_consumers()
         if not self._sync_always:
             asyncio.get_running_loop().call_later(SYNC_S, self._sync)
 
@@ -274,6 +275,9 @@ class NatsServer:
                 del self._api.pushing[key]
                 return
         elif self._disk.consumers.get(key) is not consumer:
+            return
+        elif consumer.is_over(self._mono_ns()):
+            del self._disk.consumers[key]
             return
         consumer.stream.expire(self._now_ns())
         self._serve(consumer)

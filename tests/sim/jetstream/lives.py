@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from tests.sim.jetstream.pushing import heard, pushed
+from tests.sim.jetstream.shortlived import made
 from tests.sim.jetstream.stage import SHORT_S, UNTIL_S, Stage
 
 MS = 1_000_000
@@ -126,7 +127,7 @@ async def naks_are_forgotten(at: Stage) -> None:
 
 
 async def consumers_in_memory_die(at: Stage) -> None:
-    """A consumer without a name dies with its server; a durable one stays as it was configured."""
+    """A consumer that is kept in memory dies with its server; one on disk stays as it was configured."""
     await at.make_stream()
     await at.make_consumer(ack_wait=7.0, max_ack_pending=3)
     await at.fill(2)
@@ -135,8 +136,11 @@ async def consumers_in_memory_die(at: Stage) -> None:
     await asyncio.sleep(0.05)
     name = await pushed(at, inbox)
     at.see(len(await hearing))
+    await made(at, name="file", inactive_threshold=9_000 * MS)
+    await made(at, name="memory", inactive_threshold=9_000 * MS, mem_storage=True)
     await at.restart()
-    await at.tries(at.js.consumer_info(at.stream, name))
+    for one in (name, "file", "memory"):
+        await at.tries(at.js.consumer_info(at.stream, one))
     info = await at.js.consumer_info(at.stream, "c")
     at.see(info.config.ack_wait, info.config.max_ack_pending, info.num_pending)
     await at.state()

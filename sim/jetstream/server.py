@@ -59,6 +59,7 @@ class NatsServer:
         self.cluster = Cluster(self, rng)
         self._unstored: dict[int, tuple[asyncio.TimerHandle, Stream, codec.Pub]] = {}
         self._taken = 0
+        self._is_retired = False
         self._connections: dict[int, Connection] = {}
         self._served = 0
         self._stored_at = 0.0
@@ -82,6 +83,12 @@ class NatsServer:
         """Drop all connections."""
         for connection in tuple(self._connections.values()):
             connection.transport.abort()
+
+    def retire(self) -> None:
+        """Tell every client that this server is about to end (lame duck mode); without JetStream from now on."""
+        self._is_retired = True
+        for connection in tuple(self._connections.values()):
+            connection.transport.write(self.info(connection.number, ldm=True))
 
     def info(self, client_id: int, **more: Any) -> bytes:
         """The INFO line for a client."""
@@ -117,6 +124,8 @@ class NatsServer:
     def published(self, command: codec.Pub) -> bool:
         """Take a message; answers whether anybody or anything took an interest."""
         subject = command.subject
+        if self._is_retired:  # it still listens for what is asked of its API, and answers nothing
+            return self.route(subject, command.reply, command.headers, command.data) or subject.startswith(API)
         if subject.startswith(ACK):
             return self.cluster.serves_consumers and self._acknowledged(subject, command)
         if subject.startswith(FLOW):

@@ -265,3 +265,26 @@ async def ordered_through_a_restart(at: Stage) -> None:
         message = await subscription.next_msg(timeout=UNTIL_S)
         at.see(message.data, message.metadata.sequence.stream, message.metadata.sequence.consumer)
     await at.state()
+
+
+async def about_to_end(at: Stage) -> None:
+    """A server that is about to end says so, and its JetStream is gone at once; a client with no other server stays."""
+    told: list[str] = []
+
+    async def tell() -> None:
+        told.append("lame duck")
+
+    await at.make_stream()
+    client = await at.join(lame_duck_mode_cb=tell)
+    await at.ground.retire()
+    async with asyncio.timeout(UNTIL_S):
+        while not told:  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0.002)
+    await at.tries(client.jetstream().publish(at.subject, b"too late"))
+    await at.tries(client.jetstream().stream_info(at.stream))
+    heard = await at.nc.subscribe("still")
+    await at.nc.flush()
+    await client.publish("still", b"x")
+    at.see(told, (await heard.next_msg(timeout=1.0)).data, client.is_connected)
+    await at.restart()
+    await at.state()

@@ -12,6 +12,7 @@ from sim.jetstream.config import CONSUMER_DEFAULTS, FIXED, INACTIVE_NS, PUSH_SET
 from sim.jetstream.consumer import Consumer
 from sim.jetstream.disk import NatsDisk
 from sim.jetstream.push import PushConsumer
+from sim.jetstream.sending import Heard
 from sim.jetstream.stream import Stream, error
 
 NO_STREAM = error(404, 10059, "stream not found")
@@ -52,6 +53,7 @@ class Api:
         made: Callable[[Consumer | PushConsumer], None],
         *,
         draw: Callable[[], float],
+        is_heard: Heard = lambda _: True,
         replicas: int = 1,
     ) -> None:
         """`made` is told of a new consumer; `draw` answers numbers from 0 to 1."""
@@ -59,6 +61,7 @@ class Api:
         self._gone = gone
         self._made = made
         self._draw = draw
+        self._is_heard = is_heard
         self._replicas = replicas
         self._asked = 0
         self.pushing: dict[tuple[str, str], PushConsumer] = {}
@@ -282,7 +285,7 @@ class Api:
         return {"success": True}
 
     def _described(self, consumer: Consumer | PushConsumer) -> dict[str, Any]:
-        return consumer.info() | {"created": look_up.time_text(consumer.created_ns)}
+        return consumer.info(self._is_heard) | {"created": look_up.time_text(consumer.created_ns)}
 
 
 def _pages(what: str, listed: list[Any]) -> dict[str, int]:

@@ -310,7 +310,7 @@ class Consumer:
         self._removals = -1
         self._used_ns = None
 
-    def info(self) -> dict[str, Any]:
+    def info(self, is_heard: Heard = lambda _: True) -> dict[str, Any]:
         """As CONSUMER.INFO tells it."""
         self._notice_removals()
         state = self.state
@@ -326,6 +326,6 @@ class Consumer:
             "ack_floor": {"consumer_seq": state.floor_consumer_seq, "stream_seq": state.floor_stream_seq},
             "num_ack_pending": len(state.pending),
             "num_redelivered": 0 if int(self.config["max_deliver"]) == 1 else redelivered + len(state.spent),
-            "num_waiting": len(self._waiting),
+            "num_waiting": self._waiting.count_heard(is_heard),
             "num_pending": self._unlooked,
         }

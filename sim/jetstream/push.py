@@ -102,7 +102,7 @@ class PushConsumer:
             return self._unheard_since_ns + self._kept_ns
         return self._beat_at_ns if self._beat_ns else None
 
-    def info(self) -> dict[str, Any]:
+    def info(self, _: Heard = lambda _: True) -> dict[str, Any]:
         """As CONSUMER.INFO tells it."""
         at = {"consumer_seq": self._consumer_seq, "stream_seq": self._stream_seq}
         return {

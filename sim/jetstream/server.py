@@ -55,7 +55,9 @@ class NatsServer:
         self._rng = rng
         self._disk = disk
         self._sync_always = sync_always
-        self._api = Api(disk, self._consumer_gone, self._serve, draw=rng.random, replicas=replicas)
+        self._api = Api(
+            disk, self._consumer_gone, self._serve, draw=rng.random, is_heard=self._is_heard, replicas=replicas
+        )
         self.cluster = Cluster(self, rng)
         self._unstored: dict[int, tuple[asyncio.TimerHandle, Stream, codec.Pub]] = {}
         self._taken = 0

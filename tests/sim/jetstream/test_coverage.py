@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from tests.sim.jetstream import test_conformance
+from tests.sim.jetstream import test_conformance, test_programs
 from tests.sim.jetstream.arms import PEACEFUL, THREES, VIOLENT
 from tests.sim.jetstream.coverage import COVERED, FAILURES, RECORDINGS, WIRE
 
+DIFFERENCES = Path(__file__).parents[3] / "sim" / "DIFFERENCES.md"
 ALL = PEACEFUL | VIOLENT | THREES
 
 
@@ -37,3 +40,14 @@ def test_every_scene_is_played() -> None:
     assert [name for name in ALL if not played()[name]] == []
     assert len(ALL) == len(PEACEFUL) + len(VIOLENT) + len(THREES)
     assert len(COVERED) == len(WIRE) + len(FAILURES) + len(RECORDINGS)
+
+
+def test_what_differed_is_held() -> None:
+    """Each difference that was settled names scenes that exist, and hold it from then on."""
+    settled = DIFFERENCES.read_text().split("### Settled")[1].split("### Deliberate")[0]
+    rows = [line for line in settled.splitlines() if line.startswith("| ")][1:]
+    held = {row.split("|")[1].strip(): re.findall(r"`(\w+)`", row.split("|")[-2]) for row in rows}
+    assert len(held) > 20
+    assert [what for what, names in held.items() if not names] == []
+    known = {*ALL, *vars(test_programs)}
+    assert [name for names in held.values() for name in names if name not in known] == []

@@ -106,7 +106,7 @@ class Arm:
         elif action.kind is Kind.CANCEL:
             await _request_cancel(self._dsn, self.sessions[action.session])
             if action.session in self.pending:
-                await asyncio.wait([self.pending[action.session]], timeout=WAIT_S)
+                await self.cancelled(self.pending[action.session])
         elif action.kind in (Kind.TERMINATE, Kind.DROP):
             return await self._end_session(action)
         else:
@@ -138,6 +138,9 @@ class Arm:
     async def look(self, *, closely: bool = True) -> tuple[list[int], list[int]]:
         """The pids of all backends, if looked at closely, and of those that wait for another one and go on doing so."""
         raise NotImplementedError
+
+    async def cancelled(self, statement: asyncio.Task[Any]) -> None:
+        """Wait until a CancelRequest that was answered has had its effect."""
 
     async def close(self) -> None:
         """Leave nothing behind."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from typing import Any
@@ -101,6 +102,10 @@ class RealArm(Arm):
         assert process is not None
         await until(self.server.is_deserted, "every connection is ended")
         await (process.wait_ready() if process.is_running() else process.start())
+
+    async def cancelled(self, statement: asyncio.Task[Any]) -> None:
+        """As `Arm` says: the backend was signalled, and has to wake up."""
+        await asyncio.wait([statement], timeout=WAIT_S)
 
     async def close(self) -> None:
         """As `Arm` says; what the sessions held is free then."""

@@ -24,7 +24,7 @@ class Troubled(Author):
         self.spoilt_share = 0.02
         self._saved = [False] * SESSIONS
         self._faults_share = 0.12 if faults else 0.0
-        self._ends_share = 0.12 if ends_server else 0.0
+        self._ends_share = 0.07 if ends_server else 0.0
 
     def next_action(self, free: Sequence[int], waiting: Sequence[int]) -> Action | None:
         """The next action; None ends the schedule."""

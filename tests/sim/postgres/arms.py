@@ -169,8 +169,9 @@ class Arm:
         pid, task = connection.get_server_pid(), self.pending.pop(number, None)
         told: Any = None
         if action.kind is Kind.DROP:
-            connection.terminate()
+            connection._transport.abort()  # `terminate` would say goodbye first
             await asyncio.gather(*filter(None, [task]), return_exceptions=True)
+            connection.terminate()
             self._ghosts.append(pid)
         else:
             await self.terminate(pid)

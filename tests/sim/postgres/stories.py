@@ -207,7 +207,7 @@ WAITING = [
     run(0, "COMMIT"),
     run(0, "BEGIN"),
     run(0, sql.RENEW_LEASE, S, 1, FAR_S),
-    run(1, sql.TAKE_LEASE, S, "you", FAR_S),
+    run(1, sql.RELEASE_LEASE, S, 1),
     Action(session=1, kind=Kind.CANCEL),
     run(1, sql.READ_STATE, S),
     run(1, sql.RELEASE_LEASE, S, 1),
@@ -217,6 +217,10 @@ WAITING = [
     run(1, sql.NEW_EPOCH, S, 1, "t2", "why", "created", 0),
     run(0, "COMMIT"),
     run(1, sql.READ_EPOCHS),
+    run(0, "BEGIN"),
+    run(0, migrate.LOCK, LOCK_KEY),
+    run(1, migrate.LOCK, LOCK_KEY),
+    run(0, "COMMIT"),
 ]
 """A second writer, sweeper, ack and leader wait for the first, and look again; one gives up."""
 
@@ -272,8 +276,10 @@ DEADLOCK = [
     run(2, sql.STORE_ACK, S, "bob", BASE + 3),
     run(2, "ROLLBACK TO a"),
     run(2, sql.READ_PLACE, S, "bob"),
+    run(2, sql.STORE_ACK, S, "bob", BASE + 3),
     Action(session=2, kind=Kind.DROP),
     run(2, migrate.LOCK, 1),
+    run(2, sql.READ_PLACE, S, "bob"),
 ]
 """The leader's statement and a sweep, each in a block with the other; then who is dropped leaves nothing."""
 

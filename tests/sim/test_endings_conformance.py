@@ -5,9 +5,6 @@ and by plain protocols, in whatever order close, abort, write and the other side
 from __future__ import annotations
 
 import asyncio
-import signal
-import socket
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -50,7 +47,7 @@ class Streams:
         return streams
 
 
-async def _told(what: Awaitable[Any]) -> Any:
+async def told(what: Awaitable[Any]) -> Any:
     """What it answers, or the error's type and number."""
     try:
         return await what
@@ -64,36 +61,36 @@ async def _end_in_the_middle_of_a_message(ground: Ground) -> Any:
     streams = await Streams.connected(ground)
     streams.server_writer.write(b"half of a mess")
     streams.server_writer.close()
-    exactly = await _told(streams.reader.readexactly(20))
-    rest = await _told(streams.reader.read(5)), streams.reader.at_eof()
+    exactly = await told(streams.reader.readexactly(20))
+    rest = await told(streams.reader.read(5)), streams.reader.at_eof()
     streams.writer.close()
-    return exactly, rest, await _told(streams.writer.wait_closed())
+    return exactly, rest, await told(streams.writer.wait_closed())
 
 
 async def _end_in_the_middle_of_a_line(ground: Ground) -> Any:
     streams = await Streams.connected(ground)
     streams.server_writer.write(b"a line\nhalf of")
     streams.server_writer.close()
-    lines = [await _told(streams.reader.readuntil()), await _told(streams.reader.readuntil())]
+    lines = [await told(streams.reader.readuntil()), await told(streams.reader.readuntil())]
     streams.writer.close()
-    return lines, await _told(streams.writer.wait_closed())
+    return lines, await told(streams.writer.wait_closed())
 
 
 async def _reset_under_a_reader(ground: Ground) -> Any:
     """Bytes that came before the reset are gone with it, unless they were read before."""
     streams = await Streams.connected(ground)
     streams.server_writer.write(b"read before")
-    first = await _told(streams.reader.readexactly(11))
+    first = await told(streams.reader.readexactly(11))
     streams.server_writer.transport.pause_reading()  # type: ignore[attr-defined]
     streams.writer.write(b"never read")
     await asyncio.sleep(SHORT_S)
     streams.server_writer.transport.abort()
-    second = await _told(streams.reader.read(5))
-    third = await _told(streams.reader.read(5))
+    second = await told(streams.reader.read(5))
+    third = await told(streams.reader.read(5))
     streams.writer.write(b"into the void")
-    drained = await _told(streams.writer.drain())
+    drained = await told(streams.writer.drain())
     streams.writer.close()
-    return first, second, third, drained, await _told(streams.writer.wait_closed())
+    return first, second, third, drained, await told(streams.writer.wait_closed())
 
 
 async def _reset_under_a_writer(ground: Ground) -> Any:
@@ -101,12 +98,12 @@ async def _reset_under_a_writer(ground: Ground) -> Any:
     streams = await Streams.connected(ground)
     streams.writer.transport.pause_reading()  # type: ignore[attr-defined]
     streams.server_writer.write(MANY)
-    draining = asyncio.ensure_future(_told(streams.server_writer.drain()))
+    draining = asyncio.ensure_future(told(streams.server_writer.drain()))
     await asyncio.sleep(SHORT_S)
     before = draining.done()
     streams.writer.transport.abort()
     drained = await draining
-    return before, drained, await _told(streams.server_writer.wait_closed())
+    return before, drained, await told(streams.server_writer.wait_closed())
 
 
 async def _reset_while_nobody_reads(ground: Ground) -> Any:
@@ -273,138 +270,3 @@ def _simulated(scene: Callable[[Ground], Awaitable[Any]]) -> Any:
         return await scene(Ground("a"))
 
     return SmallWorld().result_of(play, 60.0)
-
-
-CHILD = """
-import socket, sys
-listener = socket.create_server(("127.0.0.1", 0), backlog=4)
-print(listener.getsockname()[1], flush=True)
-manner = sys.argv[1]
-if "deaf" not in manner:
-    connection, _ = listener.accept()
-    if manner == "served":
-        connection.recv(8, socket.MSG_WAITALL)
-        connection.sendall(b"an answer")
-sys.stdin.read()
-"""
-"""A server that accepts nothing, or one client; reads what it says and answers, or does not read."""
-MANNERS = "served", "unread", "deaf", "deaf to one who waits"
-
-
-@pytest.mark.parametrize("manner", MANNERS)
-async def test_a_killed_server_s_clients_are_told_as_by_a_real_kernel(manner: str) -> None:
-    """After SIGKILL the kernel ends what was accepted and read, resets what had bytes unread or was never accepted,
-    and refuses whoever comes then.
-    """
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CHILD, manner, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
-    assert child.stdout is not None
-    port = int(await child.stdout.readline())
-
-    async def kill() -> None:
-        child.kill()
-        assert await child.wait() == -signal.SIGKILL
-
-    async with asyncio.timeout(LIMIT_S):
-        real = await _outliving("127.0.0.1", port, manner, kill)
-    assert await asyncio.get_running_loop().run_in_executor(None, _outliving_simulated, manner) == real
-
-
-async def _outliving(address: str, port: int, manner: str, kill: Callable[[], Awaitable[None]]) -> Any:
-    loop = asyncio.get_running_loop()
-    _, client = await loop.create_connection(Noting, address, port)
-    if manner != "deaf to one who waits":
-        client.transport.write(b"question")
-    await (_until(lambda: len(client.received) == 9) if manner == "served" else asyncio.sleep(0.2))
-    before = list(client.notes)
-    await kill()
-    await client.lost
-    late = await _told(loop.create_connection(Noting, address, port))
-    return before, client.notes, late
-
-
-def _outliving_simulated(manner: str) -> Any:
-    world = SmallWorld()
-
-    class Server(Noting):
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            if manner == "unread":
-                transport.pause_reading()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self.transport.write(b"an answer")
-
-    async def serve(process: Any) -> None:
-        await process.loop.create_server(Server, "0.0.0.0", 80, backlog=4)
-        await asyncio.sleep(1e6)
-
-    server = world.start(world.b, serve)
-
-    async def kill() -> None:
-        server.kill()
-
-    async def play(_: Any) -> Any:
-        await asyncio.sleep(0.01)
-        if "deaf" in manner:
-            server.pause()
-        return await _outliving("b", 80, manner, kill)
-
-    return world.result_of(play, 60.0)
-
-
-async def test_a_listener_that_closes_resets_whom_it_had_not_accepted() -> None:
-    """Their connection was the kernel's; with the listener it goes, by a reset."""
-    with socket.create_server(("127.0.0.1", 0), backlog=4) as deaf:
-        _, client = await asyncio.get_running_loop().create_connection(Noting, "127.0.0.1", deaf.getsockname()[1])
-        deaf.close()
-        async with asyncio.timeout(LIMIT_S):
-            await client.lost
-    world = SmallWorld()
-
-    async def serve(process: Any) -> None:
-        await process.loop.create_server(Noting, "0.0.0.0", 80, backlog=4)
-        await asyncio.sleep(1e6)
-
-    server = world.start(world.b, serve)
-
-    async def play(_: Any) -> Any:
-        await asyncio.sleep(0.5)
-        server.pause()  # so that it is the kernel which answers
-        _, dialled = await asyncio.get_running_loop().create_connection(Noting, "b", 80)
-        await asyncio.sleep(1.0)
-        server.host.close_port(80)
-        await dialled.lost
-        return dialled.notes
-
-    simulated = await asyncio.get_running_loop().run_in_executor(None, world.result_of, play, 60.0)
-    assert simulated == client.notes == ["made", ("lost", "ConnectionResetError")]
-
-
-async def test_who_gives_up_connecting_leaves_nothing_behind() -> None:
-    """A dial that was cancelled while nobody answered makes no connection later, when somebody does."""
-    world = SmallWorld()
-    accepted: list[Noting] = []
-
-    def accept() -> Noting:
-        accepted.append(Noting())
-        return accepted[-1]
-
-    async def serve(process: Any) -> None:
-        await process.loop.create_server(accept, "0.0.0.0", 80)
-        await asyncio.sleep(1e6)
-
-    world.start(world.b, serve)
-
-    async def play(_: Any) -> Any:
-        await asyncio.sleep(0.01)
-        world.cut("a", "b")
-        told = await _told(asyncio.wait_for(asyncio.get_running_loop().create_connection(Noting, "b", 80), 0.5))
-        world.network.heal()
-        await asyncio.sleep(30)
-        return told, len(accepted)
-
-    found = await asyncio.get_running_loop().run_in_executor(None, world.result_of, play, 60.0)
-    assert found == (("TimeoutError", None), 0)

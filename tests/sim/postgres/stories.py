@@ -98,6 +98,9 @@ READING = [
 ]
 
 NULLS = [
+    run(1, "BEGIN"),
+    run(1, migrate.LOCK, None),
+    run(0, migrate.LOCK, None),
     run(0, sql.INIT_STATE, None, "t", "created", 0),
     run(0, sql.INIT_STATE, "OTHER", "t", "created", None),
     run(0, sql.TAKE_LEASE, S, None, -FAR_S),

@@ -32,10 +32,10 @@ def tell(**facts):
     print(json.dumps(facts), flush=True)
 
 async def main(how):
-    if how == "early":  # tell where it will be, then go on starting
+    if how.startswith("early"):  # tell where it will be, then go on starting
         stack = EmbeddedStack()
         tell(run_dir=str(stack.run_dir), watchdog=stack.watchdog_pid, ports=[])
-        await stack._bring_up(toxiproxy=False)
+        await stack._bring_up(toxiproxy=False, nats_sync="always", small=how == "early and small")
         await asyncio.sleep(60)
     async with EmbeddedStack.start() as stack:
         if how == "paused":
@@ -152,6 +152,8 @@ def assert_gone(owned: Owned) -> None:
         ("early", signal.SIGKILL, 0.1),
         ("early", signal.SIGKILL, 0.2),
         ("early", signal.SIGKILL, 0.3),
+        ("early and small", signal.SIGKILL, 0.1),
+        ("early and small", signal.SIGKILL, 0.6),
         ("paused", signal.SIGKILL, 0.0),
         ("crashed", signal.SIGKILL, 0.0),
     ],
@@ -159,7 +161,7 @@ def assert_gone(owned: Owned) -> None:
 def test_nothing_remains_after_a_signal_to_the_owner(how: str, number: signal.Signals, after_s: float) -> None:
     """A signal that ends the owner ends its stack, also during start-up, with Postgres paused, or dead already."""
     with owner(how) as (process, owned):
-        assert len(owned.processes) >= (1 if how == "early" else 2)
+        assert len(owned.processes) >= (1 if how.startswith("early") else 2)
         time.sleep(after_s)
         owned.segments |= shared_memory_of(owned.run_dir)
         process.send_signal(number)

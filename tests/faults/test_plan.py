@@ -17,6 +17,7 @@ from faults.vocabulary import (
     KINDS,
     Cut,
     Direction,
+    DiskFull,
     Fault,
     Kill,
     Latency,
@@ -199,6 +200,10 @@ def test_not_a_plan_is_refused(text: bytes) -> None:
             {"faults": (QuorumLoss(id="few", process=ProcessName.RELAY, at_s=1.0, for_s=1.0),),
              "servers": Servers(nats_replicas=3)},
             "fault 'few' (quorum_loss): expected process 'nats', got 'relay'",
+        ),
+        (
+            {"faults": (DiskFull(id="full", process=ProcessName.RELAY, at_s=1.0, for_s=1.0),)},
+            "fault 'full' (disk_full): expected process 'nats' or 'postgres', got 'relay'",
         ),
     ],
 )  # fmt: skip

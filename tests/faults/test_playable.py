@@ -15,6 +15,7 @@ from faults.vocabulary import (
     ClockSkew,
     Cut,
     Direction,
+    DiskFull,
     Fault,
     HalfOpen,
     Kill,
@@ -52,8 +53,28 @@ def test_every_kind_is_played_or_named() -> None:
         )
     }
     assert left_out == {"half_open", "power_loss", "clock_skew", "leader_change", "quorum_loss"}
-    assert PLAYED | left_out | {"pause", "kill", "restart"} == set(KINDS)
+    assert PLAYED | left_out | {"pause", "kill", "restart", "disk_full"} == set(KINDS)
     assert {kind_of(kind) for kind in get_args(LinkFault)} == PLAYED | {"half_open"}
+
+
+def test_full_disks_need_disks_that_can_be_filled() -> None:
+    """Where no small disk can be mounted, `disk_full` is left out with the reason; all else is played as before."""
+    full = DiskFull(id="f", process=ProcessName.NATS, **PLACE)
+    plan = small_plan(faults=(full, Pause(id="p", process=ProcessName.POSTGRES, at_s=1.0, for_s=1.0)))
+    assert not_playable(plan) == ()
+    left_out = not_playable(plan, no_disks="no tmpfs here")
+    assert [(one.fault, one.kind, one.reason) for one in left_out] == [("f", "disk_full", "no tmpfs here")]
+    assert [fault.id for fault in playable(plan, no_disks="no tmpfs here")] == ["p"]
+
+
+def test_a_full_disk_is_an_outage_of_its_server() -> None:
+    """NATS is restarted at its end, and Postgres may have ended: nothing behind a link is proved meanwhile."""
+    full = DiskFull(id="f", process=ProcessName.POSTGRES, **PLACE)
+    beside = Latency(id="l", link=Link.RELAY_POSTGRES, at_s=12.0, for_s=5.0, latency_ms=50)
+    plan = small_plan(faults=(full, beside))
+    assert [(one.fault, "(f)" in one.reason) for one in not_playable(plan)] == [("l", True)]
+    assert not_playable(plan, no_disks="no tmpfs here")[0].fault == "f"
+    assert [one.fault for one in not_playable(plan, no_disks="no tmpfs here")] == ["f"]
 
 
 def test_three_nats_servers_are_refused() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 
 from faults import player as player_module
 from faults.playable import Toxic
-from faults.player import Player
+from faults.player import REFILL_S, Player
 from faults.recorder import Recorder
 from faults.stack import EmbeddedStack, NatsProcess, ReservedPort
 from faults.targets import Board, Line
@@ -23,6 +23,7 @@ from faults.toxiproxy import Route, Toxiproxy, ToxiproxyFailed
 from faults.vocabulary import (
     Cut,
     Direction,
+    DiskFull,
     Fault,
     Kill,
     Latency,
@@ -214,6 +215,86 @@ async def test_a_pause_freezes(stage: Stage) -> None:
     _, effective, lifted = stage.phases(fault)
     assert effective.proof["status"] == "stopped"
     assert lifted.proof["pid"] == pid
+
+
+@asynccontextmanager
+async def _small(tmp_path: Path) -> AsyncIterator[tuple[EmbeddedStack, Board, Player, Recorder]]:
+    """A player on NATS and Postgres, each over a disk of its own."""
+    async with EmbeddedStack.start(toxiproxy=True, small=True) as stack:
+        assert stack.toxiproxy is not None
+        board = Board(
+            toxiproxy=Toxiproxy(stack.toxiproxy.address),
+            lines={},
+            processes={ProcessName.NATS: {"nats": stack.nats}, ProcessName.POSTGRES: {"postgres": stack.postgres}},
+            disks=stack.disks,
+        )
+        with Recorder(tmp_path / "history.jsonl") as recorder:
+            player = Player(board, recorder, lambda fault: fault.process.value)
+            yield stack, board, player, recorder
+            await player.cancel()
+
+
+async def test_a_full_disk_is_full_until_it_is_lifted(tmp_path: Path) -> None:
+    """No byte is free meanwhile, also of what the server gives back; then there is room, and NATS is new."""
+    async with _small(tmp_path) as (stack, _, player, _):
+        pids = {"nats": stack.nats.pid, "postgres": stack.postgres.pid}
+        for process in (ProcessName.NATS, ProcessName.POSTGRES):
+            fault = DiskFull(id=process.value, process=process, at_s=0.0, for_s=1.0)
+            player.begin(fault)
+            async with asyncio.timeout(10):
+                while fault.id not in player.effective:  # noqa: ASYNC110 - it is a set
+                    await asyncio.sleep(0.02)
+            stack.disks[process.value].free()
+            await asyncio.sleep(5 * REFILL_S)
+            assert stack.disks[process.value].fill()["free_bytes"] == 0
+            player.end(fault)
+        await player.settle()
+        assert (stack.nats.pid != pids["nats"], stack.postgres.pid) == (True, pids["postgres"])
+        await stack.versions()
+    found = [one for one in read_history(tmp_path / "history.jsonl").records if isinstance(one, history.Fault)]
+    assert sorted((one.fault, one.phase) for one in found) == sorted(
+        (name, phase) for name in pids for phase in ("asked", "effective", "lifted")
+    )
+    for one in found:
+        if one.phase == "effective":
+            assert (one.proof["free_bytes"], one.proof["is_refused"]) == (0, True)
+        if one.phase == "lifted":
+            assert one.proof["free_bytes"] > 1_000_000
+
+
+async def test_a_disk_that_takes_one_more_byte_is_not_full(tmp_path: Path) -> None:
+    """A fault that left room is ineffective, which fails the run."""
+
+    class Roomy:
+        def fill(self) -> dict[str, Any]:
+            """Nothing is refused."""
+            return {"taken_bytes": 0, "free_bytes": 1, "is_refused": False}
+
+        def free(self) -> int:
+            """There was room all the time."""
+            return 1
+
+    async with _small(tmp_path) as (_, board, _, recorder):
+        player = Player(replace(board, disks={"postgres": Roomy()}), recorder, lambda fault: fault.process.value)
+        player.begin(DiskFull(id="f", process=ProcessName.POSTGRES, at_s=0.0, for_s=1.0))
+        await player.settle()
+        assert player.ineffective == {"f"}
+
+
+async def test_a_server_that_ended_on_its_full_disk_is_started_again(tmp_path: Path) -> None:
+    """Postgres may end for want of room; once there is some, it is started, as whoever runs it would."""
+    async with _small(tmp_path) as (stack, _, player, _):
+        fault = DiskFull(id="f", process=ProcessName.POSTGRES, at_s=0.0, for_s=1.0)
+        player.begin(fault)
+        await asyncio.sleep(0.3)
+        await stack.postgres.kill()
+        player.end(fault)
+        await player.settle()
+        assert stack.postgres.is_running()
+        await stack.versions()
+    lifted = read_history(tmp_path / "history.jsonl").records[-1]
+    assert isinstance(lifted, history.Fault)
+    assert lifted.proof["had_ended"] is True
 
 
 async def test_a_fault_that_can_not_be_begun_fails_the_run(stage: Stage) -> None:

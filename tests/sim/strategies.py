@@ -27,6 +27,7 @@ from faults.vocabulary import (
     ClockSkew,
     Cut,
     Direction,
+    DiskFull,
     Down,
     Fault,
     HalfOpen,
@@ -74,6 +75,17 @@ def link_faults(links: Sequence[Link] = tuple(Link)) -> st.SearchStrategy[Fault]
     return st.builds(made, st.sampled_from(kinds), *places)
 
 
+def full_disks() -> st.SearchStrategy[Fault]:
+    """One full disk, likewise."""
+
+    def made(process: ProcessName, at_s: float, for_s: float) -> Fault:
+        return DiskFull(id=f"{process}", process=process, at_s=at_s, for_s=for_s)
+
+    return st.builds(
+        made, st.sampled_from((ProcessName.NATS, ProcessName.POSTGRES)), moments(0.5, 7.0), moments(0.3, 5.0)
+    )
+
+
 def process_faults(kinds: Sequence[Any] = (Kill, Pause, Restart, PowerLoss, ClockSkew)) -> st.SearchStrategy[Fault]:
     """One fault on a process, likewise."""
 
@@ -91,7 +103,7 @@ def process_faults(kinds: Sequence[Any] = (Kill, Pause, Restart, PowerLoss, Cloc
 
 def faults(most: int = 3) -> st.SearchStrategy[tuple[Fault, ...]]:
     """Faults on targets of their own."""
-    one = st.one_of(link_faults(), process_faults())
+    one = st.one_of(link_faults(), process_faults(), full_disks())
     return st.lists(one, max_size=most, unique_by=lambda fault: fault.target).map(tuple)
 
 

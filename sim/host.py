@@ -81,20 +81,30 @@ class _Listener:
         self.process = process
         self.protocol_factory = protocol_factory
         self._backlog = backlog
-        self._waiting = 0
+        self._waiting: dict[End, None] = {}
 
     @property
     def is_full(self) -> bool:
         """Whether a SYN is dropped, as Linux does while more than the backlog wait to be accepted."""
-        return self._waiting > self._backlog
+        return len(self._waiting) > self._backlog
 
     def accept(self, end: End) -> None:
         """Make the transport and tell the protocol, in the server's own turn."""
-        self._waiting += 1
+        self._waiting[end] = None
+        end.is_accepted = False
         self.process.loop.call_soon(self._accepted, end)
 
+    def close(self) -> None:
+        """Accept no more; those that waited to be accepted are reset (inet_csk_listen_stop)."""
+        for end in self._waiting:
+            end.close()
+        self._waiting.clear()
+
     def _accepted(self, end: End) -> None:
-        self._waiting -= 1
+        if end not in self._waiting:
+            return
+        del self._waiting[end]
+        end.is_accepted = True
         loop = self.process.loop
         protocol = self.protocol_factory()
         transport = SimTransport(loop, end, protocol)
@@ -182,7 +192,9 @@ class Host:
 
     def close_port(self, port: int) -> None:
         """Listen there no more."""
-        self._ports.pop(port, None)
+        listener = self._ports.pop(port, None)
+        if listener is not None:
+            listener.close()
 
     def close_ports(self, process: Process) -> None:
         """Close what a process listened on."""

@@ -27,9 +27,10 @@ from faults.plan import (
     Workload,
 )
 from faults.vocabulary import KINDS, PowerLoss, ProcessName
-from sim.swarm_faults import CLUSTER_KINDS, Swarm, drawn_faults, length_s, skew_of
+from sim.swarm_faults import CLUSTER_KINDS, Swarm, drawn_faults, full_disks, length_s, skew_of
 from sim.weeks import weeks_plan
 
+FIRST_KINDS = tuple(kind for kind in KINDS if kind != "disk_full")
 OFF_SHARE = 0.4
 CLUSTER_SHARE = 0.3
 DOMINANT_SHARE = 0.3
@@ -51,15 +52,23 @@ def drawn(seed: int) -> Swarm:
     """The swarm of a seed."""
     rng = random.Random(f"swarm/{seed}")
     is_cluster = rng.random() < CLUSTER_SHARE
-    weights = {kind: 0.0 if is_off(rng) else rng.uniform(0.2, 1.0) for kind in KINDS}
-    dominant = rng.choice(KINDS) if rng.random() < DOMINANT_SHARE else None
+    weights = {kind: 0.0 if is_off(rng) else rng.uniform(0.2, 1.0) for kind in FIRST_KINDS}
+    dominant = rng.choice(FIRST_KINDS) if rng.random() < DOMINANT_SHARE else None
     if dominant is not None:
         weights[dominant] = DOMINANT_WEIGHT
         is_cluster = is_cluster or dominant in CLUSTER_KINDS
     if not is_cluster:
         weights |= dict.fromkeys(CLUSTER_KINDS, 0.0)
     faults = 0 if rng.random() < QUIET_SHARE or not any(weights.values()) else rng.randint(1, FAULTS_MAX)
+    weights["disk_full"] = _weight_of_full_disks(random.Random(f"swarm-disks/{seed}"), dominant)
     return Swarm(seed=seed, weights=weights, dominant=dominant, faults=faults, is_cluster=is_cluster)
+
+
+def _weight_of_full_disks(rng: random.Random, dominant: str | None) -> float:
+    """Drawn apart from the kinds that there were before it, so that no seed's other faults changed with it."""
+    if is_off(rng):
+        return 0.0
+    return DOMINANT_WEIGHT if dominant is None and rng.random() < DOMINANT_SHARE / 8 else rng.uniform(0.2, 1.0)
 
 
 def is_off(rng: random.Random) -> bool:
@@ -79,6 +88,7 @@ def short_plan(seed: int) -> Plan:
     retention = _retention(rng)
     swarm = drawn(seed)
     faults = drawn_faults(rng, swarm, duration_s, length_s)
+    faults += full_disks(random.Random(f"disks/{seed}"), swarm, faults, duration_s)
     is_slow = rng.random() < SLOW_SHARE
     agents, pinned = _agents(rng, retention, duration_s, handlers_ms=SLOW_HANDLERS_MS if is_slow else HANDLERS_MS)
     limits = drawn_limits(rng)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from faults.vocabulary import (
     ClockSkew,
     Cut,
     Direction,
+    DiskFull,
     Down,
     Fault,
     HalfOpen,
@@ -90,7 +91,7 @@ def drawn_faults(
     rng: random.Random, swarm: Swarm, duration_s: float, length: Callable[[random.Random, str], float]
 ) -> list[Fault]:
     """Faults of the swarm's kinds, none over another on one target; `length` draws how long one lasts, in s."""
-    kinds = [kind for kind, weight in swarm.weights.items() if weight]
+    kinds = [kind for kind, weight in swarm.weights.items() if weight and kind != "disk_full"]
     weights = [swarm.weights[kind] for kind in kinds]
     free_from: dict[Link | ProcessName, float] = dict.fromkeys([*Link, *ProcessName], 1.0)
     found = []
@@ -107,6 +108,21 @@ def drawn_faults(
         identity = f"{number}-{kind}-{target.value}"
         found.append(made(rng, kind, identity, target=target, direction=direction, at_s=at_s, for_s=for_s))
     return sorted(found, key=lambda fault: fault.at_s)
+
+
+def full_disks(rng: random.Random, swarm: Swarm, others: Sequence[Fault], duration_s: float) -> list[Fault]:
+    """Full disks in the swarm's proportion, wherever the other faults leave their server alone."""
+    share = swarm.weights["disk_full"] / (sum(swarm.weights.values()) or 1.0)
+    found: list[Fault] = []
+    for number in range(1, sum(rng.random() < share for _ in range(swarm.faults)) + 1):
+        process = rng.choice((ProcessName.NATS, ProcessName.POSTGRES))
+        for_s = round(rng.uniform(0.3, 6.0), 3)
+        at_s = round(rng.uniform(1.0, duration_s - for_s - 0.5), 3)
+        beside = [fault for fault in (*others, *found) if fault.target == process]
+        if all(at_s > fault.until_s + 0.2 or fault.at_s > at_s + for_s + 0.2 for fault in beside):
+            identity = f"disk-{number}-{process.value}"
+            found.append(DiskFull(id=identity, process=process, at_s=at_s, for_s=for_s))
+    return found
 
 
 def made(

@@ -66,6 +66,8 @@ class End:
         self.error: OSError | None = None
         self.is_closed = False
         """Its process has closed it, or has died."""
+        self.is_accepted = True
+        """Not while it waits in a listener's backlog: its kernel alone knows of it."""
         self.is_gone = False
         """Its host lost power: nobody knows of it any more, and nobody said so."""
         self.give_up_ns = GIVE_UP_NS
@@ -95,7 +97,7 @@ class End:
         return bytes(taken)
 
     def close(self) -> None:
-        """The process closes its descriptor: a FIN after what is buffered, or a reset if it leaves bytes unread."""
+        """The process closes its descriptor: a FIN after what is buffered, or a reset if bytes are unread."""
         if self.is_closed:
             return
         self.is_closed = True
@@ -103,7 +105,7 @@ class End:
         self._book.pop(self, None)
         if self.peer is None:
             return
-        if self.unread_bytes:
+        if self.unread_bytes or not self.is_accepted:
             self.reset_peer()
         elif self.error is None:
             self.out.finish()

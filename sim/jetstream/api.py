@@ -8,10 +8,11 @@ from typing import Any
 
 from sim.errors import NotModelled
 from sim.jetstream import codec, look_up
-from sim.jetstream.config import CONSUMER_DEFAULTS, FIXED, PUSH_SETTINGS, pull_config, stream_config
+from sim.jetstream.config import CONSUMER_DEFAULTS, FIXED, INACTIVE_NS, PUSH_SETTINGS, pull_config, stream_config
 from sim.jetstream.consumer import Consumer
 from sim.jetstream.disk import NatsDisk
 from sim.jetstream.push import PushConsumer
+from sim.jetstream.sending import Heard
 from sim.jetstream.stream import Stream, error
 
 NO_STREAM = error(404, 10059, "stream not found")
@@ -49,16 +50,18 @@ class Api:
         self,
         disk: NatsDisk,
         gone: Callable[[Consumer], None],
-        made: Callable[[PushConsumer], None],
+        made: Callable[[Consumer | PushConsumer], None],
         *,
         draw: Callable[[], float],
+        is_heard: Heard = lambda _: True,
         replicas: int = 1,
     ) -> None:
-        """`made` is told of a new push consumer; `draw` answers numbers from 0 to 1."""
+        """`made` is told of a new consumer; `draw` answers numbers from 0 to 1."""
         self._disk = disk
         self._gone = gone
         self._made = made
         self._draw = draw
+        self._is_heard = is_heard
         self._replicas = replicas
         self._asked = 0
         self.pushing: dict[tuple[str, str], PushConsumer] = {}
@@ -234,7 +237,11 @@ class Api:
             return TOO_FEW_DELIVERIES
         found = self._disk.consumers.get((name, consumer))
         if found is None:
-            found = self._disk.consumers[name, consumer] = Consumer(stream, config, now_ns)
+            kept_ns = config.get("inactive_threshold") or (0 if config.get("durable_name") else INACTIVE_NS)
+            if kept_ns:
+                kept_ns += round((0.1 + 0.9 * self._draw()) * 1e9)
+            found = self._disk.consumers[name, consumer] = Consumer(stream, config, now_ns, kept_ns=kept_ns)
+            self._made(found)
             return self._described(found)
         for key, refused in FIXED.items():
             if config.get(key) != found.config.get(key):
@@ -278,7 +285,7 @@ class Api:
         return {"success": True}
 
     def _described(self, consumer: Consumer | PushConsumer) -> dict[str, Any]:
-        return consumer.info() | {"created": look_up.time_text(consumer.created_ns)}
+        return consumer.info(self._is_heard) | {"created": look_up.time_text(consumer.created_ns)}
 
 
 def _pages(what: str, listed: list[Any]) -> dict[str, int]:

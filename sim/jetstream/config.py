@@ -37,6 +37,8 @@ CONSUMER_DEFAULTS: dict[str, Any] = {
 }
 
 
+INACTIVE_NS = 5_000_000_000
+"""How long a consumer without a durable name is kept while nobody listens or pulls, unless it says otherwise."""
 FIXED = {
     "deliver_policy": "deliver policy can not be updated",
     "opt_start_seq": "start sequence can not be updated",
@@ -46,6 +48,7 @@ FIXED = {
 """What can't be changed of a consumer, and what the server says to it, in the order in which it looks."""
 PULL_SETTINGS = {
     *CONSUMER_DEFAULTS, "durable_name", "name", "ack_policy", "opt_start_seq", "filter_subject", "backoff",
+    "inactive_threshold", "mem_storage",
 }  # fmt: skip
 PUSH_SETTINGS = {
     "deliver_subject", "deliver_policy", "opt_start_seq", "filter_subject", "ack_policy", "ack_wait", "max_deliver",
@@ -69,9 +72,9 @@ def stream_config(asked: dict[str, Any]) -> dict[str, Any]:
 
 def pull_config(config: dict[str, Any]) -> dict[str, Any]:
     """As the server keeps it. Raises NotModelled."""
-    is_pulled = config.get("durable_name") and not config.get("deliver_subject")
+    is_pulled = (config.get("durable_name") or config.get("name")) and not config.get("deliver_subject")
     if config.get("ack_policy") not in ("all", "explicit") or not is_pulled:
-        raise NotModelled(f"expected a durable consumer that is pulled and acknowledged, got {config}")
+        raise NotModelled(f"expected a consumer with a name that is pulled and acknowledged, got {config}")
     odd = sorted({key for key, value in config.items() if value} - PULL_SETTINGS)
     if config["max_deliver"] != -1 and (config["max_deliver"] < 0 or config["ack_policy"] != "explicit"):
         odd.append("a limit of deliveries without an explicit ack of each")

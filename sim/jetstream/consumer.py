@@ -33,7 +33,8 @@ class State:
 class Consumer:
     """One consumer of one stream."""
 
-    def __init__(self, stream: Stream, config: dict[str, Any], created_ns: int) -> None:
+    def __init__(self, stream: Stream, config: dict[str, Any], created_ns: int, *, kept_ns: int = 0) -> None:
+        """`kept_ns`: how long it is kept while nobody pulls or acknowledges; 0: for ever."""
         self.stream = stream
         self.config = config
         self.created_ns = created_ns
@@ -49,11 +50,14 @@ class Consumer:
         self._waiting = Waiting()
         self._again = Redelivery(config, self.state.pending)
         self._removals = stream.removals
+        self._kept_ns = kept_ns
+        self._used_ns: int | None = None
+        """When somebody last asked for messages, or else since when it is served."""
 
     @property
     def name(self) -> str:
         """Its name."""
-        return str(self.config["durable_name"])
+        return str(self.config.get("durable_name") or self.config["name"])
 
     def configure(self, config: dict[str, Any]) -> None:
         """Another configuration; what was looked at under the old filter is not looked at again."""
@@ -65,6 +69,7 @@ class Consumer:
 
     def pull(self, inbox: str, body: bytes, now_ns: int, is_heard: Heard) -> list[Sending]:
         """Take a request; what can be sent at once."""
+        self._used_ns = now_ns
         request = request_of(inbox, body, now_ns)
         if isinstance(request, str):
             return [said(inbox, 400, f"Bad Request - {request}")]
@@ -84,6 +89,8 @@ class Consumer:
 
     def deliver(self, now_ns: int, is_heard: Heard) -> list[Sending]:
         """Everything that can be sent now: expired requests' ends first, then messages, then signs of life."""
+        if self._used_ns is None:
+            self._used_ns = now_ns
         sent = self._waiting.expire(now_ns)
         has_timed = bool(sent) or self._waiting.is_beat_due(now_ns)
         self._find_overdue(now_ns)
@@ -114,10 +121,20 @@ class Consumer:
 
     def next_deadline_ns(self) -> int | None:
         """When something becomes due by itself: an ack's time, a request's end or a sign of life."""
-        times = [self._waiting.next_deadline_ns()]
+        times = [self._waiting.next_deadline_ns(), self._forgotten_at_ns()]
         if self._waiting or self._again.most:
             times.append(self._again.next_due_ns())
         return min((one for one in times if one is not None), default=None)
+
+    def is_over(self, now_ns: int) -> bool:
+        """Whether nobody has pulled or acknowledged for so long that it is to be forgotten."""
+        forgotten_at_ns = self._forgotten_at_ns()
+        return forgotten_at_ns is not None and forgotten_at_ns <= now_ns
+
+    def _forgotten_at_ns(self) -> int | None:
+        if not self._kept_ns or self._waiting or self._used_ns is None:
+            return None
+        return max(self._used_ns, self._again.given_up_ns()) + self._kept_ns
 
     def end_requests(self, code: int, description: str) -> list[Sending]:
         """End every request that waits."""
@@ -291,8 +308,9 @@ class Consumer:
         self._waiting = Waiting()
         self._again = Redelivery(self.config, state.pending)
         self._removals = -1
+        self._used_ns = None
 
-    def info(self) -> dict[str, Any]:
+    def info(self, is_heard: Heard = lambda _: True) -> dict[str, Any]:
         """As CONSUMER.INFO tells it."""
         self._notice_removals()
         state = self.state
@@ -308,6 +326,6 @@ class Consumer:
             "ack_floor": {"consumer_seq": state.floor_consumer_seq, "stream_seq": state.floor_stream_seq},
             "num_ack_pending": len(state.pending),
             "num_redelivered": 0 if int(self.config["max_deliver"]) == 1 else redelivered + len(state.spent),
-            "num_waiting": len(self._waiting),
+            "num_waiting": self._waiting.count_heard(is_heard),
             "num_pending": self._unlooked,
         }

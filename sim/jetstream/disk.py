@@ -29,8 +29,10 @@ class NatsDisk:
         return sum(stream.lose_power() for stream in self.streams.values())
 
     def restart(self, now_ns: int) -> None:
-        """A new server process reads everything."""
+        """A new server process reads everything; what was in memory only is gone."""
         for stream in self.streams.values():
             stream.restart(now_ns)
-        for consumer in self.consumers.values():
+        for key, consumer in tuple(self.consumers.items()):
             consumer.restart()
+            if consumer.config.get("mem_storage"):
+                del self.consumers[key]

@@ -12,13 +12,12 @@ from typing import Any
 
 from sim.errors import NotModelled
 from sim.jetstream import codec
+from sim.jetstream.config import INACTIVE_NS
 from sim.jetstream.sending import Heard, Sending
 from sim.jetstream.stream import Stream, start_of
 
 WINDOW_BYTES_MAX = 32 * 1024 * 1024
 WINDOW_BYTES = WINDOW_BYTES_MAX // 16
-INACTIVE_NS = 5_000_000_000
-"""How long a consumer without a name is kept while nobody listens, unless it says otherwise."""
 
 
 class PushConsumer:
@@ -103,7 +102,7 @@ class PushConsumer:
             return self._unheard_since_ns + self._kept_ns
         return self._beat_at_ns if self._beat_ns else None
 
-    def info(self) -> dict[str, Any]:
+    def info(self, _: Heard = lambda _: True) -> dict[str, Any]:
         """As CONSUMER.INFO tells it."""
         at = {"consumer_seq": self._consumer_seq, "stream_seq": self._stream_seq}
         return {

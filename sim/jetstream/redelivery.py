@@ -107,6 +107,10 @@ class Redelivery:
         """When the next one becomes overdue."""
         return min((self._due_ns(one) for seq, one in self._pending.items() if seq not in self._queue), default=None)
 
+    def given_up_ns(self) -> int:
+        """When everything has been overdue for as long as it was not; 0 if nothing is pending."""
+        return max((2 * self._due_ns(one) - one.since_ns for one in self._pending.values()), default=0)
+
     def _due_ns(self, one: Pending) -> int:
         return one.since_ns + self._waits_ns[min(one.deliveries, len(self._waits_ns)) - 1]
 

@@ -55,12 +55,15 @@ class NatsServer:
         self._rng = rng
         self._disk = disk
         self._sync_always = sync_always
-        self._api = Api(disk, self._consumer_gone, self._serve, draw=rng.random, replicas=replicas)
+        self._api = Api(
+            disk, self._consumer_gone, self._serve, draw=rng.random, is_heard=self._is_heard, replicas=replicas
+        )
         self.cluster = Cluster(self, rng)
         self._unwritable: dict[str, None] = {}
         """Streams of which a write failed."""
         self._unstored: dict[int, tuple[asyncio.TimerHandle, Stream, codec.Pub]] = {}
         self._taken = 0
+        self._is_retired = False
         self._connections: dict[int, Connection] = {}
         self._served = 0
         self._stored_at = 0.0
@@ -75,7 +78,8 @@ class NatsServer:
         return Connection(self, self._served)
 
     def start(self) -> None:
-        """Begin to sync, on the running loop."""
+        """Begin to sync, and to serve consumers, on the running loop."""
+        self.restart_consumers()
         if not self._sync_always:
             asyncio.get_running_loop().call_later(SYNC_S, self._sync)
 
@@ -83,6 +87,12 @@ class NatsServer:
         """Drop all connections."""
         for connection in tuple(self._connections.values()):
             connection.transport.abort()
+
+    def retire(self) -> None:
+        """Tell every client that this server is about to end (lame duck mode); without JetStream from now on."""
+        self._is_retired = True
+        for connection in tuple(self._connections.values()):
+            connection.transport.write(self.info(connection.number, ldm=True))
 
     def info(self, client_id: int, **more: Any) -> bytes:
         """The INFO line for a client."""
@@ -118,6 +128,8 @@ class NatsServer:
     def published(self, command: codec.Pub) -> bool:
         """Take a message; answers whether anybody or anything took an interest."""
         subject = command.subject
+        if self._is_retired:  # it still listens for what is asked of its API, and answers nothing
+            return self.route(subject, command.reply, command.headers, command.data) or subject.startswith(API)
         if subject.startswith(ACK):
             return self.cluster.serves_consumers and self._acknowledged(subject, command)
         if subject.startswith(FLOW):
@@ -283,6 +295,9 @@ class NatsServer:
                 del self._api.pushing[key]
                 return
         elif self._disk.consumers.get(key) is not consumer:
+            return
+        elif consumer.is_over(self._mono_ns()):
+            del self._disk.consumers[key]
             return
         consumer.stream.expire(self._now_ns())
         self._serve(consumer)

@@ -272,6 +272,9 @@ class Stream:
         until = before or self.last_seq + 1
         while self._slots and self.first_seq < until and self.count > keep:
             self._drop_first()
+        if not self._slots and until > self.last_seq and before != 1 and not keep:
+            self.first_seq = max(self.last_seq + 1, before)
+            self.last_seq = self.first_seq - 1
         self.purged_seq = max(self.purged_seq, self.first_seq - 1)
         self.removals += 1
         return count - self.count

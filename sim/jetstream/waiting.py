@@ -160,6 +160,10 @@ class Waiting:
         self._requests.clear()
         return ended
 
+    def count_heard(self, is_heard: Heard) -> int:
+        """How many of them somebody waits for; the others may come back, and stay."""
+        return sum(is_heard(one.inbox) for one in self._requests)
+
     def forget_unheard(self, is_heard: Heard) -> None:
         """Nobody waits for these any more."""
         for request in [one for one in self._requests if not is_heard(one.inbox)]:

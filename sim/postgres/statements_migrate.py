@@ -35,8 +35,9 @@ TABLES = (
 )
 
 
-def _lock(run: Run, key: int) -> Waiting[Outcome]:
-    yield from run.engine.lock_advisory(key, run.snapshot.transaction)
+def _lock(run: Run, key: int | None) -> Waiting[Outcome]:
+    if key is not None:
+        yield from run.engine.lock_advisory(key, run.snapshot.transaction)
     return Outcome([(None,)], "SELECT")
 
 

@@ -280,7 +280,12 @@ class Table(Generic[Row]):
         matches: Callable[[Row], bool],
         change: Callable[[Row], Row],
     ) -> Waiting[Row | None]:
-        """Update a visible version's row; answers the new row, or None if it is gone or no longer matches."""
+        """Update a visible version's row; answers the new row, or None if it is gone or no longer matches.
+
+        The new row is made, and its constraints are checked, before other writers are waited for, and once more if
+        there were any (ExecUpdate).
+        """
+        self._new(snapshot, change(version.row))
         newest = yield from self._lock(snapshot, version, matches)
         return None if newest is None else self._succeed(snapshot, newest, change(newest.row))
 

@@ -32,6 +32,10 @@ class Ends(Protocol):
     client: Noting
     server: Noting
 
+    @property
+    def accepted(self) -> int:
+        """Connections that the server has taken so far."""
+
     async def connect(self) -> None:
         """Connect them. Raises OSError."""
 
@@ -58,6 +62,11 @@ class Loopback:
         self._made: list[Noting] = []
         self._listener: Any = None
 
+    @property
+    def accepted(self) -> int:
+        """As `Ends` says."""
+        return len(self._made)
+
     async def connect(self) -> None:
         """As `Ends` says; two SYNs at most."""
         loop = asyncio.get_running_loop()
@@ -68,7 +77,7 @@ class Loopback:
         sock.setsockopt(socket.IPPROTO_TCP, TCP_SYNCNT, 1)
         try:
             await loop.sock_connect(sock, self._listener.sockets[0].getsockname())
-        except OSError:
+        except BaseException:  # a cancellation too
             sock.close()
             raise
         _, self.client = await loop.create_connection(Noting, sock=sock)
@@ -122,6 +131,11 @@ class Simulated:
         self._world = world
         self._made: list[Noting] = []
         world.start(world.b, self._serve)
+
+    @property
+    def accepted(self) -> int:
+        """As `Ends` says."""
+        return len(self._made)
 
     async def connect(self) -> None:
         """As `Ends` says; seven SYNs."""
@@ -231,6 +245,17 @@ async def _a_listener_that_hears_nothing(ends: Ends) -> Any:
     return type(caught.value).__name__, caught.value.errno
 
 
+async def _given_up_while_nobody_answers(ends: Ends) -> Any:
+    """A dial that was cancelled makes no connection when the listener hears again, after the SYN's next repetition."""
+    await ends.connect()
+    ends.deafen("listener")
+    with pytest.raises(TimeoutError) as caught:
+        await asyncio.wait_for(ends.connect(), 0.3)
+    ends.heal()
+    await asyncio.sleep(1.5)
+    return caught.value.errno, ends.accepted
+
+
 async def _a_reset_on_the_way(ends: Ends) -> Any:
     await ends.connect()
     ends.reset()
@@ -245,6 +270,7 @@ SCENES: list[Callable[[Ends], Awaitable[Any]]] = [
     _unanswered_for_too_long,
     _half_open,
     _a_listener_that_hears_nothing,
+    _given_up_while_nobody_answers,
     _a_reset_on_the_way,
 ]
 

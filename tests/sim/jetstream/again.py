@@ -270,3 +270,32 @@ async def another_filter(at: Stage) -> None:
         await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
         await at.consumer()
     await at.tries(at.make_consumer(max_waiting=3))
+
+
+async def again_at_the_ack_limit(at: Stage) -> None:
+    """At max_ack_pending nothing new comes, but what was delivered comes again in its time."""
+    await at.make_stream()
+    await at.make_consumer(max_ack_pending=2, ack_wait=SHORT_S)
+    await at.fill(4)
+    await at.hear(SHORT_S / 3, batch=4, expires=50 * MS)
+    await asyncio.sleep(SHORT_S)
+    got = await at.hear(SHORT_S / 2, batch=4, expires=100 * MS)
+    await at.consumer()
+    await got[0].ack_sync()
+    await at.hear(SHORT_S / 3, batch=1, expires=50 * MS)
+    await at.consumer()
+
+
+async def a_late_ack(at: Stage) -> None:
+    """An ack of the first delivery counts after the second one; the reply of the second changes nothing more."""
+    await at.make_stream()
+    await at.make_consumer(ack_wait=SHORT_S)
+    await at.fill(1)
+    (first,) = await at.hear(SHORT_S / 3, batch=1, expires=50 * MS)
+    await asyncio.sleep(SHORT_S)
+    (second,) = await at.hear(SHORT_S / 2, batch=1, expires=100 * MS)
+    await at.done(first, b"+ACK")
+    await at.consumer()
+    await at.done(second, b"-NAK")
+    await at.hear(SHORT_S / 2, batch=1, expires=100 * MS)
+    await at.consumer()

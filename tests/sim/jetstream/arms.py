@@ -17,6 +17,7 @@ from tests.sim.jetstream import (
     pulling,
     pushing,
     scenes,
+    shortlived,
     telling,
     threes,
     waiting,
@@ -45,7 +46,7 @@ def scenes_of(*modules: ModuleType) -> dict[str, Scene]:
     return found
 
 
-PEACEFUL = scenes_of(scenes, pulling, waiting, again, pushing, protocol, limits, telling, wires, ordering)
+PEACEFUL = scenes_of(scenes, pulling, waiting, again, pushing, protocol, limits, telling, wires, ordering, shortlived)
 """Scenes that may share a server."""
 VIOLENT = scenes_of(lives)
 """Scenes that kill their server."""

@@ -6,6 +6,7 @@ import abc
 import asyncio
 import random
 import shutil
+import signal
 from pathlib import Path
 
 from faults.stack import NatsProcess
@@ -29,6 +30,10 @@ class Ground(abc.ABC):
     @abc.abstractmethod
     async def kill(self) -> None:
         """SIGKILL."""
+
+    @abc.abstractmethod
+    async def retire(self) -> None:
+        """Ask it to end in good time (`lame duck mode`)."""
 
     @abc.abstractmethod
     async def start(self) -> None:
@@ -57,6 +62,10 @@ class RealGround(Ground):
         """SIGKILL."""
         await self._process.kill()
 
+    async def retire(self) -> None:
+        """SIGUSR2."""
+        self._process.signal(signal.SIGUSR2)
+
     async def start(self) -> None:
         """Start it over its disk; it serves on return."""
         await self._process.start()
@@ -84,6 +93,7 @@ class SimulatedGround(Ground):
         self._sync_always = sync_always
         self._disk = NatsDisk()
         self._process: Process | None = None
+        self._server: NatsServer | None = None
         self._lives = 0
 
     def begin(self) -> None:
@@ -96,6 +106,12 @@ class SimulatedGround(Ground):
         assert self._process is not None
         self._process.kill()
         self._process = None
+
+    async def retire(self) -> None:
+        """Ask it to end in good time."""
+        assert self._process is not None
+        assert self._server is not None
+        self._process.loop.within(self._server.retire)
 
     async def start(self) -> None:
         """Start it over its disk; it serves on return."""
@@ -114,7 +130,7 @@ class SimulatedGround(Ground):
         self._disk.lose_power()
 
     async def _serve(self, process: Process) -> None:
-        server = NatsServer(
+        self._server = server = NatsServer(
             name="nats",
             now_ns=process.host.clock.wall_ns,
             rng=random.Random(f"server/{self._lives}"),

@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from tests.sim.jetstream.pushing import heard, pushed
+from tests.sim.jetstream.shortlived import made
 from tests.sim.jetstream.stage import SHORT_S, UNTIL_S, Stage
 
 MS = 1_000_000
@@ -126,7 +127,7 @@ async def naks_are_forgotten(at: Stage) -> None:
 
 
 async def consumers_in_memory_die(at: Stage) -> None:
-    """A consumer without a name dies with its server; a durable one stays as it was configured."""
+    """A consumer that is kept in memory dies with its server; one on disk stays as it was configured."""
     await at.make_stream()
     await at.make_consumer(ack_wait=7.0, max_ack_pending=3)
     await at.fill(2)
@@ -135,8 +136,11 @@ async def consumers_in_memory_die(at: Stage) -> None:
     await asyncio.sleep(0.05)
     name = await pushed(at, inbox)
     at.see(len(await hearing))
+    await made(at, name="file", inactive_threshold=9_000 * MS)
+    await made(at, name="memory", inactive_threshold=9_000 * MS, mem_storage=True)
     await at.restart()
-    await at.tries(at.js.consumer_info(at.stream, name))
+    for one in (name, "file", "memory"):
+        await at.tries(at.js.consumer_info(at.stream, one))
     info = await at.js.consumer_info(at.stream, "c")
     at.see(info.config.ack_wait, info.config.max_ack_pending, info.num_pending)
     await at.state()
@@ -260,4 +264,27 @@ async def ordered_through_a_restart(at: Stage) -> None:
     for _ in range(2):
         message = await subscription.next_msg(timeout=UNTIL_S)
         at.see(message.data, message.metadata.sequence.stream, message.metadata.sequence.consumer)
+    await at.state()
+
+
+async def about_to_end(at: Stage) -> None:
+    """A server that is about to end says so, and its JetStream is gone at once; a client with no other server stays."""
+    told: list[str] = []
+
+    async def tell() -> None:
+        told.append("lame duck")
+
+    await at.make_stream()
+    client = await at.join(lame_duck_mode_cb=tell)
+    await at.ground.retire()
+    async with asyncio.timeout(UNTIL_S):
+        while not told:  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0.002)
+    await at.tries(client.jetstream().publish(at.subject, b"too late"))
+    await at.tries(client.jetstream().stream_info(at.stream))
+    heard = await at.nc.subscribe("still")
+    await at.nc.flush()
+    await client.publish("still", b"x")
+    at.see(told, (await heard.next_msg(timeout=1.0)).data, client.is_connected)
+    await at.restart()
     await at.state()

@@ -1,4 +1,4 @@
-"""Two arms, real and simulated, that perform the same actions of several sessions; no answer depends on timing.
+"""Arms, real and simulated, that perform the same actions of several sessions; no answer depends on timing.
 
 An action is over when every session is done or seen to wait for another one's lock, and every connection that was
 ended is seen to be gone: in `pg_locks` and `pg_stat_activity` of the real server, in the model's own lists.
@@ -21,8 +21,7 @@ import asyncpg
 
 from sim.postgres.statements import REGISTRY
 from system.database import SERVER_SETTINGS, is_transient
-from system.migrate import migrations
-from tests.sim.postgres.harness import TABLES, WAIT_S, Simulated
+from tests.sim.postgres.harness import WAIT_S, Simulated
 
 CANCEL_REQUEST = 80877102
 LAST = "the last"
@@ -32,11 +31,6 @@ Answers = dict[int, Any]
 WAITS = "waits"
 ASKED_WHEN_LOST = "ROLLBACK"
 """What an idle session runs after its end, to hear of it."""
-PENDING_SQL = """
-SELECT a.pid, CASE WHEN l.pid IS NULL THEN '{}' ELSE pg_blocking_pids(a.pid) END AS blockers, l.pid IS NOT NULL AS waits
-FROM pg_stat_activity a LEFT JOIN (SELECT DISTINCT pid FROM pg_locks WHERE NOT granted) l ON l.pid = a.pid
-WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
-"""
 
 
 class Kind(Enum):
@@ -86,12 +80,17 @@ class Arm:
         """Backends whose clients are gone while their statements wait."""
 
     async def open(self, sessions: int) -> None:
-        """Connect every session, anew after the server's end."""
-        self.sessions = [await self.connect() for _ in range(sessions)]
+        """Have so many sessions, those that are there already among them."""
+        alive = [one for one in self.sessions if not one.is_closed()]
+        self.sessions = [*alive, *[await self.connect() for _ in range(sessions - len(alive))]]
 
     async def connect(self) -> Any:
         """One more connection."""
         return await asyncpg.connect(self._dsn, timeout=WAIT_S, server_settings=self.settings)
+
+    def pids(self) -> list[int]:
+        """Of the sessions' backends, as far as they are connected."""
+        return [one.get_server_pid() for one in self.sessions if not one.is_closed()]
 
     @property
     def waiting(self) -> list[int]:
@@ -107,7 +106,7 @@ class Arm:
         elif action.kind is Kind.CANCEL:
             await _request_cancel(self._dsn, self.sessions[action.session])
             if action.session in self.pending:
-                await asyncio.wait([self.pending[action.session]], timeout=WAIT_S)
+                await self.cancelled(self.pending[action.session])
         elif action.kind in (Kind.TERMINATE, Kind.DROP):
             return await self._end_session(action)
         else:
@@ -122,7 +121,7 @@ class Arm:
             done = [number for number, task in self.pending.items() if task.done()]
             if len(done) == len(self.pending) and not self._ghosts:
                 break
-            alive, waiting = await self.look()
+            alive, waiting = await self.look(closely=bool(self._ghosts))
             ghosts = [pid for pid in self._ghosts if pid in alive]
             unsettled = [pid for pid in ghosts if pid not in waiting]
             for number, session in enumerate(self.sessions):
@@ -136,9 +135,12 @@ class Arm:
         finished = {number: self.pending.pop(number).result() for number in done}
         return finished | dict.fromkeys(self.pending, WAITS)
 
-    async def look(self) -> tuple[list[int], list[int]]:
-        """The pids of all backends, and of those among them that wait for another one and go on doing so."""
+    async def look(self, *, closely: bool = True) -> tuple[list[int], list[int]]:
+        """The pids of all backends, if looked at closely, and of those that wait for another one and go on doing so."""
         raise NotImplementedError
+
+    async def cancelled(self, statement: asyncio.Task[Any]) -> None:
+        """Wait until a CancelRequest that was answered has had its effect."""
 
     async def close(self) -> None:
         """Leave nothing behind."""
@@ -153,7 +155,11 @@ class Arm:
         raise NotImplementedError
 
     async def end_server(self, kind: Kind, pid: int) -> None:
-        """End the server, and wait until it serves again."""
+        """End the server; of a crash, this backend."""
+        raise NotImplementedError
+
+    async def start_server(self) -> None:
+        """Have it serve again."""
         raise NotImplementedError
 
     async def _end_session(self, action: Action) -> Answers:
@@ -163,8 +169,9 @@ class Arm:
         pid, task = connection.get_server_pid(), self.pending.pop(number, None)
         told: Any = None
         if action.kind is Kind.DROP:
-            connection.terminate()
+            connection._transport.abort()  # `terminate` would say goodbye first
             await asyncio.gather(*filter(None, [task]), return_exceptions=True)
+            connection.terminate()
             self._ghosts.append(pid)
         else:
             await self.terminate(pid)
@@ -186,6 +193,7 @@ class Arm:
         await self.end_server(action.kind, connections[action.session].get_server_pid())
         await until(lambda: all(one.is_closed() for one in connections), "every session is ended")
         answers = {number: await task for number, task in tasks.items()}
+        await self.start_server()
         await self.open(len(connections))
         return answers
 
@@ -204,70 +212,6 @@ class Arm:
         return [tuple(_timeless(name, value) for name, value in row.items()) for row in rows]
 
 
-class RealServer:
-    """A database of the real server, with a connection for looking on."""
-
-    def __init__(self, dsn: str, on_end: Callable[[Kind, int], Awaitable[None]] | None = None) -> None:
-        """`on_end` ends the server and starts it again, where it may be ended."""
-        self.dsn = dsn
-        self.on_end = on_end
-        self._watcher: Any = None
-
-    async def watcher(self) -> Any:
-        """A connection of nobody's."""
-        if self._watcher is None or self._watcher.is_closed():
-            self._watcher = await asyncpg.connect(self.dsn, timeout=WAIT_S, server_settings={"jit": "off"})
-        return self._watcher
-
-    async def empty_tables(self) -> None:
-        """Only what the migrations noted is left."""
-        await (await self.watcher()).execute(
-            f"TRUNCATE {', '.join(name for name in TABLES if name != 'schema_migration')};"
-            f"DELETE FROM schema_migration WHERE number NOT BETWEEN 1 AND {len(migrations())}"
-        )
-
-    async def close(self) -> None:
-        """Look on no longer."""
-        if self._watcher is not None:
-            await self._watcher.close()
-
-
-class RealArm(Arm):
-    """Sessions of the real server; whoever waits for itself is waited for, until the server finds a victim."""
-
-    def __init__(self, server: RealServer, *, lock_timeout: str = "") -> None:
-        super().__init__(server.dsn, lock_timeout=lock_timeout)
-        self.settings = self.settings | {"deadlock_timeout": "10ms"}
-        self.server = server
-
-    async def look(self) -> tuple[list[int], list[int]]:
-        """As `Arm` says; a session in a circle of waits does not go on waiting."""
-        rows = await (await self.server.watcher()).fetch(PENDING_SQL)
-        blockers = {row["pid"]: list(row["blockers"]) for row in rows}
-        waiting = [row["pid"] for row in rows if row["waits"] and not _in_circle(row["pid"], blockers)]
-        return list(blockers), waiting
-
-    async def terminate(self, pid: int) -> None:
-        """As `Arm` says."""
-        assert await (await self.server.watcher()).fetchval("SELECT pg_terminate_backend($1)", pid)
-
-    async def end_server(self, kind: Kind, pid: int) -> None:
-        """As `Arm` says."""
-        assert self.server.on_end is not None, "this server is not ours to end"
-        await self.server.on_end(kind, pid)
-
-    async def close(self) -> None:
-        """As `Arm` says; what the sessions held is free then."""
-        ours = [connection.get_server_pid() for connection in self.sessions]
-        await super().close()
-
-        async def are_gone() -> bool:
-            alive = (await self.look())[0]
-            return not any(pid in alive for pid in [*ours, *self._ghosts])
-
-        await until(are_gone, "every session's backend is gone")
-
-
 class SimulatedArm(Arm):
     """Sessions of the simulated server, which finishes what is abandoned as the real one does."""
 
@@ -275,7 +219,7 @@ class SimulatedArm(Arm):
         super().__init__(simulation.dsn, lock_timeout=lock_timeout)
         self._simulation = simulation
 
-    async def look(self) -> tuple[list[int], list[int]]:
+    async def look(self, *, closely: bool = True) -> tuple[list[int], list[int]]:
         """As `Arm` says."""
         server = self._simulation.server
         return server.pids, server.waiting_pids
@@ -289,11 +233,16 @@ class SimulatedArm(Arm):
         if kind is Kind.STOP:
             self._simulation.server.shut_down()
         self._simulation.kill()
+
+    async def start_server(self) -> None:
+        """As `Arm` says."""
         await self._simulation.start()
 
-    async def choose_victim(self, session: int) -> Answers:
-        """The deadlock check of this session, which the real server chose too, and what follows."""
-        self._simulation.server.look_for_deadlock(self.sessions[session].get_server_pid())
+    async def choose_victim(self, session: int | None) -> Answers:
+        """The deadlock check of this session, or of those without a client, and what follows."""
+        pids = self._ghosts if session is None else [self.sessions[session].get_server_pid()]
+        for pid in pids:
+            self._simulation.server.look_for_deadlock(pid)
         return await self.settle()
 
 
@@ -306,19 +255,6 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], what: str) -> N
             return
         assert time.monotonic() < deadline, f"expected within {WAIT_S:g} s: {what}"
         await asyncio.sleep(0.000_5)
-
-
-def _in_circle(pid: int, blockers: dict[int, list[int]]) -> bool:
-    seen: list[int] = []
-    reached = list(blockers.get(pid, ()))
-    while reached:
-        one = reached.pop()
-        if one == pid:
-            return True
-        if one not in seen:
-            seen.append(one)
-            reached += blockers.get(one, ())
-    return False
 
 
 def failure(error: Exception) -> Any:

@@ -12,7 +12,7 @@ from faults.planted import texts
 from sim.postgres import statements_migrate
 from sim.postgres.statements import REGISTRY
 from system import sql
-from tests.sim.postgres.arms import LAST, Action, Answers
+from tests.sim.postgres.arms import LAST, Action, Answers, Kind
 
 BASE = 1 << 48
 STREAM = "MESH_EVENTS"
@@ -35,7 +35,6 @@ EXTREMES: dict[str, tuple[Any, ...]] = {
     "text[]": ([], [None], ["1"], ["x", "2", None]),
 }
 """By type what no relay sends, and a server answers all the same."""
-Step = tuple[int, str, tuple[Any, ...]]
 
 
 class Author:
@@ -47,46 +46,53 @@ class Author:
         self.head = 0
         """The watermark's sequence."""
         self.ordinal = 1
-        self._blocks = [False] * SESSIONS
+        self.control_share = 0.22, 0.22
+        """Of BEGIN, COMMIT and the like among the statements, outside of blocks and within."""
+        self.spoilt_share = 0.08
+        """Of statements with a parameter that is NULL or far out."""
+        self.blocks = [False] * SESSIONS
         self._tags = 0
-        self._left = STEPS
-        self._opening = self.opening()
+        self.left = STEPS
+        self._opening = self._open()
         self._running: dict[int, str] = {}
 
     def next_action(self, free: Sequence[int], waiting: Sequence[int]) -> Action | None:
         """The next action; None ends the program."""
-        self._left -= 1
-        if self._left < 0 or len(waiting) > 1:
+        self.left -= 1
+        if self.left < 0 or len(waiting) > 1:
             return None  # who goes first when two wait is not promised
-        session, text, args = self._opening.pop(0) if self._opening else self.next_step(list(free))
-        return Action(session=session, text=text, args=args)
+        return self.step(free)
+
+    def step(self, free: Sequence[int]) -> Action:
+        """A statement of one of the sessions that don't wait."""
+        if self._opening and 0 in free:
+            return self._opening.pop(0)
+        session = self.rng.choice(list(free))
+        if self.rng.random() < self.control_share[self.blocks[session]]:
+            return Action(session=session, text=self.control(session))
+        make = self.rng.choices(*zip(*self.weights(), strict=True))[0]
+        text, args = make()
+        return Action(session=session, text=text, args=self._spoilt(text, args))
+
+    def end_block(self, session: int) -> None:
+        """The session is in no block, whatever it was in."""
+        self.blocks[session] = False
 
     def note(self, action: Action, answers: Answers) -> None:
         """Learn from the answers where the fence and watermark stand."""
-        self._running[action.session] = action.text
+        if action.kind is Kind.RUN:
+            self._running[action.session] = action.text
         for session, answered in answers.items():
-            self._learn(self._running[session], answered)
+            self._learn(self._running.get(session, ""), answered)
 
-    def opening(self) -> list[Step]:
-        """A stream, a leader, and a few events."""
-        steps: list[Step] = [
-            (0, sql.INIT_STATE, (STREAM, "tag0", "created0", 0)),
-            (0, sql.TAKE_LEASE, (STREAM, "holder0", FAR_S)),
-        ]
-        return steps[: self.rng.choice((0, 2, 2, 2, 2))]
-
-    def next_step(self, free: list[int]) -> Step:
-        """A step of one of the sessions that don't wait."""
-        session = self.rng.choice(free)
-        if self.rng.random() < 0.22:
-            return session, self._control(session), ()
-        make = self.rng.choices(*zip(*self._weights(), strict=True))[0]
-        text, args = make()
-        return session, text, self._spoilt(text, args)
+    def _open(self) -> list[Action]:
+        """A stream and a leader, mostly."""
+        steps = [(sql.INIT_STATE, (STREAM, "tag0", "created0", 0)), (sql.TAKE_LEASE, (STREAM, "holder0", FAR_S))]
+        return [Action(session=0, text=text, args=args) for text, args in steps[: self.rng.choice((0, 2, 2, 2, 2))]]
 
     def _spoilt(self, text: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The parameters, now and then with one that is NULL or far out."""
-        if not args or self.rng.random() > 0.08:
+        if not args or self.rng.random() > self.spoilt_share:
             return args
         at = self.rng.randrange(len(args))
         kind = REGISTRY[text].parameters[at].name
@@ -103,7 +109,8 @@ class Author:
             self.ordinal, self.fence = answered[0][0], answered[0][6]
             self.head = answered[0][3] & (BASE - 1)
 
-    def _weights(self) -> list[tuple[Any, int]]:
+    def weights(self) -> list[tuple[Any, int]]:
+        """Makers of statements, and how often each is taken."""
         return [
             (self._write, 9),
             (self._state, 5),
@@ -146,14 +153,15 @@ class Author:
             ]
         )
 
-    def _control(self, session: int) -> str:
-        inside = self._blocks[session]
+    def control(self, session: int) -> str:
+        """BEGIN, or something of a block."""
+        inside = self.blocks[session]
         texts = ("COMMIT", "COMMIT", "ROLLBACK", "SAVEPOINT a", "ROLLBACK TO a", "RELEASE SAVEPOINT a")
         text = self.rng.choice(texts) if inside else "BEGIN"
         if self.rng.random() < 0.04:
             text = self.rng.choice((*texts, "BEGIN"))
         if text in ("BEGIN", "COMMIT", "ROLLBACK"):
-            self._blocks[session] = text == "BEGIN"
+            self.blocks[session] = text == "BEGIN"
         return text
 
     def _write(self) -> tuple[str, tuple[Any, ...]]:

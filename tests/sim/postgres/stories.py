@@ -30,13 +30,14 @@ def write(
     dead: tuple[tuple[Any, ...], ...] = (),
     text: str = sql.WRITE_BATCH,
     limit_s: float = FAR_S,
+    stream: str = S,
 ) -> Action:
     """A batch of (sequence, agent, class, id, type), and of dead letters (sequence, payload)."""
     rows = [(str(BASE + seq), agent, kind, one, type_, f"{{{one}}}") for seq, agent, kind, one, type_ in events]
     letters = [(str(BASE + seq), str(BASE + seq), "invalid", "why", None, payload) for seq, payload in dead]
     after = max([before, *(one[0] for one in (*events, *dead))])
     columns = [[list(one) for one in zip(*some, strict=True)] if some else NO_EVENTS for some in (rows, letters)]
-    values = (S, fence, BASE + before, BASE + after, *columns[0], *columns[1], 7, FAR_S, limit_s)
+    values = (stream, fence, BASE + before, BASE + after, *columns[0], *columns[1], 7, FAR_S, limit_s)
     return Action(session=session, text=text, args=values)
 
 
@@ -97,6 +98,9 @@ READING = [
 ]
 
 NULLS = [
+    run(1, "BEGIN"),
+    run(1, migrate.LOCK, None),
+    run(0, migrate.LOCK, None),
     run(0, sql.INIT_STATE, None, "t", "created", 0),
     run(0, sql.INIT_STATE, "OTHER", "t", "created", None),
     run(0, sql.TAKE_LEASE, S, None, -FAR_S),
@@ -206,7 +210,7 @@ WAITING = [
     run(0, "COMMIT"),
     run(0, "BEGIN"),
     run(0, sql.RENEW_LEASE, S, 1, FAR_S),
-    run(1, sql.TAKE_LEASE, S, "you", FAR_S),
+    run(1, sql.RELEASE_LEASE, S, 1),
     Action(session=1, kind=Kind.CANCEL),
     run(1, sql.READ_STATE, S),
     run(1, sql.RELEASE_LEASE, S, 1),
@@ -216,6 +220,10 @@ WAITING = [
     run(1, sql.NEW_EPOCH, S, 1, "t2", "why", "created", 0),
     run(0, "COMMIT"),
     run(1, sql.READ_EPOCHS),
+    run(0, "BEGIN"),
+    run(0, migrate.LOCK, LOCK_KEY),
+    run(1, migrate.LOCK, LOCK_KEY),
+    run(0, "COMMIT"),
 ]
 """A second writer, sweeper, ack and leader wait for the first, and look again; one gives up."""
 
@@ -229,6 +237,55 @@ CHECKED = [
     run(0, "ROLLBACK"),
 ]
 
+CLOCK = [
+    run(0, "BEGIN"),
+    run(0, sql.TAKE_LEASE, S, "me", 0.0),
+    run(0, sql.READ_LEASE, S),
+    run(0, sql.TAKE_LEASE, S, "you", FAR_S),
+    run(0, sql.MARK_REDISPATCHED, BASE + 1, 1, 0.0),
+    run(0, sql.READ_OVERDUE, 9, 9),
+    run(0, "COMMIT"),
+]
+"""A lease and a limit of no length do not pass within their transaction."""
+
+REPEATS = [
+    write(0, 6, (7, "ann", "1", "a", "note")),
+    write(0, 6, (7, "ann", "1", "e", "note"), (8, "bob", "1", "e", "note")),
+    write(0, 6, (1, "ann", "1", "e", "note")),
+    run(1, sql.INIT_STATE, "OTHER", "t", "created", 0),
+    run(1, sql.TAKE_LEASE, "OTHER", "you", FAR_S),
+    run(0, "BEGIN"),
+    write(0, 6, (7, "ann", "1", "e", "note")),
+    write(1, 0, (70, "bob", "1", "e", "note"), stream="OTHER"),
+    run(0, "ROLLBACK"),
+    run(0, "BEGIN"),
+    write(0, 6, (7, "ann", "1", "f", "note")),
+    write(1, 70, (71, "bob", "1", "f", "note"), stream="OTHER"),
+    run(0, "COMMIT"),
+    run(0, sql.READ_STORED_MANY, ["a", "e", "f"]),
+]
+"""An id that is stored, twice in a batch, a position that is stored, and an id that another writer is storing."""
+
+DEADLOCK = [
+    run(0, "BEGIN"),
+    run(1, "BEGIN"),
+    run(0, sql.RENEW_LEASE, S, 1, FAR_S),
+    run(1, sql.SWEEP, S, 1, -FAR_S, 9, None),
+    run(0, sql.SWEEP, S, 1, -FAR_S, 9, None),
+    run(1, sql.RENEW_LEASE, S, 1, FAR_S),
+    run(2, "BEGIN"),
+    run(2, migrate.LOCK, 1),
+    run(2, "SAVEPOINT a"),
+    run(2, sql.STORE_ACK, S, "bob", BASE + 3),
+    run(2, "ROLLBACK TO a"),
+    run(2, sql.READ_PLACE, S, "bob"),
+    run(2, sql.STORE_ACK, S, "bob", BASE + 3),
+    Action(session=2, kind=Kind.DROP),
+    run(2, migrate.LOCK, 1),
+    run(2, sql.READ_PLACE, S, "bob"),
+]
+"""The leader's statement and a sweep, each in a block with the other; then who is dropped leaves nothing."""
+
 STORIES: dict[str, list[Action]] = {
     "reading": [*OPENING, *FOUR_EVENTS, *READING],
     "nulls": [*OPENING, *FOUR_EVENTS, *NULLS],
@@ -236,6 +293,9 @@ STORIES: dict[str, list[Action]] = {
     "planted sweeps": [*OPENING, *FOUR_EVENTS, *PLANTED_SWEEPS],
     "leading": [*OPENING, *FOUR_EVENTS, *LEADING],
     "waiting": [*OPENING, *FOUR_EVENTS, *WAITING],
+    "clock": [*OPENING, *FOUR_EVENTS, *CLOCK],
+    "repeats": [*OPENING, *FOUR_EVENTS, *REPEATS],
+    "deadlock": [*OPENING, *FOUR_EVENTS, *DEADLOCK],
     "checked": [*OPENING, *CHECKED],
 }
 """By name, for a database that is migrated and empty."""

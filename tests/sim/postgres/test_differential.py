@@ -7,9 +7,9 @@ import pytest
 from faults.planted import texts
 from system.database import Database
 from system.migrate import migrate
-from tests.sim.postgres.arms import RealArm, RealServer
 from tests.sim.postgres.harness import WAIT_S, connect
 from tests.sim.postgres.programs import SESSIONS, STEPS, Author
+from tests.sim.postgres.real import RealServer
 from tests.sim.postgres.transcript import held, record
 
 pytestmark = [pytest.mark.stack, pytest.mark.conformance]
@@ -33,7 +33,7 @@ async def test_programs_have_equal_outcomes(real: str, first_seed: int) -> None:
     server = RealServer(real)
     steps = waits = 0
     for seed in range(first_seed, first_seed + PROGRAMS):
-        transcript = await record(f"program {seed}", RealArm(server), Author(seed), sessions=SESSIONS)
+        transcript = await record(f"program {seed}", server, Author(seed), sessions=SESSIONS)
         await held(transcript)
         steps += len(transcript.entries)
         waits += transcript.waits

@@ -14,8 +14,9 @@ import pytest
 from system import sql
 from system.database import Database
 from system.migrate import migrate
-from tests.sim.postgres.arms import WAITS, Action, Arm, Kind, RealArm, RealServer, SimulatedArm
+from tests.sim.postgres.arms import WAITS, Action, Arm, Kind, SimulatedArm
 from tests.sim.postgres.harness import WAIT_S, Simulated, connect, simulated
+from tests.sim.postgres.real import RealArm, RealServer
 from tests.system.harness import eventually
 
 BASE = 1 << 48

@@ -15,7 +15,8 @@ import pytest
 from sim.postgres import statements_keeper, statements_migrate, statements_planted, statements_reader, statements_writer
 from sim.postgres.statement import digest
 from sim.postgres.statements import STATEMENTS
-from tests.sim.postgres.arms import WAITS, Action, RealArm, RealServer
+from tests.sim.postgres.arms import WAITS, Action
+from tests.sim.postgres.real import RealServer
 from tests.sim.postgres.stories import MIGRATION, SESSIONS, STORIES
 from tests.sim.postgres.transcript import Script, Transcript, held, record
 
@@ -45,7 +46,7 @@ async def test_every_handler_is_reached_in_both_arms(fresh_database: str) -> Non
 
 async def _played(server: RealServer, name: str, actions: list[Action], *, migrated: bool = True) -> Transcript:
     script = Script(actions=[*actions])
-    return await record(name, RealArm(server), script, sessions=SESSIONS, migrated=migrated)
+    return await record(name, server, script, sessions=SESSIONS, migrated=migrated)
 
 
 def _effective(transcript: Transcript) -> Iterator[str]:

@@ -166,6 +166,15 @@ def test_grafana_finds_its_prometheus_and_its_dashboards(services: dict[str, dic
     assert mounts["/etc/grafana/provisioning"] == str(GRAFANA / "provisioning")
 
 
+def test_grafana_keeps_the_plugins_that_it_came_with(services: dict[str, dict[str, Any]]) -> None:
+    """On a read-only file system Grafana must not try to renew its bundled plugins, nor ask anybody about updates."""
+    assert services["grafana"]["read_only"] is True
+    given = services["grafana"]["environment"]
+    assert given["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"
+    asking = {name for name in given if name.startswith("GF_ANALYTICS_")}
+    assert {given[name] for name in asking} == {"false"}
+
+
 def test_prometheus_asks_servers_that_are_there(services: dict[str, dict[str, Any]]) -> None:
     """Every target is a service's port; all replicas are among them, and the configuration is where it is mounted."""
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())

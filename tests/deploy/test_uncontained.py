@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from faults.board import proxy_names
 from faults.stack.ports import LOOPBACK
 from system.tokens import mint
 from tests.deploy import parts
+from tests.deploy.test_workflow import JOBS
 from tests.deploy.uncontained import Uncontained, servers, start_relay
 
 PATIENCE_S = 20.0
@@ -42,9 +45,30 @@ async def test_an_event_goes_through_the_whole_stack(tmp_path: Path) -> None:
             await _publish(http, stack.port("toxiproxy", 28081), secret)
             events = await _events(http, stack.port("toxiproxy", 28082), secret)
             assert [one["event"]["id"] for one in events] == ["one"]
+            _check_workflows_own_commands(stack, secret)
             await _check_proxies(http, stack)
         assert "unsafe" not in relays[0].log_path.read_text()
         assert "unchecked" not in relays[0].log_path.read_text()
+
+
+def _check_workflows_own_commands(stack: Uncontained, secret: str) -> None:
+    """What the CI job says to the stack in containers, said to this one: it publishes, and receives what came first."""
+    (script,) = [step["run"] for step in JOBS["compose"]["steps"] if "meshrelay publish" in step.get("run", "")]
+    for port in (28081, 28082):
+        assert f"127.0.0.1:{port}" in script
+        script = script.replace(f"127.0.0.1:{port}", f"127.0.0.1:{stack.port('toxiproxy', port)}")
+    script = script.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+        cwd=stack.folder,
+        env=parts.plain_env() | {"MESHRELAY_JWT_HS256_SECRET": secret, "HOME": str(stack.folder)},
+        capture_output=True,
+        text=True,
+        timeout=parts.LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "task.assigned" in done.stdout
 
 
 async def _publish(http: httpx.AsyncClient, port: int, secret: str) -> None:

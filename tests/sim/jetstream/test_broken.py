@@ -1,0 +1,79 @@
+"""A model that is broken on purpose is found by a scene that is named for it, and the real arm takes no notice."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import nats.errors
+import pytest
+
+from faults.stack import EmbeddedStack
+from tests.sim.jetstream.arms import PEACEFUL, THREES, VIOLENT, play, play_three, simulated, simulated_three
+from tests.sim.jetstream.broken import BREAKS, Break
+from tests.sim.jetstream.ground import RealGround
+from tests.sim.jetstream.trio import RealTrio
+
+pytestmark = pytest.mark.stack
+ENOUGH = 8
+"""Ways to break it, at least."""
+NOW_AND_THEN = ("an_older_disk",)
+"""Played on servers that sync now and then."""
+
+
+def seen_simulated(scene: str) -> Any:
+    """What a scene sees of the model as it is; how it ends, if it does not get through."""
+    try:
+        if scene in THREES:
+            return simulated_three(lambda trio: play_three(trio, scene))
+        return simulated(lambda ground: play(ground, scene), sync_always=scene not in NOW_AND_THEN)
+    except (AssertionError, TimeoutError, ValueError, nats.errors.Error) as error:
+        return type(error).__name__
+
+
+async def _seen_real(stack: EmbeddedStack, scene: str) -> tuple[str, list[Any]]:
+    if scene in PEACEFUL:
+        return scene, await play(RealGround(stack.nats), scene)
+    if scene in VIOLENT:
+        process = stack.add_nats(f"{scene}-broken", sync="interval" if scene in NOW_AND_THEN else "always")
+        await process.start()
+        seen = await play(RealGround(process), scene)
+        await stack.remove(process)
+        return scene, seen
+    trio = RealTrio(stack, f"{scene}-broken")
+    await trio.start()
+    seen = await play_three(trio, scene)
+    await trio.stop()
+    return scene, seen
+
+
+@pytest.fixture(scope="module")
+def seen_real(stack: EmbeddedStack) -> dict[str, list[Any]]:
+    """What the scenes see of real servers, by their names, while the model is broken in every way at once."""
+
+    async def everything() -> dict[str, list[Any]]:
+        return dict(await asyncio.gather(*(_seen_real(stack, one.scene) for one in BREAKS.values())))
+
+    with pytest.MonkeyPatch.context() as patch:
+        for one in BREAKS.values():
+            one.apply(patch)
+        return asyncio.run(everything())
+
+
+@pytest.mark.parametrize("what", BREAKS)
+def test_a_broken_model_is_found_in_its_own_arm(what: str, seen_real: dict[str, list[Any]]) -> None:
+    """The sound model is seen as the real server is, the broken one is not; the real arm is the same beside either."""
+    broken: Break = BREAKS[what]
+    sound = seen_simulated(broken.scene)
+    with pytest.MonkeyPatch.context() as patch:
+        broken.apply(patch)
+        found = seen_simulated(broken.scene)
+    assert sound == seen_real[broken.scene], f"{broken.scene}: the real arm, beside a broken model"
+    assert found != seen_real[broken.scene], f"{broken.scene} did not notice that {what}"
+
+
+def test_there_are_enough_ways() -> None:
+    """The suite is shown to notice many kinds of faults, of one server and of three."""
+    assert len(BREAKS) >= ENOUGH
+    assert len({one.scene for one in BREAKS.values()}) == len(BREAKS), "each by a scene of its own"
+    assert {one.scene for one in BREAKS.values()} & set(THREES)

@@ -58,9 +58,9 @@ class Sessions(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        """Two empty servers, with three sessions each, a stream and a leader."""
+        """Two empty servers, with a stream, a leader and three sessions each, two of which are in blocks."""
         self._run(self._open())
-        for action in OPENING:
+        for action in [*OPENING, Action(session=0, text="BEGIN"), Action(session=1, text="BEGIN")]:
             self._perform(action)
 
     @rule(data=st.data(), text=st.sampled_from(("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT a", "ROLLBACK TO a")))

@@ -147,6 +147,7 @@ class Arm:
         for task in self.pending.values():
             task.cancel()
         await asyncio.gather(*self.pending.values(), return_exceptions=True)
+        self.pending.clear()
         for connection in self.sessions:
             connection.terminate()
 
@@ -217,32 +218,32 @@ class SimulatedArm(Arm):
 
     def __init__(self, simulation: Simulated, *, lock_timeout: str = "") -> None:
         super().__init__(simulation.dsn, lock_timeout=lock_timeout)
-        self._simulation = simulation
+        self.simulation = simulation
 
     async def look(self, *, closely: bool = True) -> tuple[list[int], list[int]]:
         """As `Arm` says."""
-        server = self._simulation.server
+        server = self.simulation.server
         return server.pids, server.waiting_pids
 
     async def terminate(self, pid: int) -> None:
         """As `Arm` says."""
-        self._simulation.server.terminate(pid)
+        self.simulation.server.terminate(pid)
 
     async def end_server(self, kind: Kind, pid: int) -> None:
         """As `Arm` says; a crash of one backend is the end of the server, as is its kill."""
         if kind is Kind.STOP:
-            self._simulation.server.shut_down()
-        self._simulation.kill()
+            self.simulation.server.shut_down()
+        self.simulation.kill()
 
     async def start_server(self) -> None:
         """As `Arm` says."""
-        await self._simulation.start()
+        await self.simulation.start()
 
     async def choose_victim(self, session: int | None) -> Answers:
         """The deadlock check of this session, or of those without a client, and what follows."""
         pids = self._ghosts if session is None else [self.sessions[session].get_server_pid()]
         for pid in pids:
-            self._simulation.server.look_for_deadlock(pid)
+            self.simulation.server.look_for_deadlock(pid)
         return await self.settle()
 
 

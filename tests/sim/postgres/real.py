@@ -109,12 +109,13 @@ class RealArm(Arm):
 
     async def close(self) -> None:
         """As `Arm` says; what the sessions held is free then."""
-        ours = self.pids()
+        ours = [*self.pids(), *self._ghosts]
+        self._ghosts.clear()
         await super().close()
 
         async def are_gone() -> bool:
             alive = (await self.look())[0]
-            return not any(pid in alive for pid in [*ours, *self._ghosts])
+            return not any(pid in alive for pid in ours)
 
         await until(are_gone, "every session's backend is gone")
 

@@ -23,6 +23,8 @@ class Troubled(Author):
         self.control_share = 0.75, 0.15
         self.spoilt_share = 0.02
         self._saved = [False] * SESSIONS
+        self._has_abandoned = False
+        """Whether there may be a statement that waits though its client is gone."""
         self._faults_share = 0.12 if faults else 0.0
         self._ends_share = 0.07 if ends_server else 0.0
 
@@ -39,6 +41,7 @@ class Troubled(Author):
         kind = fault or self.rng.choice(FAULTS)
         if kind not in (Kind.CANCEL, Kind.RUN):
             self.end_block(number)
+        self._has_abandoned = (self._has_abandoned or (kind is Kind.DROP and number in waiting)) and kind not in ENDS
         if kind in ENDS:
             for session in range(SESSIONS):
                 self.end_block(session)
@@ -46,7 +49,8 @@ class Troubled(Author):
 
     def _fault(self, waiting: Sequence[int]) -> Kind | None:
         if self.rng.random() < self._ends_share:
-            return self.rng.choice(ENDS)
+            # where backends end one after another, who waits may be freed by the first before its own end comes
+            return Kind.CRASH if waiting or self._has_abandoned else self.rng.choice(ENDS)
         if self.rng.random() < self._faults_share * (3 if waiting else 1):
             return self.rng.choice(FAULTS)
         return None

@@ -97,14 +97,9 @@ async def record(
     try:
         while action := author.next_action([n for n in range(sessions) if n not in arm.waiting], arm.waiting):
             await _note(transcript, arm, author, action)
-        for action in _ending(sessions, arm):
+        for action in endings(sessions, arm):
             await _note(transcript, arm, author, action)
-        watcher = await server.watcher()
-        for table, key in TABLES.items():
-            found = await watcher.fetch(f"SELECT * FROM {table} ORDER BY {key}")
-            transcript.rows[table] = [
-                tuple("a time" if name in TIMES else value for name, value in row.items()) for row in found
-            ]
+        transcript.rows.update(await real_rows(server))
     except BaseException:
         await arm.close()
         raise
@@ -112,7 +107,7 @@ async def record(
     return transcript
 
 
-def _ending(sessions: int, arm: Arm) -> Iterator[Action]:
+def endings(sessions: int, arm: Arm) -> Iterator[Action]:
     """The end of every block that may be open, whoever waits last."""
     ended: list[int] = []
     while len(ended) < sessions:
@@ -134,28 +129,45 @@ async def replay(transcript: Transcript, simulation: Simulated) -> None:
     await arm.open(transcript.sessions)
     try:
         for number, entry in enumerate(transcript.entries):
-            found = await arm.perform(entry.action)
-            found |= await _deadlocks_found(arm, entry.answers, found)
+            found = await answered_by_model(arm, entry)
             if found != entry.answers:
                 what = f"step {number}, {entry.action}"
                 raise Difference(transcript.name, what, entry.answers, found, transcript.entries[: number + 1])
-        for table, rows in transcript.rows.items():
-            left = _rows_left(simulation, table)
-            if left != rows:
-                raise Difference(transcript.name, f"the rows of {table}", rows, left, transcript.entries)
+        compare_rows(transcript.name, simulation, transcript.rows, transcript.entries)
     finally:
         await arm.close()
 
 
-async def _deadlocks_found(arm: SimulatedArm, expected: Answers, found: Answers) -> Answers:
-    """What changes when those look for a deadlock that the real server chose; one without a client tells nobody."""
+async def answered_by_model(arm: SimulatedArm, entry: Entry) -> Answers:
+    """What the model answers to an action of which the real server's answers are known.
+
+    Where the real server found a deadlock, its victim looks for it in the model; one without a client tells nobody.
+    """
+    found, expected = await arm.perform(entry.action), entry.answers
     freed = [session for session, answer in expected.items() if found.get(session) == WAITS and answer != WAITS]
     told = [session for session in freed if expected[session][2:3] == (DEADLOCK,)]
-    changed: Answers = {}
-    chosen: list[int | None] = [*told] if told else [None] * bool(freed)
-    for session in chosen:
-        changed |= await arm.choose_victim(session)
-    return changed
+    victims: list[int | None] = [*told] if told else [None] * bool(freed)
+    for victim in victims:
+        found |= await arm.choose_victim(victim)
+    return found
+
+
+async def real_rows(server: RealServer) -> dict[str, Rows]:
+    """Every committed row by its table, without times."""
+    watcher = await server.watcher()
+    found = {}
+    for table, key in TABLES.items():
+        rows = await watcher.fetch(f"SELECT * FROM {table} ORDER BY {key}")
+        found[table] = [tuple("a time" if name in TIMES else value for name, value in row.items()) for row in rows]
+    return found
+
+
+def compare_rows(name: str, simulation: Simulated, expected: dict[str, Rows], entries: Sequence[Entry]) -> None:
+    """Compare the rows that are left. Raises Difference."""
+    for table, rows in expected.items():
+        left = _rows_left(simulation, table)
+        if left != rows:
+            raise Difference(name, f"the rows of {table}", rows, left, entries)
 
 
 def _rows_left(simulation: Simulated, table: str) -> Rows:

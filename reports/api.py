@@ -110,7 +110,9 @@ def write_campaign(campaign: CampaignReport, suites: Mapping[str, str], out: Pat
     Raises OSError.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / "index.html").write_text(of_campaign.html(campaign), encoding="utf-8")
+    (out / "index.html").write_text(
+        of_campaign.html(campaign, {one.value: text for one, text in PROMISES.items()}), encoding="utf-8"
+    )
     (out / "summary.md").write_text(of_campaign.markdown(campaign), encoding="utf-8")
     (out / "campaign.json").write_bytes(encode_campaign(campaign))
     (out / "junit.xml").write_text(of_campaign.junit(campaign, suites), encoding="utf-8")

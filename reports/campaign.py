@@ -117,7 +117,7 @@ def _reason(runs: Sequence[RunShown], verdict: Verdict) -> str:
     if not runs:
         return "no run came to its end."
     if verdict == "held":
-        return f"no acknowledged event was lost, repeated, misdirected or hushed up in any of {len(runs)} runs."
+        return f"no acknowledged event was lost, repeated, misdirected or hushed up in {len(runs)} runs."
     failed = [run for run in runs if run.verdict != "held"]
     worst = next(run for run in failed if run.verdict == verdict)
     return f"{len(failed)} of {len(runs)} runs did not hold; the first {verdict} one is {worst.plan}: {worst.reason}"

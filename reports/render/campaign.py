@@ -21,7 +21,7 @@ def markdown(campaign: CampaignReport) -> str:
     rest = len(campaign.failed) - FAILED_SHOWN_MAX
     lines += [f"…and {rest} more runs that did not hold.", ""] if rest > 0 else []
     lines += [
-        f"{len(campaign.runs)} runs in {campaign.wall_s / 60:.1f} minutes, {campaign.started_at}: "
+        f"{_runs(campaign)} in {campaign.wall_s / 60:.1f} minutes, {campaign.started_at}: "
         + ", ".join(f"{number:,} {name}" for name, number in campaign.counts.items())
         + ".",
         "",
@@ -38,7 +38,7 @@ def markdown(campaign: CampaignReport) -> str:
         lines.append("")
     lines += ["| guarantee | trials |", "|---|---:|"]
     lines += [f"| {name} | {trials:,} |" for name, trials in campaign.guarantees.items()]
-    lines += ["", f"<details><summary>{len(campaign.runs)} runs</summary>", "", "| plan | verdict | events | faults |"]
+    lines += ["", f"<details><summary>{_runs(campaign)}</summary>", "", "| plan | verdict | events | faults |"]
     lines += ["|---|---|---:|---:|"]
     for run in campaign.runs:
         lines.append(
@@ -49,8 +49,8 @@ def markdown(campaign: CampaignReport) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def html(campaign: CampaignReport) -> str:
-    """The page that leads to every run's report; equal campaigns give equal pages."""
+def html(campaign: CampaignReport, promises: Mapping[str, str]) -> str:
+    """The page that leads to every run's report; equal campaigns give equal pages. `promises` are the guarantees'."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("reports.render", "."),
         autoescape=True,
@@ -58,7 +58,7 @@ def html(campaign: CampaignReport) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template("campaign.html.j2").render(
-        c=campaign, targets=targets_of(campaign), proved=proved, most=_most(campaign)
+        c=campaign, promises=promises, targets=targets_of(campaign), proved=proved, most=_most(campaign)
     )
 
 
@@ -90,6 +90,10 @@ def targets_of(campaign: CampaignReport) -> list[str]:
 def proved(faults: Mapping[str, Mapping[str, int]]) -> int:
     """How many faults left proof."""
     return sum(sum(by_target.values()) for by_target in faults.values())
+
+
+def _runs(campaign: CampaignReport) -> str:
+    return "1 run" if len(campaign.runs) == 1 else f"{len(campaign.runs)} runs"
 
 
 def _most(campaign: CampaignReport) -> int:

@@ -14,6 +14,7 @@ from reports.render import campaign as of_campaign
 from reports.report import Verdict
 from reports.verdict import EXIT_CODES
 
+PROMISES = {"G1": "No loss", "G2": "No silence"}
 verdicts: st.SearchStrategy[Verdict] = st.sampled_from(["held", "violated", "not converged", "could not run"])
 
 
@@ -54,7 +55,7 @@ def test_the_worst_run_decides(given: list[Verdict]) -> None:
 def test_what_failed_can_be_repeated(given: list[Verdict]) -> None:
     """The summary and the page name the command of each run that did not hold, and of no other."""
     found = campaign(*given)
-    for text in (of_campaign.markdown(found), of_campaign.html(found)):
+    for text in (of_campaign.markdown(found), of_campaign.html(found, PROMISES)):
         for one in found.runs:
             assert (f"{one.command}\n" in text or f"{one.command}<" in text) == (one.verdict != "held")
 
@@ -72,7 +73,7 @@ def test_numbers_are_added_up() -> None:
 
 def test_the_page_escapes_and_links() -> None:
     """A reason can't become markup; each run leads to its own report."""
-    page = of_campaign.html(campaign("violated"))
+    page = of_campaign.html(campaign("violated"), PROMISES)
     assert "reason 1 &lt;&amp;|&gt;" in page
     assert 'href="runs/chaos-1/report/report.html"' in page
 

@@ -12,9 +12,14 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
+import hypothesis
 import pytest
 
 from faults.stack import EmbeddedStack, NatsProcess
+
+# How long an example takes says how busy the machine is, and nothing of the property.
+hypothesis.settings.register_profile("meshrelay", deadline=None)
+hypothesis.settings.load_profile("meshrelay")
 
 
 @pytest.fixture(scope="session")

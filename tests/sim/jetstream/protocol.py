@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from nats.aio.msg import Msg
 
-from tests.sim.jetstream.stage import SHORT_S, Stage
+from tests.sim.jetstream.stage import SHORT_S, UNTIL_S, Stage
 
 
 async def wildcards(at: Stage) -> None:
@@ -75,6 +75,9 @@ async def streamed_and_heard(at: Stage) -> None:
     await at.nc.publish(at.subject, b"no reply wanted")
     message = await subscription.next_msg(timeout=1.0)
     at.see(message.data, message.reply)
+    async with asyncio.timeout(UNTIL_S):  # who listens may hear of it before it is stored
+        while (await at.js.stream_info(at.stream)).state.messages < 2:
+            await asyncio.sleep(0.002)
     await at.state()
 
 

@@ -6,9 +6,10 @@ import asyncio
 import os
 import platform
 import re
+import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +21,7 @@ import aiohttp
 from faults.plan import Plan
 from faults.stack import EmbeddedStack, ManagedProcess, ProcessFailed, RelayProcess, ReservedPort
 from faults.stack.ports import LOOPBACK
-from faults.targets import Board, Line, Steered
+from faults.targets import Board, Line, Relay, Steered
 from faults.toxiproxy import Toxiproxy
 from faults.vocabulary import REPLICAS, DiskFull, Fault, Link, ProcessName
 from system.cursor import Cursor
@@ -34,15 +35,20 @@ ANSWER_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """A running stack with everything that a run needs to reach it."""
+    """A running stack, whoever started it, with everything that a run needs to reach it."""
 
-    stack: EmbeddedStack
-    relays: Sequence[RelayProcess]
+    nats_url: str
+    """NATS itself, past all proxies."""
+    jwt_secret: str
+    relays: Sequence[Relay]
     nursery: ManagedProcess
     nursery_socket: Path
     board: Board
     agent_pids: list[Callable[[], Sequence[int]]]
     """Told where the agents' processes are, once there are any."""
+    server_versions: Callable[[], Awaitable[Mapping[str, str]]]
+    keep_logs: Callable[[Path], None]
+    """Copies what logs there are into a folder."""
 
     @property
     def replicas(self) -> tuple[tuple[str, int], ...]:
@@ -120,13 +126,28 @@ async def _scene(
     }
     socket = stack.run_dir / "agents.sock"
     return Scene(
-        stack=stack,
+        nats_url=stack.nats_url,
+        jwt_secret=stack.jwt_secret,
         relays=list(relays.values()),
-        nursery=stack.add_program("agents", (sys.executable, "-m", "faults.mesh.nursery", str(socket)), socket.exists),
+        nursery=stack.add_program("agents", nursery_command(socket), socket.exists),
         nursery_socket=socket,
         board=Board(toxiproxy=toxiproxy, lines=lines, processes=processes, disks=stack.disks),
         agent_pids=agent_pids,
+        server_versions=stack.versions,
+        keep_logs=partial(copy_logs, stack.run_dir),
     )
+
+
+def nursery_command(socket: Path) -> tuple[str, ...]:
+    """What starts the agents' nursery; it is ready when its socket is there."""
+    return (sys.executable, "-m", "faults.mesh.nursery", str(socket))
+
+
+def copy_logs(run_dir: Path, logs: Path) -> None:
+    """Copy the servers' logs before their folder goes."""
+    logs.mkdir(parents=True, exist_ok=True)
+    for log in sorted(run_dir.glob("*.log")):
+        shutil.copyfile(log, logs / log.name)
 
 
 def _pids(process: RelayProcess) -> Sequence[int]:
@@ -171,7 +192,7 @@ def plan_settings(plan: Plan) -> dict[str, str]:
     return {name: str(value) for name, value in values.items()}
 
 
-async def epoch_of(relay: RelayProcess, secret: str) -> str:
+async def epoch_of(relay: Relay, secret: str) -> str:
     """The tag that a replica's cursors begin with; empty while it does not tell."""
     token = mint(secret, sub=PROBING_AGENT, scope="stream", ttl_s=600.0, now=time.time())
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
@@ -188,18 +209,18 @@ async def first_epoch(scene: Scene) -> str:
     """The tag that all replicas' cursors begin with. Raises ProcessFailed if they don't tell within some time."""
     deadline = asyncio.get_running_loop().time() + READY_S
     while asyncio.get_running_loop().time() < deadline:
-        told = {await epoch_of(relay, scene.stack.jwt_secret) for relay in scene.relays}
+        told = {await epoch_of(relay, scene.jwt_secret) for relay in scene.relays}
         if len(told) == 1 and "" not in told:
             return told.pop()
         await asyncio.sleep(0.1)
     raise ProcessFailed(f"expected the replicas to tell their stream's head, got {told}; {scene.relays[0].log_tail()}")
 
 
-async def versions(stack: EmbeddedStack) -> dict[str, str]:
+async def versions(scene: Scene) -> dict[str, str]:
     """What took part in a run, the machine included."""
     packages = ("aiohttp", "asyncpg", "httpx", "nats-py", "toxiproxy-python")
     return {
-        **await stack.versions(),
+        **await scene.server_versions(),
         **{name: metadata.version(name) for name in packages},
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),

@@ -19,13 +19,14 @@ from pathlib import Path
 from faults.board import Scene, epoch_of, first_epoch, set_up, versions
 from faults.mesh import Addresses, Births, Mesh
 from faults.plan import Plan
-from faults.playable import NotPlayable, not_playable, playable, servers_refused
+from faults.playable import OURS, Ground, NotPlayable, not_playable, playable, servers_refused
 from faults.player import Player
 from faults.recorder import Recorder
 from faults.run_record import note_run
 from faults.schedule import Step, What, timeline
-from faults.stack import ProcessFailed, RelayProcess, StackError, disks
+from faults.stack import ProcessFailed, StackError, disks
 from faults.streamwatch import Lag, StreamSeen, StreamWatch
+from faults.targets import Relay
 from faults.toxiproxy import ToxiproxyFailed
 from faults.victims import victim_of
 from faults.vocabulary import DiskFull, ProcessName
@@ -104,16 +105,14 @@ async def run_plan(
     """
     parts = _prepare(plan, out)
     try:
-        no_disks = (
-            await asyncio.to_thread(disks.refused) if any(isinstance(one, DiskFull) for one in plan.faults) else None
-        )
+        ground = await _ground_of(plan)
         with Recorder(parts / LEADING) as recorder:
-            async with set_up(plan, playable(plan, no_disks=no_disks), relay_command=relay_command) as scene:
-                run = ChaosRun(plan, scene, recorder, out=out, watch=watch, no_disks=no_disks)
+            async with set_up(plan, playable(plan, ground=ground), relay_command=relay_command) as scene:
+                run = ChaosRun(plan, scene, recorder, out=out, watch=watch, ground=ground)
                 try:
                     await run.play(tuple(command))
                 finally:
-                    _keep_logs(scene.stack.run_dir, out / "logs")
+                    scene.keep_logs(out / "logs")
         merge(parts, out / WHOLE)
         shutil.rmtree(parts)
         return run.result(out / WHOLE)
@@ -132,17 +131,17 @@ class ChaosRun:
         *,
         out: Path,
         watch: Watcher | None,
-        no_disks: str | None,
+        ground: Ground,
     ) -> None:
-        self._not_played = not_playable(plan, no_disks=no_disks)
+        self._not_played = not_playable(plan, ground=ground)
         self._plan = plan
         self._scene = scene
         self._recorder = recorder
         self._out = out
         self._watch = watch
-        self._faults = {fault.id: fault for fault in playable(plan, no_disks=no_disks)}
+        self._faults = {fault.id: fault for fault in playable(plan, ground=ground)}
         self._player = Player(scene.board, recorder, lambda fault: victim_of(plan, fault))
-        self._stream = StreamWatch(scene.stack.nats_url)
+        self._stream = StreamWatch(scene.nats_url)
         self._births: Births | None = None
         self._mesh: Mesh | None = None
         self._waiting_for: tuple[str, ...] = ()
@@ -197,18 +196,19 @@ class ChaosRun:
     # Phases
 
     async def _start(self, command: tuple[str, ...]) -> None:
-        plan, scene, stack = self._plan, self._scene, self._scene.stack
+        plan, scene = self._plan, self._scene
         note_run(
             self._recorder,
             plan,
             world="real",
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            versions=await versions(stack),
+            versions=await versions(scene),
             command=command,
         )
         scene.nursery.start_nowait()
         for relay in scene.relays:
-            self._start_relay(relay)
+            if await relay.status() == "gone":  # what others started may run already
+                self._start_relay(relay)
         for relay in scene.relays:
             await relay.wait_ready()
         await scene.nursery.wait_ready()
@@ -216,14 +216,14 @@ class ChaosRun:
         addresses = Addresses(
             replicas=scene.replicas,
             nats_url=scene.publishers_nats_url,
-            secret=stack.jwt_secret,
+            secret=scene.jwt_secret,
             epoch=await first_epoch(scene),
         )
         mesh = self._mesh = Mesh(plan, addresses, folder=self._out, births=self._births, recorder=self._recorder)
         scene.board.processes[ProcessName.AGENT] = mesh.agents
         scene.agent_pids.append(lambda: [agent.pid for agent in mesh.agents.values() if agent.pid is not None])
 
-    def _start_relay(self, relay: RelayProcess) -> None:
+    def _start_relay(self, relay: Relay) -> None:
         relay.start_nowait()
         self._recorder.record(history.Process, name=relay.name, what="started", pid=relay.pid)
 
@@ -256,7 +256,7 @@ class ChaosRun:
     async def _behind(self, target: int) -> list[str]:
         """What has to happen until everybody is at the stream's end; a lost tail may have begun a new epoch."""
         self.mesh.follow()
-        told = {await epoch_of(relay, self._scene.stack.jwt_secret) for relay in self._scene.relays}
+        told = {await epoch_of(relay, self._scene.jwt_secret) for relay in self._scene.relays}
         if len(told) > 1 or "" in told:
             return ["the replicas to agree on an epoch"]
         return [f"{agent} to reach {target}" for agent in self.mesh.behind(target, told.pop())]
@@ -276,7 +276,7 @@ class ChaosRun:
     async def _until(self, at_s: float) -> None:
         """Sleep until then, looking after everything meanwhile. Raises what broke."""
         while True:
-            self._look_after()
+            await self._look_after()
             left_s = at_s - self._now_s()
             if left_s <= 0:
                 return
@@ -290,12 +290,12 @@ class ChaosRun:
         else:
             self.mesh.order(step.subject, step.what)
 
-    def _look_after(self) -> None:
+    async def _look_after(self) -> None:
         broken = self._player.failed() or self.mesh.failed()
         if broken is not None:
             raise broken
         for relay in self._scene.relays:
-            if relay.name not in self._player.away and not relay.is_running():
+            if await self._has_ended(relay):
                 self._relay_exits += 1
                 self._recorder.record(history.Process, name=relay.name, what="exited")
                 if self._relay_exits > RELAY_EXITS_MAX:
@@ -304,6 +304,11 @@ class ChaosRun:
         self.mesh.follow()
         if self._watch is not None:
             self._watch(self._progress())
+
+    async def _has_ended(self, relay: Relay) -> bool:
+        """Whether a replica has ended by itself; a fault may have begun to end it while it was looked at."""
+        is_left_alone = relay.name not in self._player.away
+        return is_left_alone and await relay.status() == "gone" and relay.name not in self._player.away
 
     async def _observe(self) -> None:
         while True:
@@ -354,6 +359,11 @@ class ChaosRun:
         return [f"a step of the plan was taken {self._late_s:.1f} s late; the machine is too busy"]
 
 
+async def _ground_of(plan: Plan) -> Ground:
+    has_disks = any(isinstance(one, DiskFull) for one in plan.faults)
+    return Ground(no_disks=await asyncio.to_thread(disks.refused)) if has_disks else OURS
+
+
 def _prepare(plan: Plan, out: Path) -> Path:
     refused = servers_refused(plan)
     if refused is not None:
@@ -364,10 +374,3 @@ def _prepare(plan: Plan, out: Path) -> Path:
     parts.mkdir(parents=True)
     plan.dump(out / "plan.json")
     return parts
-
-
-def _keep_logs(run_dir: Path, logs: Path) -> None:
-    """Copy the servers' logs before their folder goes."""
-    logs.mkdir(parents=True, exist_ok=True)
-    for log in sorted(run_dir.glob("*.log")):
-        shutil.copyfile(log, logs / log.name)

@@ -5,7 +5,7 @@ Nothing is dropped in silence: `not_playable` names every fault that a run leave
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from faults.plan import Plan
@@ -70,6 +70,23 @@ class NotPlayable:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What the real stack that is at hand can't do."""
+
+    no_disks: str | None = None
+    """Why no server has a disk that can be filled; None if they can have one."""
+    commands: Mapping[str, frozenset[str]] | None = None
+    """What of `kill`, `stop`, `start`, `pause`, `resume` each server or replica can be told, by its name; None: all."""
+
+
+OURS = Ground()
+"""A stack of our own, which lacks nothing."""
+
+NEEDED = {"pause": ("pause", "resume"), "kill": ("kill", "start"), "restart": ("stop", "start")}
+"""What a process must be told for each kind of fault."""
+
+
 def toxic_of(fault: LinkFault) -> Toxic | None:
     """How Toxiproxy plays a fault on a link; None if it can't."""
     match fault:
@@ -102,27 +119,27 @@ def toxic_of(fault: LinkFault) -> Toxic | None:
             return None
 
 
-def not_playable(plan: Plan, *, no_disks: str | None = None) -> tuple[NotPlayable, ...]:
+def not_playable(plan: Plan, *, ground: Ground = OURS) -> tuple[NotPlayable, ...]:
     """The faults of a plan that the real stack leaves out, in the plan's order; empty if it plays all.
 
-    `no_disks` says why this machine can't give a server a small disk, if it can't.
+    `ground` is what it is played on, by default a stack of our own that lacks nothing.
     """
     outages = [
         (fault, victim_of(plan, fault))
         for fault in plan.faults
-        if isinstance(fault, ProcessFaultBase) and _reason(fault, plan, no_disks) is None
+        if isinstance(fault, ProcessFaultBase) and _reason(fault, plan, ground) is None
     ]
     found = []
     for fault in plan.faults:
-        reason = _reason(fault, plan, no_disks) or _unprovable(fault, outages)
+        reason = _reason(fault, plan, ground) or _unprovable(fault, outages)
         if reason is not None:
             found.append(NotPlayable(fault=fault.id, kind=fault.kind, reason=reason))
     return tuple(found)
 
 
-def playable(plan: Plan, *, no_disks: str | None = None) -> tuple[Fault, ...]:
-    """The faults of a plan that the real stack plays, in the plan's order; `no_disks` as in `not_playable`."""
-    left_out = {one.fault for one in not_playable(plan, no_disks=no_disks)}
+def playable(plan: Plan, *, ground: Ground = OURS) -> tuple[Fault, ...]:
+    """The faults of a plan that the real stack plays, in the plan's order; `ground` as in `not_playable`."""
+    left_out = {one.fault for one in not_playable(plan, ground=ground)}
     return tuple(fault for fault in plan.faults if fault.id not in left_out)
 
 
@@ -136,7 +153,7 @@ def servers_refused(plan: Plan) -> str | None:
     return None
 
 
-def _reason(fault: Fault, plan: Plan, no_disks: str | None) -> str | None:
+def _reason(fault: Fault, plan: Plan, ground: Ground) -> str | None:
     if isinstance(fault, LinkFaultBase) and fault.only not in (None, *REPLICAS):
         return f"agents and publishers share the proxies of a link; these can't tell {fault.only} from the others"
     if isinstance(fault, ProcessFaultBase) and fault.process is ProcessName.PUBLISHER:
@@ -155,11 +172,19 @@ def _reason(fault: Fault, plan: Plan, no_disks: str | None) -> str | None:
         case LeaderChange() | QuorumLoss():
             return "it runs one NATS server, which has no leader to change and no quorum to lose"
         case DiskFull():
-            return no_disks
+            return ground.no_disks
         case Pause() | Kill() | Restart():
-            return None
+            return _no_command(fault, victim_of(plan, fault), ground)
         case _:
             return _too_short(fault)
+
+
+def _no_command(fault: Pause | Kill | Restart, victim: str, ground: Ground) -> str | None:
+    """Agents are processes of our own on any ground; what others started takes commands."""
+    if ground.commands is None or fault.process is ProcessName.AGENT:
+        return None
+    missing = [word for word in NEEDED[fault.kind] if word not in ground.commands.get(victim, frozenset())]
+    return f"the stack file has no command to {' or '.join(missing)} {victim}" if missing else None
 
 
 def _too_short(fault: LinkFault) -> str | None:

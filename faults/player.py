@@ -179,44 +179,37 @@ class Player:
 
     async def _end_and_start(self, fault: ProcessFault, process: Steered, ended: asyncio.Event) -> None:
         assert isinstance(fault, Kill | Restart), f"{fault.id}: {fault.kind} is not playable here"
-        pid = process.pid
-        if isinstance(fault, Kill):
-            returncode = await process.kill()
-            self._recorder.record(history.Process, name=process.name, what="killed", pid=pid)
-            is_effective = returncode == -9
-        else:
-            returncode = await process.stop()
-            self._recorder.record(history.Process, name=process.name, what="stopped", pid=pid)
-            is_effective = True
-        self._note(
-            fault,
-            "effective" if is_effective else "ineffective",
-            {"process": process.name, "pid": pid, "returncode": returncode},
-        )
+        pid, before = process.pid, await process.status()
+        is_kill = isinstance(fault, Kill)
+        returncode = await (process.kill() if is_kill else process.stop())
+        status = await process.status()
+        if status == "gone":
+            self._recorder.record(history.Process, name=process.name, what="killed" if is_kill else "stopped", pid=pid)
+        is_effective = before == "running" and status == "gone" and (returncode in (-9, None) or not is_kill)
+        proof = {"process": process.name, "pid": pid, "returncode": returncode, "before": before, "status": status}
+        self._note(fault, "effective" if is_effective else "ineffective", _told(proof))
         await ended.wait()
         began_s = asyncio.get_running_loop().time()
         process.start_nowait()
         self._recorder.record(history.Process, name=process.name, what="started", pid=process.pid)
         await process.wait_ready()
         ready_ms = round((asyncio.get_running_loop().time() - began_s) * 1000)
-        self._note(fault, "lifted", {"pid": process.pid, "ready_ms": ready_ms})
+        self._note(fault, "lifted", _told({"pid": process.pid, "ready_ms": ready_ms}))
 
     async def _pause(self, fault: Pause, process: Steered, ended: asyncio.Event) -> None:
+        before = await process.status()
         process.pause()
-        status = _status(process)
-        while status != psutil.STATUS_STOPPED and not ended.is_set():
+        status = await process.status()
+        while status != "stopped" and not ended.is_set():
             await asyncio.sleep(RETRY_S)
-            status = _status(process)
-        is_stopped = status == psutil.STATUS_STOPPED
-        self._note(
-            fault,
-            "effective" if is_stopped else "ineffective",
-            {"process": process.name, "pid": process.pid, "status": status},
-        )
+            status = await process.status()
+        is_effective = before == "running" and status == "stopped"
+        proof = {"process": process.name, "pid": process.pid, "before": before, "status": status}
+        self._note(fault, "effective" if is_effective else "ineffective", _told(proof))
         await ended.wait()
         process.resume()
         await process.wait_ready()
-        self._note(fault, "lifted", {"pid": process.pid, "status": _status(process)})
+        self._note(fault, "lifted", _told({"pid": process.pid, "status": await process.status()}))
 
     async def _fill_disk(self, fault: DiskFull, process: Steered, ended: asyncio.Event) -> None:
         """Keep the disk full: what the server gives back meanwhile is taken again."""
@@ -229,7 +222,7 @@ class Player:
                 await asyncio.wait_for(ended.wait(), REFILL_S)
             seen = disk.fill()
         free_bytes, began_s = disk.free(), asyncio.get_running_loop().time()
-        has_ended = not process.is_running()
+        has_ended = await process.status() == "gone"
         if process.name == ProcessName.NATS and not has_ended:
             await process.stop()
         if process.name == ProcessName.NATS or has_ended:
@@ -247,8 +240,8 @@ class Traffic:
 
     line: Line
     toxiproxy: Toxiproxy
-    before: set[int]
-    """Local ports of the connections that were there."""
+    before: set[int] | None
+    """Local ports of the connections that were there; None if they are out of sight."""
     counted: Mapping[Direction, Counted]
 
     @classmethod
@@ -260,7 +253,7 @@ class Traffic:
 
     async def cut_so_far(self) -> int:
         """How many of the connections have ended by now."""
-        return len(self.before - await _connections(self.line))
+        return len((self.before or set()) - (await _connections(self.line) or set()))
 
     async def numbers(self, ended: int) -> dict[str, Any]:
         """For the history."""
@@ -272,10 +265,13 @@ class Traffic:
             }
             for way in self.counted
         }
-        return {"connections": len(self.before), "of_them_ended": ended, "bytes_of_ended_connections": moved}
+        seen = {} if self.before is None else {"connections": len(self.before), "of_them_ended": ended}
+        return {**seen, "bytes_of_ended_connections": moved}
 
 
-async def _connections(line: Line) -> set[int]:
+async def _connections(line: Line) -> set[int] | None:
+    if line.client_pids is None:
+        return None
     return await asyncio.to_thread(_connected_to, line.client_pids(), line.route.listen)
 
 
@@ -306,7 +302,12 @@ async def _look_both_ways(route: Route, dialect: Dialect, experiment: Experiment
 
 
 def _happened(seen: Seen) -> dict[str, Any]:
-    return {name: value for name, value in asdict(seen).items() if value is not None}
+    return _told(asdict(seen))
+
+
+def _told(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of them."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _connected_to(pids: Sequence[int], address: tuple[str, int]) -> set[int]:
@@ -318,10 +319,3 @@ def _connected_to(pids: Sequence[int], address: tuple[str, int]) -> set[int]:
                 if one.raddr == address and one.status == psutil.CONN_ESTABLISHED:
                     found.add(one.laddr.port)
     return found
-
-
-def _status(process: Steered) -> str:
-    try:
-        return str(psutil.Process(process.pid).status()) if process.pid is not None else "gone"
-    except psutil.Error:
-        return "gone"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from faults.stack.process import Status
 from faults.toxiproxy import Route, Toxiproxy
 from faults.vocabulary import Link, LinkFault, ProcessName
 
@@ -20,15 +21,19 @@ class Steered(Protocol):
 
     @property
     def pid(self) -> int | None:
-        """Its pid; None while it does not run."""
+        """Its pid; None while it does not run, or if it runs where pids say nothing to us."""
         ...
 
-    async def kill(self) -> int:
-        """SIGKILL it and wait until it is gone; answers its code."""
+    async def kill(self) -> int | None:
+        """SIGKILL it and wait until it is gone; answers its code, None if that can't be known."""
         ...
 
-    async def stop(self) -> int:
-        """End it politely and wait until it is gone; answers its code."""
+    async def stop(self) -> int | None:
+        """End it politely and wait until it is gone; answers its code, None if that can't be known."""
+        ...
+
+    async def status(self) -> Status:
+        """What is seen of it now, once what was asked of it before is carried out."""
         ...
 
     def start_nowait(self) -> None:
@@ -47,8 +52,17 @@ class Steered(Protocol):
         """SIGCONT it."""
         ...
 
-    def is_running(self) -> bool:
-        """Whether it has not ended."""
+
+class Relay(Steered, Protocol):
+    """A replica of the relay."""
+
+    @property
+    def url(self) -> str:
+        """Its own base address, past its proxy, without a slash at the end."""
+        ...
+
+    def log_tail(self) -> str:
+        """The end of its log, or where that is, for an error message."""
         ...
 
 
@@ -71,8 +85,8 @@ class Line:
     replica: str | None
     """None where no replica is at an end."""
     route: Route
-    client_pids: Callable[[], Sequence[int]]
-    """The processes at its near end."""
+    client_pids: Callable[[], Sequence[int]] | None
+    """The processes at its near end; None if they are out of sight."""
 
     @property
     def name(self) -> str:

@@ -47,6 +47,14 @@ class Route:
     name: str
     listen: tuple[str, int]
     upstream: tuple[str, int]
+    told: tuple[str, str] | None = None
+    """What Toxiproxy itself calls the two, if it sees them from elsewhere, as in a container."""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """By what its counters are found."""
+        listener, upstream = self.told or (_text(self.listen), _text(self.upstream))
+        return {"proxy": self.name, "listener": listener, "upstream": upstream}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +80,21 @@ class Toxiproxy:
         if (made.name, made.enabled, made.listen, made.upstream) != (name, True, _text(listen), _text(upstream)):
             raise ToxiproxyFailed(f"expected proxy {name} from {_text(listen)}, got {vars(made)}; is the port free?")
         return Route(name=name, listen=listen, upstream=upstream)
+
+    async def attach(self, name: str, *, listen: tuple[str, int], upstream: tuple[str, int]) -> Route:
+        """A proxy that is there already, by the addresses that its ends have seen from here.
+
+        Raises ToxiproxyFailed if it is not there, not enabled, or has toxics.
+        """
+        proxy = await self._call(self._server.get_proxy, name)
+        if proxy is None:
+            raise ToxiproxyFailed(f"expected a proxy {name} in Toxiproxy at {_text(self._address)}, got none; add it")
+        route = Route(name=name, listen=listen, upstream=upstream, told=(proxy.listen, proxy.upstream))
+        toxics = sorted(await self.toxics(route))
+        if toxics or not proxy.enabled:
+            got = f"toxics {', '.join(toxics)}" if toxics else "disabled"
+            raise ToxiproxyFailed(f"expected proxy {name} enabled and without toxics, got {got}; heal it first")
+        return route
 
     async def begin(self, route: Route, fault: str, toxic: Toxic, directions: Sequence[Direction]) -> None:
         """Play a fault on a proxy until `end`; on return it holds for its connections, old and new.
@@ -101,7 +124,7 @@ class Toxiproxy:
             await self._set_enabled(route, enabled=True)
             return
         if toxic.type == "latency":
-            await self._let_go(route, fault, directions)
+            await self._let_go(route, [_name(fault, direction) for direction in directions])
         proxy = await self._proxy(route)
         for direction in directions:
             if not await self._call(proxy.destroy_toxic, _name(fault, direction)):
@@ -110,16 +133,16 @@ class Toxiproxy:
         if left:
             raise ToxiproxyFailed(f"expected {sorted(left)} on {route.name} to be gone, but they are there")
 
-    async def _let_go(self, route: Route, fault: str, directions: Sequence[Direction]) -> None:
-        """Make a latency hand on what it holds before it is removed.
+    async def _let_go(self, route: Route, names: Sequence[str]) -> None:
+        """Make latencies hand on what they hold before they are removed.
 
         Removed at once, it would take 5 s for each held piece of each connection whose receiver is gone.
         """
-        for direction in directions:
-            path = f"/proxies/{route.name}/toxics/{_name(fault, direction)}"
+        for name in names:
+            path = f"/proxies/{route.name}/toxics/{name}"
             body = {"toxicity": 1.0, "attributes": {"latency": 0, "jitter": 0}}
             if not await self._call(APIConsumer.post, path, json=body):
-                raise ToxiproxyFailed(f"expected {_name(fault, direction)} on {route.name} to let go; see its log")
+                raise ToxiproxyFailed(f"expected {name} on {route.name} to let go; see its log")
         await asyncio.sleep(LET_GO_S)
 
     async def remove(self, route: Route) -> None:
@@ -128,10 +151,21 @@ class Toxiproxy:
             raise ToxiproxyFailed(f"expected proxy {route.name} to be removed; it is not, see Toxiproxy's log")
 
     async def heal(self, routes: Sequence[Route]) -> None:
-        """Enable every proxy and remove every toxic. Raises ToxiproxyFailed if any is left."""
-        if not await self._call(self._server.reset):
-            raise ToxiproxyFailed("expected Toxiproxy to reset, got an error status; see its log")
+        """Enable these proxies and remove their toxics; others of the same server are not touched.
+
+        Raises ToxiproxyFailed if anything is left.
+        """
+        await self._call(self._server.proxies)  # whoever is attached to another server is told, also with no route
         for route in routes:
+            proxy = await self._proxy(route)
+            toxics = await self.toxics(route)
+            held = [name for name, (kind, _, _) in toxics.items() if kind == "latency"]
+            if held:
+                await self._let_go(route, held)
+            for name in toxics:
+                await self._call(proxy.destroy_toxic, name)
+            if not proxy.enabled:
+                await self._call(proxy.enable)
             left = await self.toxics(route)
             if left or not (await self._proxy(route)).enabled:
                 raise ToxiproxyFailed(f"expected {route.name} enabled and without toxics, got {left}; see its log")
@@ -149,7 +183,7 @@ class Toxiproxy:
         except httpx.HTTPError as error:
             raise ToxiproxyFailed(f"expected metrics from Toxiproxy, got {error!r}") from error
         # Counters outlive their proxy: its name alone may also find those of an earlier proxy of that name.
-        mine = {"proxy": route.name, "listener": _text(route.listen), "upstream": _text(route.upstream)}
+        mine = route.labels
         found: dict[str, dict[str, int]] = {direction.value: {} for direction in Direction}
         for family in text_string_to_metric_families(answer.text):
             for sample in family.samples:

@@ -17,6 +17,7 @@ from faults.plan import Agent
 from faults.recorder import Recorder
 from faults.schedule import What
 from faults.stack import ProcessFailed
+from faults.stack.process import Status, status_of
 from reports import history
 from reports.parts import trim
 from system.cursor import Cursor
@@ -206,9 +207,9 @@ class MeshAgent:
         """Let it live again, unless it is to sleep."""
         self._is_free.set()
 
-    def is_running(self) -> bool:
-        """Whether it lives."""
-        return self._child is not None
+    async def status(self) -> Status:
+        """What is seen of its process now."""
+        return status_of(self.pid)
 
     def pause(self) -> None:
         """SIGSTOP its process. Raises ProcessFailed."""

@@ -7,7 +7,6 @@ Whatever ends the owner, also SIGKILL, ends the stack and removes its run folder
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import shutil
 import tempfile
@@ -15,12 +14,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import asyncpg
-
 from faults.stack import disks, servers
 from faults.stack.binaries import is_reachable, postgres_user
 from faults.stack.errors import PartUnavailable
-from faults.stack.process import ManagedProcess, ProcessSpec
+from faults.stack.process import ManagedProcess, program
 from faults.stack.relay import RelayProcess
 from faults.stack.supervisor import Supervisor
 
@@ -136,19 +133,7 @@ class EmbeddedStack:
 
     def add_program(self, name: str, argv: Sequence[str], is_ready: Callable[[], bool]) -> ManagedProcess:
         """A process that ends with the stack and listens on no port, not started; its environment is this one's."""
-
-        async def probe() -> bool:
-            return is_ready()
-
-        spec = ProcessSpec(
-            name=name,
-            argv=tuple(argv),
-            folder=self.run_dir,
-            log_path=self.run_dir / f"{name}.log",
-            probe=probe,
-            env=dict(os.environ),
-        )
-        return ManagedProcess(supervisor=self._supervisor, port=None, spec=spec)
+        return program(self._supervisor, self.run_dir, name, argv, is_ready)
 
     async def remove(self, process: ManagedProcess) -> None:
         """Kill a process that was added, and remove its folder; its log stays."""
@@ -159,13 +144,7 @@ class EmbeddedStack:
 
     async def versions(self) -> dict[str, str]:
         """What the running servers say that they are."""
-        info = await servers.nats_info(*self.nats.address)
-        connection = await asyncpg.connect(self.postgres_dsn)
-        try:
-            postgres = str(await connection.fetchval("show server_version"))
-        finally:
-            await connection.close()
-        return {"nats-server": str(info["version"]), "postgres": postgres}
+        return await servers.versions(self.nats.address, self.postgres_dsn)
 
     def close(self) -> None:
         """End every process, remove a temporary run folder, block until that is done (well under 1 s). Idempotent."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+import psutil
 
 from faults.stack.errors import ProcessFailed
 from faults.stack.ports import LOOPBACK, ReservedPort
@@ -21,6 +25,20 @@ POLL_S = 0.02
 LOG_TAIL_BYTES = 2000
 
 Probe = Callable[[], Awaitable[bool]]
+
+Status = Literal["running", "stopped", "gone", "unclear"]
+"""What is seen of a process: `stopped` is frozen, `gone` has ended or was never started, `unclear` is none of these."""
+
+
+def status_of(pid: int | None) -> Status:
+    """What the system says of a process of this machine; None is one that does not run."""
+    try:
+        told = psutil.Process(pid).status() if pid is not None else psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return "gone"
+    if told in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+        return "gone"
+    return "stopped" if told == psutil.STATUS_STOPPED else "running"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +61,25 @@ class ProcessSpec:
     user: int | None = None
     """Another uid to run under."""
     shm_file: Path | None = None
+
+
+def program(
+    supervisor: Supervisor, run_dir: Path, name: str, argv: Sequence[str], is_ready: Callable[[], bool]
+) -> ManagedProcess:
+    """A process that listens on no port, not started; its environment is this one's, its folder `run_dir`."""
+
+    async def probe() -> bool:
+        return is_ready()
+
+    spec = ProcessSpec(
+        name=name,
+        argv=tuple(argv),
+        folder=run_dir,
+        log_path=run_dir / f"{name}.log",
+        probe=probe,
+        env=dict(os.environ),
+    )
+    return ManagedProcess(supervisor=supervisor, port=None, spec=spec)
 
 
 class ManagedProcess:
@@ -85,6 +122,10 @@ class ManagedProcess:
             if returncode is not None:
                 self.pid, self.returncode = None, returncode
         return self.pid is not None
+
+    async def status(self) -> Status:
+        """What is seen of it now."""
+        return status_of(self.pid) if self.is_running() else "gone"
 
     async def start(self) -> None:
         """Start it and wait until it serves. Raises ProcessFailed."""

@@ -84,6 +84,17 @@ async def nats_info(host: str, port: int) -> dict[str, object]:
     return info
 
 
+async def versions(nats: tuple[str, int], dsn: str) -> dict[str, str]:
+    """What a running NATS and Postgres say that they are. Raises OSError, TimeoutError, asyncpg.PostgresError."""
+    info = await nats_info(*nats)
+    connection = await asyncpg.connect(dsn)
+    try:
+        postgres = str(await connection.fetchval("show server_version"))
+    finally:
+        await connection.close()
+    return {"nats-server": str(info["version"]), "postgres": postgres}
+
+
 class NatsProcess(ManagedProcess):
     """A NATS server with JetStream over a data folder of its own."""
 
@@ -134,15 +145,12 @@ def nats_process(
         + more
     )
 
-    async def probe() -> bool:
-        return bool((await nats_info(LOOPBACK, port.number)).get("jetstream"))
-
     spec = ProcessSpec(
         name=name,
         argv=(str(program), "-c", str(config)),
         folder=folder,
         log_path=run_dir / f"{name}.log",
-        probe=probe,
+        probe=nats_probe(LOOPBACK, port.number),
         env=_plain_env(),
     )
     process = NatsProcess(supervisor=supervisor, port=port, spec=spec)
@@ -194,7 +202,7 @@ class PostgresProcess(ManagedProcess):
             initdb,
             name="postgres",
             argv=(str(programs / "postgres"), "-D", str(data), "-p", str(port.number), *words),
-            probe=_postgres_probe(dsn),
+            probe=postgres_probe(dsn),
             polite_signal=signal.SIGINT,  # fast shutdown; SIGTERM would wait for every client to leave
             farewell=signal.SIGQUIT,  # immediate shutdown: as rough as SIGKILL on the data, but frees shared memory
         )
@@ -216,7 +224,18 @@ def _folder_with_password(folder: Path, user: int | None) -> Path:
     return password_file
 
 
-def _postgres_probe(dsn: str) -> Probe:
+def nats_probe(host: str, port: int) -> Probe:
+    """A probe that wants a NATS server with JetStream."""
+
+    async def probe() -> bool:
+        return bool((await nats_info(host, port)).get("jetstream"))
+
+    return probe
+
+
+def postgres_probe(dsn: str) -> Probe:
+    """A probe that wants to log in."""
+
     async def probe() -> bool:
         try:
             connection = await asyncpg.connect(dsn, timeout=PROBE_S)

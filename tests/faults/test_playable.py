@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from faults.plan import Agent, Awake, Plan, Servers
-from faults.playable import RETURN_S, not_playable, playable, servers_refused, toxic_of
+from faults.playable import RETURN_S, Ground, not_playable, playable, servers_refused, toxic_of
 from faults.vocabulary import (
     KINDS,
     ClockSkew,
@@ -62,9 +62,9 @@ def test_full_disks_need_disks_that_can_be_filled() -> None:
     full = DiskFull(id="f", process=ProcessName.NATS, **PLACE)
     plan = small_plan(faults=(full, Pause(id="p", process=ProcessName.POSTGRES, at_s=1.0, for_s=1.0)))
     assert not_playable(plan) == ()
-    left_out = not_playable(plan, no_disks="no tmpfs here")
+    left_out = not_playable(plan, ground=Ground(no_disks="no tmpfs here"))
     assert [(one.fault, one.kind, one.reason) for one in left_out] == [("f", "disk_full", "no tmpfs here")]
-    assert [fault.id for fault in playable(plan, no_disks="no tmpfs here")] == ["p"]
+    assert [fault.id for fault in playable(plan, ground=Ground(no_disks="no tmpfs here"))] == ["p"]
 
 
 def test_a_full_disk_is_an_outage_of_its_server() -> None:
@@ -73,8 +73,8 @@ def test_a_full_disk_is_an_outage_of_its_server() -> None:
     beside = Latency(id="l", link=Link.RELAY_POSTGRES, at_s=12.0, for_s=5.0, latency_ms=50)
     plan = small_plan(faults=(full, beside))
     assert [(one.fault, "(f)" in one.reason) for one in not_playable(plan)] == [("l", True)]
-    assert not_playable(plan, no_disks="no tmpfs here")[0].fault == "f"
-    assert [one.fault for one in not_playable(plan, no_disks="no tmpfs here")] == ["f"]
+    assert not_playable(plan, ground=Ground(no_disks="no tmpfs here"))[0].fault == "f"
+    assert [one.fault for one in not_playable(plan, ground=Ground(no_disks="no tmpfs here"))] == ["f"]
 
 
 def test_three_nats_servers_are_refused() -> None:

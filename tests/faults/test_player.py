@@ -187,7 +187,8 @@ async def test_a_kill_is_a_kill(stage: Stage) -> None:
     stage.player.end(fault)
     await stage.player.settle()
     _, effective, lifted = stage.phases(fault)
-    assert effective.proof == {"process": stage.server.name, "pid": pid, "returncode": -9}
+    told = {"process": stage.server.name, "pid": pid, "returncode": -9, "before": "running", "status": "gone"}
+    assert effective.proof == told
     assert lifted.proof["pid"] == stage.server.pid != pid
     assert stage.processes() == ["killed", "started"]
     assert stage.player.away == set()

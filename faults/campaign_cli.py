@@ -22,7 +22,6 @@ from reports.campaign import CampaignReport, RunShown, campaign_of, encode, run_
 from reports.render import junit
 
 USAGE = 2
-DOCUMENT = "campaign.json"
 
 
 def campaign_command(
@@ -49,9 +48,9 @@ def campaign_command(
     except (SeedsInvalid, BugUnknown, KindsInvalid) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(USAGE) from None
-    folder = out or fresh(Path("out") / "chaos", DOCUMENT)
-    if (folder / DOCUMENT).exists():
-        typer.echo(f"--out: expected a folder without a campaign, got {folder}; give another, or remove it", err=True)
+    folder = out or fresh(Path("out") / "chaos")
+    if folder.exists() and any(folder.iterdir()):
+        typer.echo(f"--out: expected a new or empty folder, got {folder}; give another, or remove it", err=True)
         raise typer.Exit(USAGE)
     campaign = Campaign(out=folder, console=console, kinds=words, plant=plant, relay_command=relay_command)
     report = campaign.run(chosen, minutes if minutes is not None or len(chosen) < SEED_MAX else 10.0)
@@ -81,7 +80,7 @@ class Campaign:
                 self._play(seed)
                 self._write(started_at, time.monotonic() - began_s, notes)
         except KeyboardInterrupt:
-            notes.append("Interrupted: the run that was on is not in here.")
+            return self._write(started_at, time.monotonic() - began_s, notes, is_whole=False)
         return self._write(started_at, time.monotonic() - began_s, notes)
 
     def _play(self, seed: int) -> None:
@@ -118,8 +117,15 @@ class Campaign:
             command += ["--kinds", ",".join(self.kinds)]
         return command + ([] if self.plant is None else ["--plant", self.plant])
 
-    def _write(self, started_at: str, wall_s: float, notes: Sequence[str]) -> CampaignReport:
-        report = campaign_of(self.runs, started_at=started_at, wall_s=wall_s, versions=self.versions, notes=notes)
+    def _write(self, started_at: str, wall_s: float, notes: Sequence[str], *, is_whole: bool = True) -> CampaignReport:
+        report = campaign_of(
+            self.runs,
+            started_at=started_at,
+            wall_s=wall_s,
+            versions=self.versions,
+            notes=notes,
+            is_whole=is_whole,
+        )
         write_campaign(report, self.suites, self.out)
         return report
 

@@ -22,7 +22,7 @@ from faults.plan import Plan
 from faults.playable import OURS, Ground, NotPlayable, not_playable, playable, servers_refused
 from faults.player import Player
 from faults.recorder import Recorder
-from faults.run_record import note_run
+from faults.run_record import note_end, note_run
 from faults.schedule import Step, What, timeline
 from faults.stack import ProcessFailed, StackError, disks
 from faults.streamwatch import Lag, StreamSeen, StreamWatch
@@ -186,6 +186,14 @@ class ChaosRun:
         if self._births is not None:
             await self._births.close()
         await self._stream.close()
+        note_end(
+            self._recorder,
+            relay_exits=self._relay_exits + len(self._player.exits),
+            client_failures=self.mesh.failures() if self._mesh is not None else (),
+            untimely=self._untimely(),
+            left_out=self._not_played,
+            played=len(self._faults),
+        )
 
     @property
     def mesh(self) -> Mesh:
@@ -346,7 +354,7 @@ class ChaosRun:
             client_failures=tuple(self.mesh.failures()),
             untimely=tuple(self._untimely()),
             lag_s=round(self._lag.worst_s, 1),
-            relay_exits=self._relay_exits,
+            relay_exits=self._relay_exits + len(self._player.exits),
             events=self.mesh.events,
             acked=self.mesh.acked,
             refused=self.mesh.refused,
@@ -370,7 +378,7 @@ def _prepare(plan: Plan, out: Path) -> Path:
         raise CouldNotRun(refused)
     parts = out / PARTS_FOLDER
     if (out / WHOLE).exists() or parts.exists():
-        raise CouldNotRun(f"expected a folder without a run, got {out} with a history; give another, or remove it")
+        raise CouldNotRun(f"expected a folder without a run, got {out} with one; give another, or remove it")
     parts.mkdir(parents=True)
     plan.dump(out / "plan.json")
     return parts

@@ -15,13 +15,12 @@ from faults.campaign_cli import campaign_command
 from faults.chaos import CouldNotRun
 from faults.gaps import planned_gaps
 from faults.generate import main_plan
-from faults.judged import BugUnknown, Judged, fresh, play, play_and_judge, relay_broken_by, witnessed_by
+from faults.judged import BugUnknown, Judged, fresh, play, play_and_judge, relay_broken_by
 from faults.plan import Plan, PlanInvalid
 from faults.playable import not_playable
 from faults.seeds import SEED_MAX
 from faults.swarm import KindsInvalid, chaos_plan, kinds_of
-from reports.parts import WHOLE
-from reports.verdict import Witnessed
+from reports.verdict import NOTHING_ELSE, Witnessed
 
 USAGE = 2
 COULD_NOT_RUN = 4
@@ -55,10 +54,11 @@ def run(
     except (BugUnknown, KindsInvalid) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(USAGE) from None
-    folder = out or fresh(Path("out") / "runs" / chosen.name, WHOLE)
+    folder = out or fresh(Path("out") / "runs" / chosen.name)
     words = ["--swarm"] if swarm or kinds is not None else []
     words += ["--kinds", kinds] if kinds is not None else []
     words += ["--plan", str(plan)] if plan else ["--seed", str(chosen.seed)]
+    words += ["--plant", plant] if plant is not None else []
     command = ["meshrelay", "chaos", "run", *words]
     console = Console(stderr=True)
     console.print(f"{_summary(chosen)}\nrepeat with: {' '.join(command)}", highlight=False, soft_wrap=True)
@@ -103,7 +103,7 @@ def play_main_plan(seed: int, out: Path) -> tuple[Path, Witnessed]:
     plan, console = main_plan(seed), Console(stderr=True)
     console.print(_summary(plan), highlight=False, soft_wrap=True)
     result = play(plan, out, console, command=["meshrelay", "chaos", "run", "--seed", str(seed)])
-    return result.history, witnessed_by(result)
+    return result.history, NOTHING_ELSE
 
 
 def _chosen(seed: int | None, plan: Path | None, *, swarm: bool, kinds: str | None) -> Plan:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from faults.chaos import RunResult, run_plan
+from faults.chaos import CouldNotRun, RunResult, run_plan
 from faults.plan import Plan
 from faults.planted import PLANTED
 from faults.terminal import Ticker
 from reports import api
-from reports.api import Report, Witnessed  # type: ignore[attr-defined]  # the only door to the judge
+from reports.api import Report  # type: ignore[attr-defined]  # the only door to the judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,18 +42,24 @@ def play(
 def play_and_judge(
     plan: Plan, out: Path, console: Console, *, command: Sequence[str], relay_command: Sequence[str] | None = None
 ) -> Judged:
-    """Play a plan, judge its history and write the report into `out`. Raises CouldNotRun, OSError."""
+    """Play a plan, judge its history and write the report into `out`.
+
+    Raises CouldNotRun, also for what nobody expected: a bug of this stand is no verdict on the relay.
+    """
+    try:
+        return _played_and_judged(plan, out, console, command=command, relay_command=relay_command)
+    except CouldNotRun:
+        raise
+    except Exception as error:
+        raise CouldNotRun(f"{type(error).__name__}: {error}") from error
+
+
+def _played_and_judged(
+    plan: Plan, out: Path, console: Console, *, command: Sequence[str], relay_command: Sequence[str] | None
+) -> Judged:
     result = play(plan, out, console, command=command, relay_command=relay_command)
-    report = api.judge(result.history, witnessed_by(result))
+    report = api.judge(result.history)
     return Judged(result=result, report=report, written=api.write_report(report, out / "report"))
-
-
-def witnessed_by(result: RunResult) -> Witnessed:
-    """What a run saw that its history can't say."""
-    times = f" {result.relay_exits} times" if result.relay_exits > 1 else ""
-    broken = [f"the relay ended by itself{times}"] if result.relay_exits else []
-    broken += [f"a client gave up: {failure}" for failure in result.client_failures]
-    return Witnessed(broken=tuple(broken), useless=result.untimely)
 
 
 def relay_broken_by(plant: str | None) -> Sequence[str] | None:
@@ -65,10 +71,10 @@ def relay_broken_by(plant: str | None) -> Sequence[str] | None:
     return (sys.executable, "-m", "faults.planted", plant, "serve")
 
 
-def fresh(folder: Path, document: str) -> Path:
-    """The folder, or one beside it with a number, so that no run overwrites another; `document` is what each leaves."""
+def fresh(folder: Path) -> Path:
+    """The folder, or one beside it with a number, that holds nothing yet: no run overwrites another, or a torn one."""
     number, found = 1, folder
-    while (found / document).exists():
+    while found.exists() and any(found.iterdir()):
         number += 1
         found = folder.with_name(f"{folder.name}-{number}")
     return found

@@ -21,6 +21,7 @@ from faults.playable import toxic_of
 from faults.probe import Experiment, Seen, look
 from faults.proof import Proof, experiment_for, judge, passes
 from faults.recorder import Recorder
+from faults.stack.errors import ProcessFailed
 from faults.targets import Board, Line, Steered
 from faults.toxiproxy import Counted, Route, Toxiproxy, ToxiproxyFailed
 from faults.vocabulary import (
@@ -44,6 +45,8 @@ PATIENCE_S = 10.0
 """How much longer than planned a fault stays on while it is not proved: a busy machine, a server that still starts."""
 REFILL_S = 0.1
 """Between two looks at a disk that is to stay full."""
+EXITS_MAX = 10
+"""Replicas that end by themselves more often never serve."""
 RETRY_S = 0.1
 """Between two attempts to prove the same."""
 
@@ -62,6 +65,8 @@ class Player:
         """One fault at a time on a target, also if one takes longer than planned."""
         self.away: set[str] = set()
         """Names of processes that are down or frozen because a fault wants it so."""
+        self.exits: list[str] = []
+        """Replicas of the relay that ended by themselves, or otherwise than they were asked to."""
         self.effective: set[str] = set()
         self.ineffective: set[str] = set()
 
@@ -169,6 +174,9 @@ class Player:
         if fault.process is ProcessName.AGENT:
             await process.wait_ready()  # it may be between two lives
         self.away.add(process.name)
+        if fault.process is ProcessName.RELAY and await process.status() == "gone":
+            self._exited(process)
+            await self._start(fault, process)
         if isinstance(fault, Pause):
             await self._pause(fault, process, ended)
         elif isinstance(fault, DiskFull):
@@ -188,13 +196,34 @@ class Player:
         is_effective = before == "running" and status == "gone" and (returncode in (-9, None) or not is_kill)
         proof = {"process": process.name, "pid": pid, "returncode": returncode, "before": before, "status": status}
         self._note(fault, "effective" if is_effective else "ineffective", _told(proof))
+        if fault.process is ProcessName.RELAY and not is_kill and returncode not in (0, None):
+            self._exited(process)  # asked politely, and ended otherwise
         await ended.wait()
-        began_s = asyncio.get_running_loop().time()
-        process.start_nowait()
-        self._recorder.record(history.Process, name=process.name, what="started", pid=process.pid)
-        await process.wait_ready()
-        ready_ms = round((asyncio.get_running_loop().time() - began_s) * 1000)
+        ready_ms = await self._start(fault, process)
         self._note(fault, "lifted", _told({"pid": process.pid, "ready_ms": ready_ms}))
+
+    def _exited(self, process: Steered) -> None:
+        self.exits.append(process.name)
+        self._recorder.record(history.Process, name=process.name, what="exited")
+
+    async def _start(self, fault: ProcessFault, process: Steered) -> int:
+        """Start it and wait until it serves, for so many ms; a relay that ends by itself meanwhile is counted.
+
+        Raises ProcessFailed.
+        """
+        began_s = asyncio.get_running_loop().time()
+        while True:
+            process.start_nowait()
+            self._recorder.record(history.Process, name=process.name, what="started", pid=process.pid)
+            try:
+                await process.wait_ready()
+            except ProcessFailed:
+                is_crash = fault.process is ProcessName.RELAY and await process.status() == "gone"
+                if not is_crash or len(self.exits) >= EXITS_MAX:
+                    raise
+                self._exited(process)
+            else:
+                return round((asyncio.get_running_loop().time() - began_s) * 1000)
 
     async def _pause(self, fault: Pause, process: Steered, ended: asyncio.Event) -> None:
         before = await process.status()
@@ -213,23 +242,26 @@ class Player:
 
     async def _fill_disk(self, fault: DiskFull, process: Steered, ended: asyncio.Event) -> None:
         """Keep the disk full: what the server gives back meanwhile is taken again."""
-        disk = self._board.disks[process.name]
-        seen = disk.fill()
-        is_full = bool(seen["is_refused"]) and seen["free_bytes"] == 0
-        self._note(fault, "effective" if is_full else "ineffective", {"process": process.name, **seen})
-        while not ended.is_set():
+        disk, is_proved = self._board.disks[process.name], False
+        while not (is_proved and ended.is_set()):
+            seen = await asyncio.to_thread(disk.fill)
+            is_full = bool(seen["is_refused"]) and seen["free_bytes"] == 0  # unless the server gave some back just now
+            if (is_full or ended.is_set()) and not is_proved:
+                is_proved = True
+                self._note(fault, "effective" if is_full else "ineffective", {"process": process.name, **seen})
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), REFILL_S)
-            seen = disk.fill()
-        free_bytes, began_s = disk.free(), asyncio.get_running_loop().time()
+        free_bytes = await asyncio.to_thread(disk.free)
+        if free_bytes <= 0:
+            raise ProcessFailed(f"expected room on the disk of {process.name} once {fault.id} was lifted, got none")
         has_ended = await process.status() == "gone"
         if process.name == ProcessName.NATS and not has_ended:
             await process.stop()
         if process.name == ProcessName.NATS or has_ended:
-            process.start_nowait()
-            self._recorder.record(history.Process, name=process.name, what="started", pid=process.pid)
-        await process.wait_ready()
-        ready_ms = round((asyncio.get_running_loop().time() - began_s) * 1000)
+            ready_ms = await self._start(fault, process)
+        else:
+            await process.wait_ready()
+            ready_ms = 0
         proof = {"taken_bytes": seen["taken_bytes"], "free_bytes": free_bytes, "had_ended": has_ended}
         self._note(fault, "lifted", proof | {"pid": process.pid, "ready_ms": ready_ms})
 

@@ -1,4 +1,4 @@
-"""The first record of a run's history: what the judge must know of the plan, in whichever world it is played."""
+"""What a run's history says of the run itself: first what was asked of it, last what it alone has seen."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from faults.plan import Plan
+from faults.playable import NotPlayable
 from faults.recorder import Recorder
 from faults.vocabulary import ClockSkew, ProcessName
 from reports import history
@@ -35,6 +36,28 @@ def note_run(
         converge_bound_ns=_ns(plan.converge_within_s),
         dedupe_window_ns=0 if _is_nats_skewed(plan) else _ns(plan.relay.dedupe_window_s),
         command=tuple(command),
+    )
+
+
+def note_end(
+    recorder: Recorder,
+    *,
+    relay_exits: int,
+    client_failures: Sequence[str],
+    untimely: Sequence[str],
+    left_out: Sequence[NotPlayable],
+    played: int,
+) -> None:
+    """Write what no other record says; a plan of whose faults none was played proves nothing of them."""
+    times = f" {relay_exits} times" if relay_exits > 1 else ""
+    broken = [f"the relay ended by itself{times}"] if relay_exits else []
+    broken += [f"a client gave up: {failure}" for failure in client_failures]
+    none_played = [f"none of the plan's {len(left_out)} faults could be played"] if left_out and not played else []
+    recorder.record(
+        history.Witness,
+        broken=tuple(broken),
+        useless=(*untimely, *none_played),
+        left_out=tuple(f"{one.fault} ({one.kind}): {one.reason}" for one in left_out),
     )
 
 

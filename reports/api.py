@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from reports import statistics
-from reports.campaign import CampaignReport
+from reports.campaign import NOT_PLAYED, CampaignReport
 from reports.campaign import encode as encode_campaign
 from reports.checkers import CHECKERS
 from reports.checkers.findings import Finding, Guarantee, Judged
@@ -60,7 +60,8 @@ def judge(history: Path, witnessed: Witnessed = NOTHING_ELSE) -> Report:
     reconnects = statistics.reconnects(index)
     findings = sorted((found for one in judged for found in one), key=lambda found: (found.t_ns, found.kind))
     healed_ns, converged_ns = index.phase_ns("healed"), index.phase_ns("converged")
-    notes = [f"The history ends in a torn line of {len(reader.torn)} bytes, left out."] if reader.torn else []
+    notes = [f"{NOT_PLAYED}{one}." for one in index.witness.left_out]
+    notes += [f"The history ends in a torn line of {len(reader.torn)} bytes, left out."] if reader.torn else []
     return Report(
         verdict=decision.verdict,
         reason=decision.reason,

@@ -10,6 +10,8 @@ import msgspec
 from reports.report import Report, Verdict
 from reports.verdict import EXIT_CODES
 
+NOT_PLAYED = "Not played: "
+"""How a report's note on a fault that was left out begins."""
 WORST_FIRST: tuple[Verdict, ...] = ("violated", "not converged", "could not run", "held")
 """A breach is a fact whatever else went wrong; what did not take place is never green."""
 
@@ -32,6 +34,8 @@ class RunShown(msgspec.Struct, frozen=True, kw_only=True):
     """Faults that left proof, by kind and then by target."""
     guarantees: dict[str, int] = {}
     """How many times it could have broken each."""
+    notes: list[str] = []
+    """What was not played."""
 
 
 class CampaignReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,14 +80,21 @@ def run_of(report: Report, *, folder: str, wall_s: float) -> RunShown:
         counts=report.counts,
         faults=_in_order(faults),
         guarantees={one.guarantee: one.trials for one in report.guarantees},
+        notes=[note for note in report.notes if note.startswith(NOT_PLAYED)],
     )
 
 
 def campaign_of(
-    runs: Sequence[RunShown], *, started_at: str, wall_s: float, versions: dict[str, str], notes: Iterable[str] = ()
+    runs: Sequence[RunShown],
+    *,
+    started_at: str,
+    wall_s: float,
+    versions: dict[str, str],
+    notes: Iterable[str] = (),
+    is_whole: bool = True,
 ) -> CampaignReport:
-    """The runs together; none at all is a campaign that could not run."""
-    found = {run.verdict for run in runs}
+    """The runs together; none at all is a campaign that could not run, as is one whose last run was interrupted."""
+    found = {run.verdict for run in runs} | (set() if is_whole else {"could not run"})
     verdict: Verdict = next((one for one in WORST_FIRST if one in found), "could not run")
     counts: Counter[str] = Counter()
     guarantees: Counter[str] = Counter()
@@ -95,7 +106,7 @@ def campaign_of(
             faults.setdefault(kind, Counter()).update(by_target)
     return CampaignReport(
         verdict=verdict,
-        reason=_reason(runs, verdict),
+        reason=("" if is_whole else "interrupted in a run that is not in here; ") + _reason(runs, verdict),
         exit_code=EXIT_CODES[verdict],
         started_at=started_at,
         wall_s=round(wall_s, 1),
@@ -104,7 +115,7 @@ def campaign_of(
         guarantees=dict(sorted(guarantees.items())),
         runs=list(runs),
         versions=versions,
-        notes=list(notes),
+        notes=[*notes, *(f"{run.plan}: {note}" for run in runs for note in run.notes)],
     )
 
 
@@ -119,7 +130,9 @@ def _reason(runs: Sequence[RunShown], verdict: Verdict) -> str:
     if verdict == "held":
         return f"no acknowledged event was lost, repeated, misdirected or hushed up in {len(runs)} runs."
     failed = [run for run in runs if run.verdict != "held"]
-    worst = next(run for run in failed if run.verdict == verdict)
+    worst = next((run for run in failed if run.verdict == verdict), None)
+    if worst is None:
+        return f"the {len(runs)} runs before it held."
     return f"{len(failed)} of {len(runs)} runs did not hold; the first {verdict} one is {worst.plan}: {worst.reason}"
 
 

@@ -238,6 +238,17 @@ class Process(_Record, frozen=True, tag="process"):
     pid: int | None = None
 
 
+class Witness(_Record, frozen=True, tag="witness"):
+    """What the run itself saw and no other record says; written at its end."""
+
+    broken: tuple[str, ...] = ()
+    """Such as a relay that ended by itself: as bad as a violation."""
+    useless: tuple[str, ...] = ()
+    """Such as a step of the plan taken far too late: the run proves nothing."""
+    left_out: tuple[str, ...] = ()
+    """Faults of the plan that could not be played, each with the reason."""
+
+
 Record: TypeAlias = (
     Run
     | Publish
@@ -254,6 +265,7 @@ Record: TypeAlias = (
     | Fault
     | Phase
     | Writer
+    | Witness
     | Process
 )
 

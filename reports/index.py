@@ -39,6 +39,7 @@ from reports.history import (
     Record,
     Run,
     Saved,
+    Witness,
     Writer,
     owner_of,
 )
@@ -141,6 +142,8 @@ class Index:
         self.processes: list[tuple[int, Process]] = []
         self.restored: list[tuple[int, int, int]] = []
         """(event, position, record) of every ack that names another position in the epoch of the event's own."""
+        self.witness = Witness(t_ns=0)
+        """What the run saw that no other record says."""
         self.counts = Counts()
 
     @classmethod
@@ -333,6 +336,9 @@ class Index:
 
     def _take_phase(self, number: int, record: Phase) -> None:
         self.phases.append((number, record))
+
+    def _take_witness(self, number: int, record: Witness) -> None:
+        self.witness = record
 
     def _take_writer(self, number: int, record: Writer) -> None:
         self.writers.append((number, record))

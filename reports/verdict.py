@@ -24,7 +24,7 @@ ALWAYS_TRIED = frozenset(Guarantee) - {Guarantee.G6, Guarantee.G8}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Witnessed:
-    """What the run itself saw and no history can say."""
+    """What whoever played the run saw, beside what the history's own witness says."""
 
     broken: tuple[str, ...] = ()
     """Such as a relay that ended by itself: as bad as a violation."""
@@ -60,10 +60,11 @@ def decide(
         ]
         causes = "".join(f" {found.detail}." for one in broken if one.guarantee is Guarantee.G8 for found in one)
         return Decision(verdict="violated", reason=f"the history shows breaches of {'; '.join(parts)}.{causes}")
-    if witnessed.broken:
-        return Decision(verdict="violated", reason="; ".join(witnessed.broken) + ".")
-    if witnessed.useless:
-        return Decision(verdict="could not run", reason=f"the run proves nothing: {'; '.join(witnessed.useless)}.")
+    broken_ways, useless = (*index.witness.broken, *witnessed.broken), (*index.witness.useless, *witnessed.useless)
+    if broken_ways:
+        return Decision(verdict="violated", reason="; ".join(broken_ways) + ".")
+    if useless:
+        return Decision(verdict="could not run", reason=f"the run proves nothing: {'; '.join(useless)}.")
     idle = [fault for fault in faults if not fault.effective]
     if idle:
         names = ", ".join(f"{fault.id} ({fault.what} on {fault.target})" for fault in idle[:5])

@@ -15,6 +15,7 @@ from faults.judged import play_and_judge, relay_broken_by
 from faults.plan import Plan
 from faults.planted import planted
 from faults.scale import Fitted
+from reports.campaign import NOT_PLAYED
 from reports.report import Report
 from sim.errors import NotModelled
 from sim.outcome import WorldFailed
@@ -32,6 +33,10 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     violated: tuple[str, ...] = ()
     """The guarantees that were."""
     counts: dict[str, int] = {}
+    is_untried: bool = False
+    """Nothing was wrong, but something that is promised had no occasion to go wrong."""
+    left_out: tuple[str, ...] = ()
+    """Faults that this world could not play after all."""
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +55,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     def outcome(self) -> Literal["same", "different", "not compared"]:
         """The same only if both ran, and, where a guarantee was broken, if they saw one of them broken alike."""
         sides = (self.simulated, self.real)
-        if "could not run" in [side.verdict for side in sides]:
+        if "could not run" in [side.verdict for side in sides] or any(side.left_out for side in sides):
             return "not compared"
         if self.simulated.verdict != self.real.verdict:
             return "different"
@@ -58,12 +63,16 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
         return "same" if self.simulated.verdict == "held" or broken else "different"
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+class Comparison(msgspec.Struct, kw_only=True):
     """All pairs of one command."""
 
     schema: str = "meshrelay-comparison-1"
     bug: str | None
     """The planted bug that both relays had."""
+    wanted: int | None = None
+    """How many pairs were asked for."""
+    is_whole: bool = True
+    """Whether it came to its end."""
     pairs: list[Pair]
     passed_over: list[str] = []
     """Plans that were not compared, each with the reason."""
@@ -109,7 +118,8 @@ def paired(fit: Fitted, sides: Sequence[Side]) -> Pair:
 
 def markdown(comparison: Comparison) -> str:
     """The two verdicts of every plan, side by side."""
-    lines = [
+    lines = [] if comparison.is_whole else ["**Interrupted.**", ""]
+    lines += [
         f"## {comparison.count('same')} of {len(comparison.pairs)} plans with the same verdict in both worlds",
         "",
         *([f"The relay was broken on purpose in both: `{comparison.bug}`.", ""] if comparison.bug else []),
@@ -123,7 +133,9 @@ def markdown(comparison: Comparison) -> str:
     for pair in comparison.pairs:
         lines.append(f"| {pair.plan} | {_counts(pair.simulated)} | {_counts(pair.real)} |")
     lines += [f"\n> {pair.plan}: neither played {one}" for pair in comparison.pairs for one in pair.left_out]
-    lines += [f"\n> not compared: {one}" for one in comparison.passed_over]
+    if comparison.passed_over:
+        lines += ["", f"Passed over, as asked for by seeds: {len(comparison.passed_over)} plans.", ""]
+        lines += [f"> {one}\n" for one in comparison.passed_over]
     return "\n".join(lines) + "\n"
 
 
@@ -131,6 +143,8 @@ def _side(report: Report) -> Side:
     return Side(
         verdict=report.verdict,
         reason=report.reason,
+        is_untried=report.verdict == "could not run",
+        left_out=tuple(note for note in report.notes if note.startswith(NOT_PLAYED)),
         violated=tuple(one.guarantee for one in report.guarantees if one.findings),
         counts={name: report.counts.get(name, 0) for name in COUNTS},
     )

@@ -48,11 +48,11 @@ def compare_command(
     if bug is not None and bug not in PLANTED:
         typer.echo(f"--bug: expected one of {', '.join(sorted(PLANTED))}, got {bug!r}", err=True)
         raise typer.Exit(USAGE)
-    folder, console = out or fresh(Path("out") / "compare", DOCUMENT), Console(stderr=True)
-    if (folder / DOCUMENT).exists():
-        typer.echo(f"--out: expected a folder without a comparison, got {folder}; give another, or remove it", err=True)
+    folder, console = out or fresh(Path("out") / "compare"), Console(stderr=True)
+    if folder.exists() and any(folder.iterdir()):
+        typer.echo(f"--out: expected a new or empty folder, got {folder}; give another, or remove it", err=True)
         raise typer.Exit(USAGE)
-    comparison = Comparison(bug=bug, pairs=[])
+    comparison = Comparison(bug=bug, wanted=runs, pairs=[])
     chosen = _files(plans, scale) if plans else _drawn(seeds or "", scale, comparison.passed_over)
     try:
         for fit in chosen:
@@ -63,7 +63,7 @@ def compare_command(
             if runs is not None and len(comparison.pairs) >= runs:
                 break
     except KeyboardInterrupt:  # whoever has seen enough is told what there was
-        comparison.passed_over.append("interrupted")
+        comparison.is_whole = False
     except (PlanInvalid, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(USAGE) from None
@@ -98,7 +98,7 @@ def _played(
     """Both sides of a plan; None, with `whole`, for one that puts too little to the test to be worth a real run."""
     console.print(f"{fit.shown()}, {len(fit.plan.faults)} faults: simulating …", highlight=False)
     first = simulated(fit.plan, folder / "simulated", bug)
-    if whole and (first.verdict == "could not run" or (bug is not None and first.verdict == "held")):
+    if whole and (first.is_untried or (bug is not None and first.verdict == "held")):
         passed_over.append(f"{fit.plan.name}: simulated, {first.verdict}: {first.reason}")
         return None
     console.print(f"{fit.plan.name} simulated: {first.verdict}: {first.reason}", highlight=False, soft_wrap=True)
@@ -116,4 +116,5 @@ def _write(comparison: Comparison, folder: Path) -> None:
 def _exit_code(comparison: Comparison) -> int:
     if comparison.count("different"):
         return DIFFERENT
-    return 0 if comparison.pairs and comparison.count("same") == len(comparison.pairs) else COULD_NOT_RUN
+    is_enough = len(comparison.pairs) >= (comparison.wanted or 1) and comparison.is_whole
+    return 0 if is_enough and comparison.count("same") == len(comparison.pairs) else COULD_NOT_RUN

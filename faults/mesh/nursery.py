@@ -34,9 +34,11 @@ def main(path: Path) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler there is no wake-up
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    path.chmod(0o600)
+    unready = path.with_suffix(".new")
+    listener.bind(str(unready))
+    unready.chmod(0o600)
     listener.listen(1)
+    unready.rename(path)  # whoever sees it can connect
     gc.collect()
     gc.freeze()  # what is loaded stays shared: no collection of a fork's touches it
     owner, _ = listener.accept()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def test_a_run_that_could_not_run_is_told(
 def test_ctrl_c_keeps_what_there_was(
     tmp_path: Path, played: tuple[Played, Callable[[Callable[[Plan], None]], None]]
 ) -> None:
-    """An interrupted campaign reports the runs that had ended, and says that it was interrupted."""
+    """An interrupted campaign reports the runs that had ended, says that it was interrupted, and is not green."""
 
     def interrupt(plan: Plan) -> None:
         if plan.seed == 2:
@@ -128,7 +129,8 @@ def test_ctrl_c_keeps_what_there_was(
     played[1](interrupt)
     result = campaign("--seeds", "1..9", "--out", str(tmp_path))
     assert played[0] == ["chaos-1"]
-    assert "Interrupted" in result.stdout
+    assert "interrupted in a run that is not in here; the 1 runs before it held" in result.stdout
+    assert result.exit_code == 4
     assert [run["seed"] for run in json.loads((tmp_path / "campaign.json").read_text())["runs"]] == [1]
 
 
@@ -150,8 +152,27 @@ def test_wrong_usage(tmp_path: Path, words: list[str], says: str) -> None:
 def test_no_campaign_overwrites_another(
     tmp_path: Path, played: tuple[Played, Callable[[Callable[[Plan], None]], None]]
 ) -> None:
-    """A folder that holds a campaign is refused, and left as it was."""
-    (tmp_path / "campaign.json").write_text("{}")
+    """A folder that holds anything, be it of a campaign that was killed, is refused, and left as it was."""
+    (tmp_path / "runs").mkdir()
     result = campaign("--seeds", "1..1", "--out", str(tmp_path))
     assert (result.exit_code, played[0]) == (2, [])
-    assert (tmp_path / "campaign.json").read_text() == "{}"
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_every_link_leads_somewhere(
+    tmp_path: Path, played: tuple[Played, Callable[[Callable[[Plan], None]], None]]
+) -> None:
+    """A run that was judged leads to its report; one that came to nothing to what it left."""
+
+    def fail_once(plan: Plan) -> None:
+        if plan.seed == 2:
+            (tmp_path / "runs" / plan.name / "logs").mkdir(parents=True)
+            raise RuntimeError("a bug of the stand")
+
+    played[1](fail_once)
+    result = campaign("--seeds", "1..3", "--out", str(tmp_path))
+    assert result.exit_code == 4
+    assert "RuntimeError: a bug of the stand" in result.stdout
+    links = re.findall(r'href="([^"]+)"', (tmp_path / "index.html").read_text())
+    assert len(links) == 3
+    assert all((tmp_path / link).exists() for link in links)

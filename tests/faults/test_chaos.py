@@ -13,11 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from faults.chaos import CouldNotRun, Progress, run_plan
-from faults.judged import witnessed_by
 from faults.plan import Agent, Awake, Pinned, Plan, Publisher, RelayTimes, Retention, TypeWeight, Workload
+from faults.stack import disks
 from faults.vocabulary import (
     Cut,
     Direction,
+    DiskFull,
     Down,
     HalfOpen,
     Kill,
@@ -25,7 +26,7 @@ from faults.vocabulary import (
     Link,
     ProcessName,
 )
-from reports import history
+from reports import api, history
 from reports.history import read_history
 from tests.faults.conftest import chaos_app
 
@@ -115,11 +116,9 @@ def test_a_run_from_the_command_line(tmp_path: Path) -> None:
 
 async def test_a_broken_relay_is_found(tmp_path: Path) -> None:
     """A relay whose replay begins at the cursor instead of after it is found guilty of repeating."""
-    from reports import api
-
     command = (sys.executable, "-m", "faults.planted", "cursor-inclusive", "serve")
     result = await run_plan(small_run(), tmp_path / "run", relay_command=command)
-    report = api.judge(result.history, witnessed_by(result))
+    report = api.judge(result.history)
     assert report.verdict == "violated"
     assert {one.guarantee for one in report.findings} & {"G3", "G4"}
 
@@ -147,6 +146,19 @@ async def test_what_is_not_playable_is_named_and_the_rest_is_played(tmp_path: Pa
     played = {one.fault for one in read_history(result.history).records if isinstance(one, history.Fault)}
     assert played == {"no-nats"}
     assert result.converged
+    assert [note for note in api.judge(result.history).notes if "half (half_open): Toxiproxy treats" in note]
+
+
+async def test_full_disks_that_can_not_be_had_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no disk can be mounted, the report names the faults that were left out; if these were all, it is no run."""
+    monkeypatch.setattr(disks, "refused", lambda: "no tmpfs here")
+    full = DiskFull(id="full", process=ProcessName.NATS, at_s=0.2, for_s=1.0)
+    workload = msgspec.structs.replace(small_run().workload, events=60, pinned=())
+    plan = small_run(faults=(full,), workload=workload, duration_s=2.0)
+    report = api.judge((await run_plan(plan, tmp_path / "run")).history)
+    assert report.notes[0] == "Not played: full (disk_full): no tmpfs here."
+    assert report.verdict == "could not run"
+    assert "none of the plan's 1 faults could be played" in report.reason
 
 
 async def test_a_relay_that_does_not_start_is_no_run(tmp_path: Path) -> None:
@@ -181,7 +193,9 @@ async def test_a_relay_that_ends_by_itself_is_started_again_and_counted(tmp_path
     plan = small_run(faults=(), workload=workload, duration_s=4.5)
     result = await run_plan(plan, tmp_path / "run", watch=watch, relay_command=(sys.executable, "-c", program))
     assert result.relay_exits == 1
-    assert witnessed_by(result).broken[0] == "the relay ended by itself"
+    witness = next(one for one in read_history(result.history).records if isinstance(one, history.Witness))
+    assert witness.broken == ("the relay ended by itself",)
+    assert api.judge(result.history).verdict == "violated"  # whoever judges it, and whenever
     lives = [one for one in read_history(result.history).records if isinstance(one, history.Process)]
     (exited,) = [one.name for one in lives if one.what == "exited" and one.name.startswith("relay")]
     assert [one.what for one in lives if one.name == exited] == ["started", "exited", "started"]

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from faults import judged
 from faults.chaos import CouldNotRun, RunResult
 from faults.generate import main_plan
-from faults.judged import fresh, witnessed_by
+from faults.judged import fresh
 from faults.plan import Plan
+from reports.history import HistoryInvalid
 from tests.faults.conftest import chaos_app
 from tests.faults.test_plan import latency, small_plan
 
@@ -91,38 +92,34 @@ def test_the_run_says_how_to_repeat_it(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert "repeat with: meshrelay chaos run --seed 77" in chaos("run", "--out", str(tmp_path)).stderr
 
 
-def _result(**changes: Any) -> RunResult:
-    values: dict[str, Any] = {
-        "history": Path("history.jsonl"),
-        "plan": main_plan(1),
-        "converged": True,
-        "waiting_for": (),
-        "not_played": (),
-        "ineffective": (),
-        "client_failures": (),
-        "untimely": (),
-        "lag_s": 0.5,
-        "relay_exits": 0,
-        "events": 1,
-        "acked": 1,
-        "refused": 0,
-        "delivered": 1,
-    }
-    return RunResult(**values | changes)
+def test_a_planted_bug_is_part_of_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever repeats a run with a bug planted gets the bug again."""
+
+    async def fail(*_: object, **__: object) -> RunResult:
+        raise CouldNotRun("enough")
+
+    monkeypatch.setattr(judged, "run_plan", fail)
+    words = ["--swarm", "--seed", "5", "--kinds", "kill", "--plant", "cursor-inclusive"]
+    said = chaos("run", *words, "--out", str(tmp_path)).stderr
+    assert "repeat with: meshrelay chaos run --swarm --kinds kill --seed 5 --plant cursor-inclusive\n" in said
 
 
-def test_what_no_history_says_is_witnessed() -> None:
-    """A relay or client that ends by itself counts as broken, a run out of its time as useless."""
-    nothing = witnessed_by(_result())
-    assert (nothing.broken, nothing.useless) == ((), ())
-    seen = witnessed_by(_result(relay_exits=2, client_failures=("alice: boom",), untimely=("too late",)))
-    assert seen.broken == ("the relay ended by itself 2 times", "a client gave up: alice: boom")
-    assert seen.useless == ("too late",)
+def test_a_bug_of_the_stand_is_no_verdict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An error that nobody expected exits 4 with its name, never 1, which says that the relay broke a promise."""
+
+    async def fail(*_: object, **__: object) -> RunResult:
+        raise HistoryInvalid("record 7: expected a cursor")
+
+    monkeypatch.setattr(judged, "run_plan", fail)
+    result = chaos("run", "--seed", "1", "--out", str(tmp_path))
+    assert result.exit_code == 4
+    assert "could not run: HistoryInvalid: record 7" in result.stderr
 
 
 def test_runs_are_kept_beside_each_other(tmp_path: Path) -> None:
     """Without --out, a run goes into a folder of its own."""
-    assert fresh(tmp_path / "main-1", "history.jsonl") == tmp_path / "main-1"
+    assert fresh(tmp_path / "main-1") == tmp_path / "main-1"
     (tmp_path / "main-1").mkdir()
-    (tmp_path / "main-1" / "history.jsonl").touch()
-    assert fresh(tmp_path / "main-1", "history.jsonl") == tmp_path / "main-1-2"
+    assert fresh(tmp_path / "main-1") == tmp_path / "main-1"
+    (tmp_path / "main-1" / "parts").mkdir()  # all that an interrupted run may leave
+    assert fresh(tmp_path / "main-1") == tmp_path / "main-1-2"

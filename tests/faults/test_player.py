@@ -52,6 +52,8 @@ class Stage:
     route: Route
     server: NatsProcess
     path: Path
+    board: Board
+    recorder: Recorder
 
     def phases(self, fault: Fault) -> list[history.Fault]:
         """The fault's records so far."""
@@ -69,6 +71,20 @@ class Stage:
                 await asyncio.sleep(0.02)
 
 
+class Rude:
+    """A process that dies of being asked to end."""
+
+    def __init__(self, process: NatsProcess) -> None:
+        self._process = process
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._process, name)
+
+    async def stop(self) -> int:
+        """End by a signal."""
+        return await self._process.kill()
+
+
 @asynccontextmanager
 async def _staged(stack: EmbeddedStack, server: NatsProcess, folder: Path) -> AsyncIterator[Stage]:
     assert stack.toxiproxy is not None
@@ -81,7 +97,7 @@ async def _staged(stack: EmbeddedStack, server: NatsProcess, folder: Path) -> As
         )
         with Recorder(folder / "history.jsonl") as recorder:
             player = Player(board, recorder, lambda _: "nats")
-            yield Stage(player, toxiproxy, route, server, folder / "history.jsonl")
+            yield Stage(player, toxiproxy, route, server, folder / "history.jsonl", board, recorder)
             await player.cancel()
 
 
@@ -203,6 +219,29 @@ async def test_a_restart_is_polite(stage: Stage) -> None:
     assert effective.proof["returncode"] >= 0
     assert lifted.phase == "lifted"
     assert stage.processes() == ["stopped", "started"]
+
+
+async def test_a_relay_that_is_gone_before_its_fault_is_counted(stage: Stage) -> None:
+    """A replica that ended by itself just before a fault on it is an exit of its own, and started first."""
+    board = replace(stage.board, processes={ProcessName.RELAY: {"relay-1": stage.server}})
+    player = Player(board, stage.recorder, lambda _: "relay-1")
+    await stage.server.kill()
+    fault = Restart(id="r", process=ProcessName.RELAY, at_s=0.0)
+    player.begin(fault)
+    await player.settle()
+    assert player.exits == [stage.server.name]
+    assert [one.phase for one in stage.phases(fault)] == ["asked", "effective", "lifted"]
+    assert stage.processes() == ["exited", "started", "stopped", "started"]
+
+
+async def test_a_relay_that_does_not_end_politely_is_counted(stage: Stage) -> None:
+    """A replica that answers SIGTERM by a crash was restarted, and ended otherwise than it was asked to."""
+    board = replace(stage.board, processes={ProcessName.RELAY: {"relay-1": Rude(stage.server)}})
+    player = Player(board, stage.recorder, lambda _: "relay-1")
+    fault = Restart(id="r", process=ProcessName.RELAY, at_s=0.0)
+    player.begin(fault)
+    await player.settle()
+    assert player.exits == [stage.server.name]
 
 
 async def test_a_pause_freezes(stage: Stage) -> None:

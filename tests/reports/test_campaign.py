@@ -60,6 +60,24 @@ def test_what_failed_can_be_repeated(given: list[Verdict]) -> None:
             assert (f"{one.command}\n" in text or f"{one.command}<" in text) == (one.verdict != "held")
 
 
+def test_an_interrupted_campaign_is_not_green() -> None:
+    """The run that was on may be the one that failed; a breach that was seen stays one."""
+    for of_runs, verdict in ((["held"], "could not run"), (["held", "violated"], "violated")):
+        runs = [run(number, one) for number, one in enumerate(of_runs, start=1)]  # type: ignore[arg-type]
+        found = campaign_of(runs, started_at="", wall_s=1.0, versions={}, is_whole=False)
+        assert found.verdict == verdict
+        assert found.reason.startswith("interrupted in a run that is not in here; ")
+
+
+def test_what_was_not_played_is_told() -> None:
+    """A campaign's notes say of each run what was left out of it."""
+    note = "Not played: f (disk_full): no tmpfs here."
+    found = campaign_of([run(1, notes=[note])], started_at="", wall_s=1.0, versions={}, notes=["Also."])
+    assert found.notes == ["Also.", f"chaos-1: {note}"]
+    assert note in of_campaign.markdown(found)
+    assert note in of_campaign.html(found, PROMISES)
+
+
 def test_numbers_are_added_up() -> None:
     """Events, deliveries, trials and faults of all runs, by kind and target; agents are not added to each other."""
     found = campaign("held", "violated")

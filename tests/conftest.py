@@ -15,6 +15,9 @@ import asyncpg
 import pytest
 
 from faults.stack import EmbeddedStack, NatsProcess
+from tests.counts import pytest_collection_modifyitems, pytest_runtest_makereport, pytest_terminal_summary
+
+__all__ = ["pytest_collection_modifyitems", "pytest_runtest_makereport", "pytest_terminal_summary"]
 
 
 @pytest.fixture(scope="session")

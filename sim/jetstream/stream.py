@@ -318,6 +318,8 @@ class Stream:
 
     def restart(self, now_ns: int) -> None:
         """A new server reads its files: ids are learned again from the stored messages of one window."""
+        if not self.last_seq:
+            self.first_seq = 0
         self.ids.clear()
         self.ids_kept_until_ns = now_ns + self.config["duplicate_window"]
         for stored in self._stored():

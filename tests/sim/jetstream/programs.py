@@ -99,7 +99,8 @@ STEPS = st.one_of(
     st.builds(Narrow, ack_pending=st.sampled_from([1, 3, 1_000]), subject=st.sampled_from([None, None, "x"])),
     st.builds(Kill),
 )
-PROGRAMS = st.lists(STEPS, min_size=8, max_size=30)
+BEGINNINGS = st.lists(PUTS, max_size=4)
+PROGRAMS = st.tuples(BEGINNINGS, st.lists(STEPS, min_size=8, max_size=25)).map(lambda both: both[0] + both[1])
 
 
 class Player:

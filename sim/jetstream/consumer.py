@@ -50,6 +50,7 @@ class Consumer:
         self._waiting = Waiting()
         self._again = Redelivery(config, self.state.pending)
         self._removals = stream.removals
+        self._purges = stream.purges
         self._kept_ns = kept_ns
         self._used_ns: int | None = None
         """When somebody last asked for messages, or else since when it is served."""
@@ -264,6 +265,10 @@ class Consumer:
         if self._removals == self.stream.removals:
             return
         self._removals = self.stream.removals
+        if self._purges != self.stream.purges:
+            # the server forgets what it was about to deliver again at any purge; time brings it back
+            self._purges = self.stream.purges
+            self._again.forget_queue()
         state = self.state
         purged = self.stream.purged_seq
         for seq in sorted(state.pending):

@@ -67,6 +67,11 @@ class Redelivery:
         """It does not come again, or not for now."""
         self._queue.pop(seq, None)
 
+    def forget_queue(self) -> None:
+        """Nothing comes again but by its time."""
+        self._queue.clear()
+        self._earliest_ns = 0
+
     def delivered(self, seq: int, now_ns: int) -> None:
         """Its time runs anew."""
         self._queue.pop(seq, None)

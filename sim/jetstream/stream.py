@@ -74,6 +74,8 @@ class Stream:
     """No id is forgotten before: the server's timer runs for a whole window from when it learned of the first."""
     removals: int = 0
     """Counts up whenever something is removed, so that consumers know when to look."""
+    purges: int = 0
+    """Counts them, also those that removed nothing."""
     purged_seq: int = 0
     """Everything up to here was purged: consumers stand behind it."""
     _slots: deque[Stored | None] = field(default_factory=deque)
@@ -277,6 +279,7 @@ class Stream:
             self.last_seq = self.first_seq - 1
         self.purged_seq = max(self.purged_seq, self.first_seq - 1)
         self.removals += 1
+        self.purges += 1
         return count - self.count
 
     @property

@@ -61,14 +61,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def played(reports: list[pytest.TestReport]) -> Counter[str]:
-    """How many cases each server has in each arm, of those that passed."""
-    return Counter(
-        str(value)
-        for report in reports
-        if report.when == "call" and report.passed
-        for name, value in report.user_properties
-        if name == PROPERTY
-    )
+    """How many cases each server has in each arm, of reports of those that passed."""
+    return Counter(str(value) for report in reports for name, value in report.user_properties if name == PROPERTY)
 
 
 def table(counts: Counter[str]) -> Iterator[str]:

@@ -61,7 +61,7 @@ class Remove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """Change the stream's limits."""
+    """Tighten the stream's limits; -1 leaves one as it is."""
 
     messages: int
     per_subject: int
@@ -165,8 +165,7 @@ class Player:
                 given_limits: dict[str, Any] = {"seq": before} if before else {"keep": keep} if keep else {}
                 at.see(await at.js.purge_stream(at.stream, **given_limits))
             case Limit(messages=messages, per_subject=per_subject):
-                self._config = replace(self._config, max_msgs=messages, max_msgs_per_subject=per_subject)
-                await at.tries(at.js.update_stream(self._config))
+                await self._limit(messages, per_subject)
             case Narrow(ack_pending=ack_pending, subject=only):
                 given_filter = {"filter_subject": f"{at.subject}.{only}"} if only else {}
                 await at.tries(at.make_consumer("slow", max_ack_pending=ack_pending, **given_filter))
@@ -174,6 +173,14 @@ class Player:
                 await asyncio.sleep(FLUSHED_S)
                 await at.restart()
                 await asyncio.sleep(OVERDUE_S)
+
+    async def _limit(self, messages: int, per_subject: int) -> None:
+        """Never wider again: a real server that is killed then has back what the tighter limit took."""
+        now = self._config.max_msgs, self._config.max_msgs_per_subject
+        asked = messages, per_subject
+        both = [min((one for one in pair if one > 0), default=-1) for pair in zip(now, asked, strict=True)]
+        self._config = replace(self._config, max_msgs=both[0], max_msgs_per_subject=both[1])
+        await self.at.tries(self.at.js.update_stream(self._config))
 
     async def _pull(self, consumer: str, batch: int) -> None:
         """Take what is there, without waiting: it ends with a status, or with the last message."""

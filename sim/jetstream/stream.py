@@ -178,9 +178,9 @@ class Stream:
     def configure(self, config: dict[str, Any]) -> None:
         """Other limits take effect at once."""
         self.config = config
+        self.make_room()
         for subject in self.subjects(">"):
             self._make_room_on(subject)
-        self.make_room()
 
     def _append(self, stored: Stored) -> None:
         if not self._slots:

@@ -110,6 +110,7 @@ class Player:
         self.at = at
         self._deliveries: list[Msg] = []
         self._config: Any = None
+        self._next_seq = 1
 
     async def open(self) -> None:
         """The stream and its consumers."""
@@ -126,6 +127,7 @@ class Player:
             await self.take(step)
             wanted = None if expected is None else expected[len(seen)][-1]
             seen.append((step, list(self.at.seen), await self.state(wanted)))
+            self._next_seq = seen[-1][-1][0][4] + 1
             if expected is not None and seen[-1] != expected[len(seen) - 1]:
                 break  # what follows means nothing
         return seen
@@ -162,6 +164,7 @@ class Player:
             case Remove(seq=seq) if seq:
                 at.see(await at.tries(at.js.delete_msg(at.stream, seq)))
             case Remove(before=before, keep=keep):
+                before = min(before, self._next_seq)  # beyond it consumers that were never pulled forget it at a kill
                 given_limits: dict[str, Any] = {"seq": before} if before else {"keep": keep} if keep else {}
                 at.see(await at.js.purge_stream(at.stream, **given_limits))
             case Limit(messages=messages, per_subject=per_subject):

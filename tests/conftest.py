@@ -16,6 +16,9 @@ import hypothesis
 import pytest
 
 from faults.stack import EmbeddedStack, NatsProcess
+from tests.counts import pytest_collection_modifyitems, pytest_runtest_makereport, pytest_terminal_summary
+
+__all__ = ["pytest_collection_modifyitems", "pytest_runtest_makereport", "pytest_terminal_summary"]
 
 # How long an example takes says how busy the machine is, and nothing of the property.
 hypothesis.settings.register_profile("meshrelay", deadline=None)

@@ -50,6 +50,7 @@ class Consumer:
         self._waiting = Waiting()
         self._again = Redelivery(config, self.state.pending)
         self._removals = stream.removals
+        self._purges = stream.purges
         self._kept_ns = kept_ns
         self._used_ns: int | None = None
         """When somebody last asked for messages, or else since when it is served."""
@@ -202,10 +203,13 @@ class Consumer:
         state = self.state
         state.delivered_consumer_seq += 1
         if again is None:
-            state.pending[stored.seq] = Pending(state.delivered_consumer_seq, now_ns, 1)
+            state.pending[stored.seq] = Pending(state.delivered_consumer_seq, now_ns, 1, state.delivered_consumer_seq)
             state.delivered_stream_seq = self._looked_seq = stored.seq
         else:
             again.deliveries += 1
+            again.last_consumer_seq = state.delivered_consumer_seq
+            if again.is_read:
+                again.consumer_seq = again.last_consumer_seq
         self._again.delivered(stored.seq, now_ns)
 
     # Acknowledging
@@ -264,6 +268,10 @@ class Consumer:
         if self._removals == self.stream.removals:
             return
         self._removals = self.stream.removals
+        if self._purges != self.stream.purges:
+            # the server forgets what it was about to deliver again at any purge; time brings it back
+            self._purges = self.stream.purges
+            self._again.forget_queue()
         state = self.state
         purged = self.stream.purged_seq
         for seq in sorted(state.pending):
@@ -303,7 +311,11 @@ class Consumer:
         last_seq = self.stream.last_seq
         state.delivered_stream_seq = min(state.delivered_stream_seq, last_seq)
         state.floor_stream_seq = min(state.floor_stream_seq, last_seq)
-        state.pending = {seq: one for seq, one in state.pending.items() if seq <= last_seq}
+        state.pending = {
+            seq: replace(one, consumer_seq=one.last_consumer_seq, is_read=True)
+            for seq, one in state.pending.items()
+            if seq <= last_seq
+        }
         self._looked_seq = state.delivered_stream_seq
         self._waiting = Waiting()
         self._again = Redelivery(self.config, state.pending)

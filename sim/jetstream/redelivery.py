@@ -27,6 +27,10 @@ class Pending:
     since_ns: int
     """From when its time runs."""
     deliveries: int
+    last_consumer_seq: int
+    """Of its last delivery: what is on disk."""
+    is_read: bool = False
+    """Whether it was read from disk: then its delivery that counts is the last."""
 
 
 class Redelivery:
@@ -66,6 +70,11 @@ class Redelivery:
     def forget(self, seq: int) -> None:
         """It does not come again, or not for now."""
         self._queue.pop(seq, None)
+
+    def forget_queue(self) -> None:
+        """Nothing comes again but by its time."""
+        self._queue.clear()
+        self._earliest_ns = 0
 
     def delivered(self, seq: int, now_ns: int) -> None:
         """Its time runs anew."""

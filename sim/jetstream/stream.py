@@ -74,6 +74,8 @@ class Stream:
     """No id is forgotten before: the server's timer runs for a whole window from when it learned of the first."""
     removals: int = 0
     """Counts up whenever something is removed, so that consumers know when to look."""
+    purges: int = 0
+    """Counts them, also those that removed nothing."""
     purged_seq: int = 0
     """Everything up to here was purged: consumers stand behind it."""
     _slots: deque[Stored | None] = field(default_factory=deque)
@@ -176,9 +178,9 @@ class Stream:
     def configure(self, config: dict[str, Any]) -> None:
         """Other limits take effect at once."""
         self.config = config
+        self.make_room()
         for subject in self.subjects(">"):
             self._make_room_on(subject)
-        self.make_room()
 
     def _append(self, stored: Stored) -> None:
         if not self._slots:
@@ -277,6 +279,7 @@ class Stream:
             self.last_seq = self.first_seq - 1
         self.purged_seq = max(self.purged_seq, self.first_seq - 1)
         self.removals += 1
+        self.purges += 1
         return count - self.count
 
     @property
@@ -318,6 +321,8 @@ class Stream:
 
     def restart(self, now_ns: int) -> None:
         """A new server reads its files: ids are learned again from the stored messages of one window."""
+        if not self.last_seq:
+            self.first_seq = 0
         self.ids.clear()
         self.ids_kept_until_ns = now_ns + self.config["duplicate_window"]
         for stored in self._stored():

@@ -299,3 +299,18 @@ async def a_late_ack(at: Stage) -> None:
     await at.done(second, b"-NAK")
     await at.hear(SHORT_S / 2, batch=1, expires=100 * MS)
     await at.consumer()
+
+
+async def naks_before_a_purge(at: Stage) -> None:
+    """Any purge, also one that removes nothing, has the server forget what was refused: only time brings it again."""
+    await at.make_stream()
+    await at.make_consumer(ack_wait=SHORT_S * 6)
+    await at.fill(3)
+    got = await at.hear(SHORT_S / 3, batch=2, expires=50 * MS)
+    await at.done(got[0], b"-NAK")
+    at.see(await at.js.purge_stream(at.stream, keep=9))
+    await at.hear(SHORT_S / 2, batch=1, expires=100 * MS)
+    await at.hear(SHORT_S / 2, batch=1, expires=100 * MS)
+    await asyncio.sleep(SHORT_S * 6)
+    await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
+    await at.consumer()

@@ -119,6 +119,7 @@ FAILURES: dict[str, tuple[str, ...]] = {
         "a_nak_taken_back",
         "backing_off",
         "refused_while_backing_off",
+        "naks_before_a_purge",
     ),
     "ack_sync on one server: answered before it is written": ("acks_are_forgotten", "deliveries_survive"),
     "SIGKILL: acknowledged publishes survive": ("acknowledged_messages_survive", "all_are_killed", "said_while_down"),

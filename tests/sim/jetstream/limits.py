@@ -84,7 +84,7 @@ async def larger_than_everything(at: Stage) -> None:
 
 
 async def tightened(at: Stage) -> None:
-    """Tighter limits take effect at once on what is there."""
+    """Tighter limits take effect at once on what is there: first those of the whole, then those of each subject."""
     await at.make_stream()
     await at.make_consumer(ack_wait=SHORT_S)
     await at.fill(6)
@@ -97,6 +97,17 @@ async def tightened(at: Stage) -> None:
     await at.consumer()
     await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
     await at.consumer()
+
+
+async def tightened_at_once(at: Stage) -> None:
+    """Two limits at a time: the whole's takes the oldest, then each subject's what is left beyond it."""
+    await at.make_stream()
+    for subject in "xyxxx":
+        await put(at, b"x", f"{at.subject}.{subject}")
+    config = (await at.js.stream_info(at.stream)).config
+    await at.js.update_stream(config.evolve(max_msgs=4, max_msgs_per_subject=2))
+    await at.state()
+    at.see((await at.js.stream_info(at.stream, subjects_filter=">")).state.subjects)
 
 
 async def expired_under_a_consumer(at: Stage) -> None:

@@ -61,7 +61,7 @@ class Remove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """Change the stream's limits."""
+    """Tighten the stream's limits; -1 leaves one as it is."""
 
     messages: int
     per_subject: int
@@ -99,7 +99,8 @@ STEPS = st.one_of(
     st.builds(Narrow, ack_pending=st.sampled_from([1, 3, 1_000]), subject=st.sampled_from([None, None, "x"])),
     st.builds(Kill),
 )
-PROGRAMS = st.lists(STEPS, min_size=8, max_size=30)
+BEGINNINGS = st.lists(PUTS, max_size=4)
+PROGRAMS = st.tuples(BEGINNINGS, st.lists(STEPS, min_size=8, max_size=25)).map(lambda both: both[0] + both[1])
 
 
 class Player:
@@ -109,6 +110,7 @@ class Player:
         self.at = at
         self._deliveries: list[Msg] = []
         self._config: Any = None
+        self._next_seq = 1
 
     async def open(self) -> None:
         """The stream and its consumers."""
@@ -125,6 +127,7 @@ class Player:
             await self.take(step)
             wanted = None if expected is None else expected[len(seen)][-1]
             seen.append((step, list(self.at.seen), await self.state(wanted)))
+            self._next_seq = seen[-1][-1][0][4] + 1
             if expected is not None and seen[-1] != expected[len(seen) - 1]:
                 break  # what follows means nothing
         return seen
@@ -161,11 +164,11 @@ class Player:
             case Remove(seq=seq) if seq:
                 at.see(await at.tries(at.js.delete_msg(at.stream, seq)))
             case Remove(before=before, keep=keep):
+                before = min(before, self._next_seq)  # beyond it consumers that were never pulled forget it at a kill
                 given_limits: dict[str, Any] = {"seq": before} if before else {"keep": keep} if keep else {}
                 at.see(await at.js.purge_stream(at.stream, **given_limits))
             case Limit(messages=messages, per_subject=per_subject):
-                self._config = replace(self._config, max_msgs=messages, max_msgs_per_subject=per_subject)
-                await at.tries(at.js.update_stream(self._config))
+                await self._limit(messages, per_subject)
             case Narrow(ack_pending=ack_pending, subject=only):
                 given_filter = {"filter_subject": f"{at.subject}.{only}"} if only else {}
                 await at.tries(at.make_consumer("slow", max_ack_pending=ack_pending, **given_filter))
@@ -173,6 +176,14 @@ class Player:
                 await asyncio.sleep(FLUSHED_S)
                 await at.restart()
                 await asyncio.sleep(OVERDUE_S)
+
+    async def _limit(self, messages: int, per_subject: int) -> None:
+        """Never wider again: a real server that is killed then has back what the tighter limit took."""
+        now = self._config.max_msgs, self._config.max_msgs_per_subject
+        asked = messages, per_subject
+        both = [min((one for one in pair if one > 0), default=-1) for pair in zip(now, asked, strict=True)]
+        self._config = replace(self._config, max_msgs=both[0], max_msgs_per_subject=both[1])
+        await self.at.tries(self.at.js.update_stream(self._config))
 
     async def _pull(self, consumer: str, batch: int) -> None:
         """Take what is there, without waiting: it ends with a status, or with the last message."""

@@ -14,12 +14,12 @@ import pytest
 from faults.stack import EmbeddedStack
 from system.database import Database
 from system.migrate import migrate
-from tests.sim.postgres.arms import WAITS, Kind
+from tests.sim.postgres.arms import ENDS, WAITS, Kind
 from tests.sim.postgres.harness import WAIT_S
 from tests.sim.postgres.programs import SESSIONS
 from tests.sim.postgres.real import RealServer
 from tests.sim.postgres.replicas import Replicas
-from tests.sim.postgres.schedules import ENDS, Troubled
+from tests.sim.postgres.schedules import Troubled
 from tests.sim.postgres.transcript import Transcript, held, record
 
 pytestmark = [pytest.mark.stack, pytest.mark.conformance]

@@ -15,6 +15,12 @@ import asyncpg
 import pytest
 
 from faults.stack import EmbeddedStack, NatsProcess
+from tests import nightly
+
+
+def pytest_report_header() -> str:
+    """Say how many random tests are to be played."""
+    return nightly.header()
 
 
 @pytest.fixture(scope="session")

@@ -145,7 +145,7 @@ class Sessions(RuleBasedStateMachine):
     async def _open(self) -> None:
         self._real = self._server.arm()
         await self._real.open(SESSIONS)
-        model = simulated(fifo=True, finish_abandoned=True, deadlock_timeout_s=NEVER_S)
+        model = simulated(fifo=True, deadlock_timeout_s=NEVER_S)
         simulation = await self._stack.enter_async_context(model)
         self._simulated = SimulatedArm(simulation)
         await self._simulated.open(SESSIONS)

@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 
 from faults.stack import EmbeddedStack, NatsProcess
+from tests import nightly
 from tests.counts import pytest_collection_modifyitems, pytest_runtest_makereport, pytest_terminal_summary
 
 __all__ = ["pytest_collection_modifyitems", "pytest_runtest_makereport", "pytest_terminal_summary"]
@@ -23,6 +24,11 @@ __all__ = ["pytest_collection_modifyitems", "pytest_runtest_makereport", "pytest
 # How long an example takes says how busy the machine is, and nothing of the property.
 hypothesis.settings.register_profile("meshrelay", deadline=None)
 hypothesis.settings.load_profile("meshrelay")
+
+
+def pytest_report_header() -> str:
+    """Say how many random tests are to be played."""
+    return nightly.header()
 
 
 @pytest.fixture(scope="session")

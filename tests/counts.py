@@ -15,6 +15,11 @@ ARMS = ("simulated", "real")
 SERVERS: dict[str, str] = {
     "tests/sim/jetstream/": "nats",
     "tests/sim/postgres/": "postgres",
+    "tests/sim/test_full_disks.py::test_nats": "nats",
+    "tests/sim/test_full_disks.py::test_postgres": "postgres",
+    "tests/sim/test_broken_tcp.py": "tcp",
+    "tests/sim/test_deaths_conformance.py": "tcp",
+    "tests/sim/test_endings_conformance.py": "tcp",
     "tests/sim/test_tcp_conformance.py": "tcp",
     "tests/sim/test_partition_conformance.py": "tcp",
 }

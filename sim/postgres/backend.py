@@ -99,12 +99,10 @@ class Backend(asyncio.Protocol):
             self._resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone; a commit under way goes on, and with `finish_abandoned` any statement."""
+        """The client is gone; a statement under way goes on: the server does not look at the socket while it works."""
         self._gone = True
-        busy = not isinstance(self.wait, Received)
-        if isinstance(self.wait, Durable) or (busy and self._server.settings.finish_abandoned):
-            return
-        self._finish()
+        if isinstance(self.wait, Received):
+            self._finish()
 
     # from the server
 

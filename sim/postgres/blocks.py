@@ -58,6 +58,8 @@ class Block:
             if isinstance(outcome, GeneratorType):
                 outcome = yield from outcome
             assert isinstance(outcome, Outcome), statement.text
+            if outcome.notice is not None:
+                self._on_warning(outcome.notice)
             return outcome
         finally:
             self.engine.release(snapshot)

@@ -35,9 +35,6 @@ class PostgresSettings:
     writeback_s: Range = (5.0, 35.0)
     """Until the kernel writes by itself what was never fsynced."""
     deadlock_timeout_s: float = 1.0
-    finish_abandoned: bool = False
-    """Whether a statement goes on, and commits, when its client is gone: the real server does not look at the socket
-    while it works. If not, it is rolled back at once."""
 
 
 _DURATION = re.compile(r"([0-9]+) *(ms|s|min|)\Z")

@@ -27,6 +27,8 @@ class Outcome(NamedTuple):
     verb: str
     changed: int | None = None
     """For the tag, if not the number of rows."""
+    notice: ServerError | None = None
+    """Told before the tag."""
 
     @property
     def tag(self) -> str:

@@ -42,8 +42,10 @@ def _lock(run: Run, key: int | None) -> Waiting[Outcome]:
 
 
 def _create_own(run: Run) -> Waiting[Outcome]:
-    if not run.engine.has_relation("schema_migration", run.snapshot.transaction):
-        yield from run.tables.relation.insert(run.snapshot, Relation("schema_migration"))
+    if run.engine.has_relation("schema_migration", run.snapshot.transaction):
+        message = 'relation "schema_migration" already exists, skipping'
+        return Outcome([], "CREATE TABLE", notice=ServerError("42P07", message, severity="NOTICE"))
+    yield from run.tables.relation.insert(run.snapshot, Relation("schema_migration"))
     return Outcome([], "CREATE TABLE")
 
 

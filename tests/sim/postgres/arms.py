@@ -29,6 +29,8 @@ LAST = "the last"
 Answers = dict[int, Any]
 """By session what it answered, or WAITS."""
 WAITS = "waits"
+NOTICES = -1
+"""No session: under it are the warnings and notices that came with an action."""
 ASKED_WHEN_LOST = "ROLLBACK"
 """What an idle session runs after its end, to hear of it."""
 
@@ -49,6 +51,10 @@ class Kind(Enum):
     """SIGKILL of the whole server, and a start."""
     STOP = "stop"
     """A fast shutdown, and a start."""
+
+
+ENDS = Kind.CRASH, Kind.KILL, Kind.STOP
+"""Of the server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +82,7 @@ class Arm:
         self._dsn = dsn
         self._waits_end = bool(lock_timeout)
         self._lasts: dict[int, datetime | None] = {}
+        self._notices: list[tuple[str, str, str]] = []
         self._ghosts: list[int] = []
         """Backends whose clients are gone while their statements wait."""
 
@@ -86,7 +93,12 @@ class Arm:
 
     async def connect(self) -> Any:
         """One more connection."""
-        return await asyncpg.connect(self._dsn, timeout=WAIT_S, server_settings=self.settings)
+        connection = await asyncpg.connect(self._dsn, timeout=WAIT_S, server_settings=self.settings)
+        connection.add_log_listener(self._notice)
+        return connection
+
+    def _notice(self, _: Any, message: Any) -> None:
+        self._notices.append((message.severity, message.sqlstate, message.message))
 
     def pids(self) -> list[int]:
         """Of the sessions' backends, as far as they are connected."""
@@ -98,7 +110,15 @@ class Arm:
         return list(self.pending)
 
     async def perform(self, action: Action) -> Answers:
-        """Do what the action says; answers what finished, by session, and which sessions wait."""
+        """Do what the action says; answers what finished, by session, which sessions wait, and notices if there are."""
+        answers = await self._do(action)
+        await asyncio.sleep(0)  # asyncpg tells of notices in the loop's next turn
+        if self._notices and action.kind not in ENDS:  # who is told of a crash in time is not promised
+            answers[NOTICES] = [*self._notices]
+        self._notices.clear()
+        return answers
+
+    async def _do(self, action: Action) -> Answers:
         if action.kind is Kind.RUN:
             given = [self._lasts.get(action.session) if arg == LAST else arg for arg in action.args]
             assert action.session not in self.pending, action

@@ -9,7 +9,7 @@ from typing import Any
 from sim.postgres import statements_migrate
 from system import sql
 from system.migrate import LOCK_KEY, migrations
-from tests.sim.postgres.arms import WAITS, Action, Answers, Kind
+from tests.sim.postgres.arms import NOTICES, WAITS, Action, Answers, Kind
 from tests.sim.postgres.programs import SESSIONS
 from tests.sim.postgres.schedules import FAULTS
 
@@ -51,6 +51,8 @@ class Replicas:
     def note(self, action: Action, answers: Answers) -> None:
         """Plan what is missing, or a new run after a failure."""
         for number, answer in answers.items():
+            if number == NOTICES:
+                continue
             if answer[:1] in (("error",), ("lost",)):
                 self._plans[number] = [*([("ROLLBACK", ())] if answer[0] == "error" else []), *BEGINNING]
             elif (

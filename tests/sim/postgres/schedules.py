@@ -7,10 +7,9 @@ from typing import Any
 
 from sim.postgres import statements_migrate
 from system import sql
-from tests.sim.postgres.arms import Action, Answers, Kind
+from tests.sim.postgres.arms import ENDS, Action, Answers, Kind
 from tests.sim.postgres.programs import FAR_S, SESSIONS, STREAM, Author
 
-ENDS = Kind.CRASH, Kind.KILL, Kind.STOP
 FAULTS = Kind.CANCEL, Kind.CANCEL, Kind.TERMINATE, Kind.DROP
 
 

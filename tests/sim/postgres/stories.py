@@ -210,6 +210,8 @@ WAITING = [
     run(0, "COMMIT"),
     run(0, "BEGIN"),
     run(0, sql.RENEW_LEASE, S, 1, FAR_S),
+    run(1, sql.RENEW_LEASE, S, 1, None),
+    run(1, sql.RENEW_LEASE, S, 1, -1e12),
     run(1, sql.RELEASE_LEASE, S, 1),
     Action(session=1, kind=Kind.CANCEL),
     run(1, sql.READ_STATE, S),

@@ -7,6 +7,7 @@ import pytest
 from faults.planted import texts
 from system.database import Database
 from system.migrate import migrate
+from tests.nightly import count
 from tests.sim.postgres.harness import WAIT_S, connect
 from tests.sim.postgres.programs import SESSIONS, STEPS, Author
 from tests.sim.postgres.real import RealServer
@@ -14,7 +15,7 @@ from tests.sim.postgres.transcript import held, record
 
 pytestmark = [pytest.mark.stack, pytest.mark.conformance]
 
-PROGRAMS = 30
+PROGRAMS = count(30, 500)
 """Programs a test."""
 
 

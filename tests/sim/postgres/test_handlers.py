@@ -15,7 +15,7 @@ import pytest
 from sim.postgres import statements_keeper, statements_migrate, statements_planted, statements_reader, statements_writer
 from sim.postgres.statement import digest
 from sim.postgres.statements import STATEMENTS
-from tests.sim.postgres.arms import WAITS, Action
+from tests.sim.postgres.arms import NOTICES, WAITS, Action
 from tests.sim.postgres.real import RealServer
 from tests.sim.postgres.stories import MIGRATION, SESSIONS, STORIES
 from tests.sim.postgres.transcript import Script, Transcript, held, record
@@ -56,6 +56,8 @@ def _effective(transcript: Transcript) -> Iterator[str]:
         if entry.action.text:
             running[entry.action.session] = entry.action.text
         for session, answer in entry.answers.items():
+            if session == NOTICES:
+                continue
             has_effect = bool(answer) if isinstance(answer, list) else answer[-2:] != " 0"
             if answer != WAITS and not isinstance(answer, tuple) and has_effect:
                 yield running[session]

@@ -1,11 +1,10 @@
 """Random schedules of three sessions with locks, failures and cancellation, on the real server and on the model.
 
-200 of them by default; with MESHRELAY_NIGHTLY=1 in the environment ten times as many of each kind.
+200 of them by default; with MESHRELAY_NIGHTLY=1 in the environment 2,000 (see `tests/nightly.py`).
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 
@@ -14,21 +13,21 @@ import pytest
 from faults.stack import EmbeddedStack
 from system.database import Database
 from system.migrate import migrate
-from tests.sim.postgres.arms import WAITS, Kind
+from tests.nightly import count
+from tests.sim.postgres.arms import ENDS, WAITS, Kind
 from tests.sim.postgres.harness import WAIT_S
 from tests.sim.postgres.programs import SESSIONS
 from tests.sim.postgres.real import RealServer
 from tests.sim.postgres.replicas import Replicas
-from tests.sim.postgres.schedules import ENDS, Troubled
+from tests.sim.postgres.schedules import Troubled
 from tests.sim.postgres.transcript import Transcript, held, record
 
 pytestmark = [pytest.mark.stack, pytest.mark.conformance]
-NIGHTLY = os.environ.get("MESHRELAY_NIGHTLY") == "1"
 PIECES = 4
-SCHEDULES = (2_000 if NIGHTLY else 200) // PIECES
+SCHEDULES = count(200, 2_000) // PIECES
 """For each of the pieces, which may run side by side."""
-ENDINGS = 80 if NIGHTLY else 6
-MIGRATIONS = 80 if NIGHTLY else 8
+ENDINGS = count(6, 80)
+MIGRATIONS = count(8, 80)
 
 
 @pytest.mark.parametrize("piece", range(PIECES))

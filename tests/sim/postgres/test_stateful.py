@@ -18,11 +18,11 @@ from sim.postgres.tables import Table
 from system import sql
 from system.database import Database
 from system.migrate import migrate
+from tests.nightly import IS_NIGHTLY, count
 from tests.sim.postgres.arms import Action, Kind, SimulatedArm
 from tests.sim.postgres.harness import WAIT_S, simulated
 from tests.sim.postgres.real import RealArm, RealServer
 from tests.sim.postgres.stories import BASE, FAR_S, OPENING, SESSIONS, S, write
-from tests.sim.postgres.test_schedules import NIGHTLY
 from tests.sim.postgres.transcript import (
     NEVER_S,
     Difference,
@@ -34,7 +34,7 @@ from tests.sim.postgres.transcript import (
 )
 
 pytestmark = [pytest.mark.stack, pytest.mark.conformance]
-EXAMPLES = 300 if NIGHTLY else 15
+EXAMPLES = count(15, 300)
 STEPS = 25
 SEQUENCES = st.integers(0, 6)
 AGENTS = st.sampled_from(("ann", "bob", "_all"))
@@ -145,7 +145,7 @@ class Sessions(RuleBasedStateMachine):
     async def _open(self) -> None:
         self._real = self._server.arm()
         await self._real.open(SESSIONS)
-        model = simulated(fifo=True, finish_abandoned=True, deadlock_timeout_s=NEVER_S)
+        model = simulated(fifo=True, deadlock_timeout_s=NEVER_S)
         simulation = await self._stack.enter_async_context(model)
         self._simulated = SimulatedArm(simulation)
         await self._simulated.open(SESSIONS)
@@ -197,7 +197,7 @@ USUAL = settings(
     max_examples=EXAMPLES,
     stateful_step_count=STEPS,
     deadline=None,
-    derandomize=not NIGHTLY,
+    derandomize=not IS_NIGHTLY,
     suppress_health_check=list(HealthCheck),
 )
 

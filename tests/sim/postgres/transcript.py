@@ -181,7 +181,7 @@ def _rows_left(simulation: Simulated, table: str) -> Rows:
 async def held(transcript: Transcript) -> None:
     """Play a schedule on a model of its own. Raises Difference."""
     seed = sum(transcript.name.encode())
-    settings = {"fifo": True, "finish_abandoned": True, "deadlock_timeout_s": NEVER_S}
+    settings = {"fifo": True, "deadlock_timeout_s": NEVER_S}
     async with simulated(seed=seed, migrated=transcript.migrated, **settings) as simulation:
         await replay(transcript, simulation)
         simulation.server.check()

@@ -288,8 +288,8 @@ class DiskFull(ProcessFaultBase, frozen=True, kw_only=True, tag="disk_full"):
     """Its disk has no room for a time.
 
     NATS answers no publish from the first write that fails until it is restarted, whatever room there is by then; so
-    its operator, who makes room, restarts it (seen with NATS 2.15.1). Postgres refuses what needs room, and goes on; if its log
-    finds none either it ends, and is started again (the simulator's goes on: there `kill` covers that).
+    its operator, who makes room, restarts it (seen with NATS 2.15.1). Postgres refuses what needs room, and goes on;
+    if its log finds none either it ends, and is started again (the simulator's goes on: there `kill` covers that).
     """
 
     for_s: Duration

@@ -50,7 +50,7 @@ def play_and_judge(
         return _played_and_judged(plan, out, console, command=command, relay_command=relay_command)
     except CouldNotRun:
         raise
-    except Exception as error:
+    except Exception as error:  # a bug of ours must end as `could not run`, never as the exit code of a breach
         raise CouldNotRun(f"{type(error).__name__}: {error}") from error
 
 

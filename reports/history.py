@@ -239,12 +239,10 @@ class Process(_Record, frozen=True, tag="process"):
 
 
 class Witness(_Record, frozen=True, tag="witness"):
-    """What the run itself saw and no other record says; written at its end."""
+    """What the run itself saw and no other record says, at its end: as `verdict.Witnessed`, and what was left out."""
 
     broken: tuple[str, ...] = ()
-    """Such as a relay that ended by itself: as bad as a violation."""
     useless: tuple[str, ...] = ()
-    """Such as a step of the plan taken far too late: the run proves nothing."""
     left_out: tuple[str, ...] = ()
     """Faults of the plan that could not be played, each with the reason."""
 

@@ -203,13 +203,10 @@ class Consumer:
         state = self.state
         state.delivered_consumer_seq += 1
         if again is None:
-            state.pending[stored.seq] = Pending(state.delivered_consumer_seq, now_ns, 1, state.delivered_consumer_seq)
+            state.pending[stored.seq] = Pending(state.delivered_consumer_seq, now_ns, 1)
             state.delivered_stream_seq = self._looked_seq = stored.seq
         else:
             again.deliveries += 1
-            again.last_consumer_seq = state.delivered_consumer_seq
-            if again.is_read:
-                again.consumer_seq = again.last_consumer_seq
         self._again.delivered(stored.seq, now_ns)
 
     # Acknowledging
@@ -278,7 +275,9 @@ class Consumer:
             if self.stream.get(seq) is None:
                 if seq <= purged:
                     self._again.forget(seq)
-                    state.floor_consumer_seq = max(state.floor_consumer_seq, state.pending.pop(seq).consumer_seq)
+                    gone = state.pending.pop(seq)
+                    floor = gone.consumer_seq if state.pending else state.delivered_consumer_seq
+                    state.floor_consumer_seq = max(state.floor_consumer_seq, floor)
                 else:
                     self._ack_one(seq)
         for seq in [one for one in state.spent if self.stream.get(one) is None]:
@@ -311,11 +310,7 @@ class Consumer:
         last_seq = self.stream.last_seq
         state.delivered_stream_seq = min(state.delivered_stream_seq, last_seq)
         state.floor_stream_seq = min(state.floor_stream_seq, last_seq)
-        state.pending = {
-            seq: replace(one, consumer_seq=one.last_consumer_seq, is_read=True)
-            for seq, one in state.pending.items()
-            if seq <= last_seq
-        }
+        state.pending = {seq: one for seq, one in state.pending.items() if seq <= last_seq}
         self._looked_seq = state.delivered_stream_seq
         self._waiting = Waiting()
         self._again = Redelivery(self.config, state.pending)

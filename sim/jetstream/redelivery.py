@@ -27,10 +27,6 @@ class Pending:
     since_ns: int
     """From when its time runs."""
     deliveries: int
-    last_consumer_seq: int
-    """Of its last delivery: what is on disk."""
-    is_read: bool = False
-    """Whether it was read from disk: then its delivery that counts is the last."""
 
 
 class Redelivery:

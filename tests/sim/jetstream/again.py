@@ -301,6 +301,19 @@ async def a_late_ack(at: Stage) -> None:
     await at.consumer()
 
 
+async def purged_after_another_delivery(at: Stage) -> None:
+    """A purge of all that is pending moves the floor to the last delivery; of a part, to the first one of that."""
+    await at.make_stream()
+    await at.make_consumer(ack_wait=SHORT_S)
+    await at.fill(4)
+    await at.hear(SHORT_S / 3, batch=2, expires=50 * MS)
+    await asyncio.sleep(SHORT_S)
+    await at.hear(SHORT_S / 2, batch=2, expires=100 * MS)
+    for seq in (2, 3):
+        await at.js.purge_stream(at.stream, seq=seq)
+        await at.consumer()
+
+
 async def naks_before_a_purge(at: Stage) -> None:
     """Any purge, also one that removes nothing, has the server forget what was refused: only time brings it again."""
     await at.make_stream()

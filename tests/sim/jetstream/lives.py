@@ -111,20 +111,6 @@ async def deliveries_survive(at: Stage) -> None:
     await at.consumer()
 
 
-async def delivered_again_after_a_restart(at: Stage) -> None:
-    """Of what was read from disk the last delivery counts, not the first: the floor tells, when a purge moves it."""
-    await at.make_stream()
-    await at.make_consumer(ack_wait=1.0)
-    await at.fill(3)
-    await at.hear(SHORT_S / 3, batch=1, expires=50 * MS)
-    await asyncio.sleep(1.2)
-    await at.restart()
-    await asyncio.sleep(1.0)
-    await at.hear(SHORT_S, batch=1, expires=200 * MS)
-    await at.js.purge_stream(at.stream, seq=3)
-    await at.consumer()
-
-
 async def naks_are_forgotten(at: Stage) -> None:
     """What was refused waits for its time after a SIGKILL, as if nobody had refused it."""
     await at.make_stream()

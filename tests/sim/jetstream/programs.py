@@ -167,6 +167,7 @@ class Player:
                 before = min(before, self._next_seq)  # beyond it consumers that were never pulled forget it at a kill
                 given_limits: dict[str, Any] = {"seq": before} if before else {"keep": keep} if keep else {}
                 at.see(await at.js.purge_stream(at.stream, **given_limits))
+                await asyncio.sleep(OVERDUE_S)  # what was overdue is found so again, but not at once
             case Limit(messages=messages, per_subject=per_subject):
                 await self._limit(messages, per_subject)
             case Narrow(ack_pending=ack_pending, subject=only):

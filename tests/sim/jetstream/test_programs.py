@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.conformance]
 
 MOST = int(os.environ.get("NATS_PROGRAMS", "0"))
 """Programs a test; raise it to look longer, at other programs each time."""
-FEW = 20
+FEW = 14
 
 
 @pytest.fixture(scope="module")

@@ -244,7 +244,7 @@ class Witness(_Record, frozen=True, tag="witness"):
     broken: tuple[str, ...] = ()
     useless: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    """Faults of the plan that could not be played, each with the reason."""
+    """Faults that could not be played, each with the reason."""
 
 
 Record: TypeAlias = (

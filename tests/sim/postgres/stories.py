@@ -239,6 +239,22 @@ CHECKED = [
     run(0, "ROLLBACK"),
 ]
 
+ABANDONED = [
+    run(0, "BEGIN"),
+    run(0, sql.RENEW_LEASE, S, 1, FAR_S),
+    write(1, 6, (7, "ann", "1", "e", "note")),
+    Action(session=1, kind=Kind.DROP),
+    run(0, "COMMIT"),
+    run(0, sql.READ_STORED, "e"),
+    run(0, "BEGIN"),
+    run(0, sql.RENEW_LEASE, S, 1, FAR_S),
+    write(1, 7, (8, "ann", "1", "f", "note")),
+    Action(session=1, kind=Kind.TERMINATE),
+    run(0, "COMMIT"),
+    run(0, sql.READ_STORED, "f"),
+]
+"""Who waits and whose client is gone writes all the same; who is terminated does not."""
+
 CLOCK = [
     run(0, "BEGIN"),
     run(0, sql.TAKE_LEASE, S, "me", 0.0),
@@ -295,6 +311,7 @@ STORIES: dict[str, list[Action]] = {
     "planted sweeps": [*OPENING, *FOUR_EVENTS, *PLANTED_SWEEPS],
     "leading": [*OPENING, *FOUR_EVENTS, *LEADING],
     "waiting": [*OPENING, *FOUR_EVENTS, *WAITING],
+    "abandoned": [*OPENING, *FOUR_EVENTS, *ABANDONED],
     "clock": [*OPENING, *FOUR_EVENTS, *CLOCK],
     "repeats": [*OPENING, *FOUR_EVENTS, *REPEATS],
     "deadlock": [*OPENING, *FOUR_EVENTS, *DEADLOCK],

@@ -195,6 +195,21 @@ def _handle(patch: Patch, text: str, handler: Callable[..., Any]) -> None:
     patch.setitem(REGISTRY, text, replace(REGISTRY[text], handler=handler))
 
 
+def checked_after_the_wait(patch: Patch) -> None:
+    """An update looks at its new row only when it has the lock."""
+
+    def update(self: Any, snapshot: Snapshot, version: Version[Any], matches: Any, change: Any) -> Waiting[Any]:
+        newest = yield from self._lock(snapshot, version, matches)
+        return None if newest is None else self._succeed(snapshot, newest, change(newest.row))
+
+    patch.setattr(Table, "update", update)
+
+
+def abandoned_is_ended(patch: Patch) -> None:
+    """A statement ends with its client."""
+    patch.setattr(Backend, "connection_lost", lambda self, exc: self._finish())
+
+
 BREAKS: dict[Callable[[Patch], None], str] = {
     no_row_lock: "waiting",
     no_second_look: "waiting",
@@ -214,6 +229,8 @@ BREAKS: dict[Callable[[Patch], None], str] = {
     repeats_are_stored: "repeats",
     cancel_ignored: "waiting",
     now_moves: "clock",
+    checked_after_the_wait: "waiting",
+    abandoned_is_ended: "abandoned",
 }
 """With the first story that shows it."""
 

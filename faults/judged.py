@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from faults.chaos import RunResult, run_plan
+from faults.outside.file import StackFile
 from faults.plan import Plan
 from faults.planted import PLANTED
 from faults.terminal import Ticker
@@ -32,18 +33,31 @@ class BugUnknown(ValueError):
 
 
 def play(
-    plan: Plan, out: Path, console: Console, *, command: Sequence[str], relay_command: Sequence[str] | None = None
+    plan: Plan,
+    out: Path,
+    console: Console,
+    *,
+    command: Sequence[str],
+    relay_command: Sequence[str] | None = None,
+    outside: StackFile | None = None,
 ) -> RunResult:
     """Play a plan with its progress shown. Raises CouldNotRun."""
     with Ticker(console) as ticker:
-        return asyncio.run(run_plan(plan, out, watch=ticker, command=command, relay_command=relay_command))
+        run = run_plan(plan, out, watch=ticker, command=command, relay_command=relay_command, outside=outside)
+        return asyncio.run(run)
 
 
 def play_and_judge(
-    plan: Plan, out: Path, console: Console, *, command: Sequence[str], relay_command: Sequence[str] | None = None
+    plan: Plan,
+    out: Path,
+    console: Console,
+    *,
+    command: Sequence[str],
+    relay_command: Sequence[str] | None = None,
+    outside: StackFile | None = None,
 ) -> Judged:
     """Play a plan, judge its history and write the report into `out`. Raises CouldNotRun, OSError."""
-    result = play(plan, out, console, command=command, relay_command=relay_command)
+    result = play(plan, out, console, command=command, relay_command=relay_command, outside=outside)
     report = api.judge(result.history, witnessed_by(result))
     return Judged(result=result, report=report, written=api.write_report(report, out / "report"))
 

@@ -47,7 +47,7 @@ class Scene:
     agent_pids: list[Callable[[], Sequence[int]]]
     """Told where the agents' processes are, once there are any."""
     server_versions: Callable[[], Awaitable[Mapping[str, str]]]
-    keep_logs: Callable[[Path], None]
+    keep_logs: Callable[[Path], Awaitable[None]]
     """Copies what logs there are into a folder."""
 
     @property
@@ -134,7 +134,7 @@ async def _scene(
         board=Board(toxiproxy=toxiproxy, lines=lines, processes=processes, disks=stack.disks),
         agent_pids=agent_pids,
         server_versions=stack.versions,
-        keep_logs=partial(copy_logs, stack.run_dir),
+        keep_logs=lambda logs: asyncio.to_thread(copy_logs, stack.run_dir, logs),
     )
 
 

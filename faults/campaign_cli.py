@@ -15,6 +15,8 @@ from rich.console import Console
 
 from faults.chaos import CouldNotRun
 from faults.judged import BugUnknown, fresh, play_and_judge, relay_broken_by
+from faults.outside.choice import StackKind, stack_of, words_of
+from faults.outside.file import StackFile, StackFileInvalid
 from faults.seeds import SEED_MAX, SeedsInvalid, seeds_of
 from faults.swarm import PLAYED, KindsInvalid, chaos_plan, kinds_of
 from reports.api import write_campaign
@@ -33,6 +35,10 @@ def campaign_command(
     ] = None,
     kinds: Annotated[str | None, typer.Option("--kinds", help="Only these kinds of faults: kill,cut,…")] = None,
     plant: Annotated[str | None, typer.Option("--plant", help="Break the relay on purpose, to try the judge.")] = None,
+    stack: Annotated[StackKind, typer.Option("--stack", help="Play on this stack.")] = StackKind.EMBEDDED,
+    stack_file: Annotated[
+        Path | None, typer.Option("--stack-file", help="With --stack external: where its parts are.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="A new folder for histories and reports.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the campaign's report as JSON.")] = False,
 ) -> None:
@@ -45,14 +51,23 @@ def campaign_command(
         chosen = seeds_of(seeds if seeds is not None else f"{secrets.randbelow(SEED_MAX)}..")
         words = kinds_of(kinds)
         relay_command = relay_broken_by(plant)
-    except (SeedsInvalid, BugUnknown, KindsInvalid) as error:
+        outside = stack_of(stack, stack_file, plant)
+    except (SeedsInvalid, BugUnknown, KindsInvalid, StackFileInvalid, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(USAGE) from None
     folder = out or fresh(Path("out") / "chaos")
     if folder.exists() and any(folder.iterdir()):
         typer.echo(f"--out: expected a new or empty folder, got {folder}; give another, or remove it", err=True)
         raise typer.Exit(USAGE)
-    campaign = Campaign(out=folder, console=console, kinds=words, plant=plant, relay_command=relay_command)
+    campaign = Campaign(
+        out=folder,
+        console=console,
+        kinds=words,
+        plant=plant,
+        relay_command=relay_command,
+        outside=outside,
+        where=words_of(stack, stack_file),
+    )
     report = campaign.run(chosen, minutes if minutes is not None or len(chosen) < SEED_MAX else 10.0)
     typer.echo(encode(report).decode() if as_json else _shown(report, folder))
     raise typer.Exit(report.exit_code)
@@ -67,6 +82,9 @@ class Campaign:
     kinds: Sequence[str]
     plant: str | None
     relay_command: Sequence[str] | None
+    outside: StackFile | None
+    where: Sequence[str]
+    """The words that say on which stack."""
     runs: list[RunShown] = field(default_factory=list)
     suites: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -90,7 +108,12 @@ class Campaign:
         folder, began_s = Path("runs") / plan.name, time.monotonic()
         try:
             judged = play_and_judge(
-                plan, self.out / folder, self.console, command=command, relay_command=self.relay_command
+                plan,
+                self.out / folder,
+                self.console,
+                command=command,
+                relay_command=self.relay_command,
+                outside=self.outside,
             )
         except (CouldNotRun, OSError) as error:
             run = RunShown(
@@ -115,7 +138,7 @@ class Campaign:
         command = ["meshrelay", "chaos", "run", "--swarm", "--seed", str(seed)]
         if set(self.kinds) != set(PLAYED):
             command += ["--kinds", ",".join(self.kinds)]
-        return command + ([] if self.plant is None else ["--plant", self.plant])
+        return [*command, *self.where] + ([] if self.plant is None else ["--plant", self.plant])
 
     def _write(self, started_at: str, wall_s: float, notes: Sequence[str], *, is_whole: bool = True) -> CampaignReport:
         report = campaign_of(

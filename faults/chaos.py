@@ -18,6 +18,8 @@ from pathlib import Path
 
 from faults.board import Scene, epoch_of, first_epoch, set_up, versions
 from faults.mesh import Addresses, Births, Mesh
+from faults.outside.file import StackFile
+from faults.outside.scene import set_up_outside
 from faults.plan import Plan
 from faults.playable import OURS, Ground, NotPlayable, not_playable, playable, servers_refused
 from faults.player import Player
@@ -98,21 +100,25 @@ async def run_plan(
     watch: Watcher | None = None,
     command: Sequence[str] = (),
     relay_command: Sequence[str] | None = None,
+    outside: StackFile | None = None,
 ) -> RunResult:
     """Play a plan; the history, the plan and the servers' logs go into `out`, which must not hold a run already.
 
-    `relay_command` replaces `meshrelay serve`, for relays that are broken on purpose. Raises CouldNotRun.
+    `relay_command` replaces `meshrelay serve`, for relays that are broken on purpose; `outside` is a stack that others
+    started, None one of our own. Raises CouldNotRun.
     """
+    out = await asyncio.to_thread(out.resolve)  # agents live in another folder
     parts = _prepare(plan, out)
     try:
-        ground = await _ground_of(plan)
+        ground = await _ground_of(plan) if outside is None else outside.ground
         with Recorder(parts / LEADING) as recorder:
-            async with set_up(plan, playable(plan, ground=ground), relay_command=relay_command) as scene:
+            ours = set_up(plan, playable(plan, ground=ground), relay_command=relay_command)
+            async with ours if outside is None else set_up_outside(plan, outside) as scene:
                 run = ChaosRun(plan, scene, recorder, out=out, watch=watch, ground=ground)
                 try:
                     await run.play(tuple(command))
                 finally:
-                    scene.keep_logs(out / "logs")
+                    await scene.keep_logs(out / "logs")
         merge(parts, out / WHOLE)
         shutil.rmtree(parts)
         return run.result(out / WHOLE)

@@ -16,8 +16,10 @@ from faults.chaos import CouldNotRun
 from faults.gaps import planned_gaps
 from faults.generate import main_plan
 from faults.judged import BugUnknown, Judged, fresh, play, play_and_judge, relay_broken_by
+from faults.outside.choice import StackKind, stack_of, words_of
+from faults.outside.file import StackFileInvalid
 from faults.plan import Plan, PlanInvalid
-from faults.playable import not_playable
+from faults.playable import OURS, not_playable
 from faults.seeds import SEED_MAX
 from faults.swarm import KindsInvalid, chaos_plan, kinds_of
 from reports.verdict import NOTHING_ELSE, Witnessed
@@ -42,6 +44,10 @@ def run(
     kinds: Annotated[str | None, typer.Option("--kinds", help="Swarm plans: only these kinds, kill,cut,…")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where history, plan and logs go.")] = None,
     plant: Annotated[str | None, typer.Option("--plant", help="Break the relay on purpose, to try the judge.")] = None,
+    stack: Annotated[StackKind, typer.Option("--stack", help="Play on this stack.")] = StackKind.EMBEDDED,
+    stack_file: Annotated[
+        Path | None, typer.Option("--stack-file", help="With --stack external: where its parts are.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as one line of JSON.")] = False,
 ) -> None:
     """Play a plan on the real stack, then judge its history.
@@ -50,8 +56,9 @@ def run(
     """
     try:
         relay_command = relay_broken_by(plant)
+        outside = stack_of(stack, stack_file, plant)
         chosen = _chosen(seed, plan, swarm=swarm or kinds is not None, kinds=kinds)
-    except (BugUnknown, KindsInvalid) as error:
+    except (BugUnknown, KindsInvalid, StackFileInvalid, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(USAGE) from None
     folder = out or fresh(Path("out") / "runs" / chosen.name)
@@ -59,15 +66,15 @@ def run(
     words += ["--kinds", kinds] if kinds is not None else []
     words += ["--plan", str(plan)] if plan else ["--seed", str(chosen.seed)]
     words += ["--plant", plant] if plant is not None else []
-    command = ["meshrelay", "chaos", "run", *words]
+    command = ["meshrelay", "chaos", "run", *words, *words_of(stack, stack_file)]
     console = Console(stderr=True)
     console.print(f"{_summary(chosen)}\nrepeat with: {' '.join(command)}", highlight=False, soft_wrap=True)
-    for left_out in not_playable(chosen):
+    for left_out in not_playable(chosen, ground=OURS if outside is None else outside.ground):
         console.print(
             f"not played: {left_out.fault} ({left_out.kind}): {left_out.reason}", highlight=False, soft_wrap=True
         )
     try:
-        judged = play_and_judge(chosen, folder, console, command=command, relay_command=relay_command)
+        judged = play_and_judge(chosen, folder, console, command=command, relay_command=relay_command, outside=outside)
     except (CouldNotRun, OSError) as error:
         _say_not_run(str(error), as_json=as_json)
         raise typer.Exit(COULD_NOT_RUN) from None

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from faults.chaos import CouldNotRun, RunResult, run_plan
+from faults.outside.file import StackFile
 from faults.plan import Plan
 from faults.planted import PLANTED
 from faults.terminal import Ticker
@@ -32,34 +33,42 @@ class BugUnknown(ValueError):
 
 
 def play(
-    plan: Plan, out: Path, console: Console, *, command: Sequence[str], relay_command: Sequence[str] | None = None
+    plan: Plan,
+    out: Path,
+    console: Console,
+    *,
+    command: Sequence[str],
+    relay_command: Sequence[str] | None = None,
+    outside: StackFile | None = None,
 ) -> RunResult:
     """Play a plan with its progress shown. Raises CouldNotRun."""
     with Ticker(console) as ticker:
-        return asyncio.run(run_plan(plan, out, watch=ticker, command=command, relay_command=relay_command))
+        run = run_plan(plan, out, watch=ticker, command=command, relay_command=relay_command, outside=outside)
+        return asyncio.run(run)
 
 
 def play_and_judge(
-    plan: Plan, out: Path, console: Console, *, command: Sequence[str], relay_command: Sequence[str] | None = None
+    plan: Plan,
+    out: Path,
+    console: Console,
+    *,
+    command: Sequence[str],
+    relay_command: Sequence[str] | None = None,
+    outside: StackFile | None = None,
 ) -> Judged:
     """Play a plan, judge its history and write the report into `out`.
 
     Raises CouldNotRun, also for what nobody expected: a bug of this stand is no verdict on the relay.
     """
     try:
-        return _played_and_judged(plan, out, console, command=command, relay_command=relay_command)
+        result = play(plan, out, console, command=command, relay_command=relay_command, outside=outside)
+        report = api.judge(result.history)
+        written = api.write_report(report, out / "report")
     except CouldNotRun:
         raise
     except Exception as error:  # a bug of ours must end as `could not run`, never as the exit code of a breach
         raise CouldNotRun(f"{type(error).__name__}: {error}") from error
-
-
-def _played_and_judged(
-    plan: Plan, out: Path, console: Console, *, command: Sequence[str], relay_command: Sequence[str] | None
-) -> Judged:
-    result = play(plan, out, console, command=command, relay_command=relay_command)
-    report = api.judge(result.history)
-    return Judged(result=result, report=report, written=api.write_report(report, out / "report"))
+    return Judged(result=result, report=report, written=written)
 
 
 def relay_broken_by(plant: str | None) -> Sequence[str] | None:

@@ -239,12 +239,11 @@ class Process(_Record, frozen=True, tag="process"):
 
 
 class Witness(_Record, frozen=True, tag="witness"):
-    """What the run itself saw and no other record says, at its end: as `verdict.Witnessed`, and what was left out."""
+    """What the run itself saw and no other record says, at its end: as `verdict.Witnessed`, and unplayed faults."""
 
     broken: tuple[str, ...] = ()
     useless: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    """Faults that could not be played, each with the reason."""
 
 
 Record: TypeAlias = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from faults.stack.embedded import EmbeddedStack
-from faults.stack.errors import PartUnavailable, ProcessFailed, StackError, WatchdogLost
+from faults.stack.errors import PartUnavailable, ProcessFailed, StackError, StackUnfit, WatchdogLost
 from faults.stack.ports import ReservedPort
 from faults.stack.process import ManagedProcess
 from faults.stack.relay import RelayProcess
@@ -19,5 +19,6 @@ __all__ = [
     "RelayProcess",
     "ReservedPort",
     "StackError",
+    "StackUnfit",
     "WatchdogLost",
 ]

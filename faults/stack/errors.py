@@ -9,6 +9,7 @@ class StackError(RuntimeError):
     StackError
       ├ PartUnavailable
       ├ ProcessFailed
+      ├ StackUnfit
       └ WatchdogLost
     """
 
@@ -23,6 +24,10 @@ class PartUnavailable(StackError):
 
 class ProcessFailed(StackError):
     """A process ended, or stayed unready, when it was expected to run."""
+
+
+class StackUnfit(StackError):
+    """A stack that others started is not as its stack file says, or can't play this plan as it is."""
 
 
 class WatchdogLost(StackError):

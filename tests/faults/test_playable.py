@@ -67,6 +67,31 @@ def test_full_disks_need_disks_that_can_be_filled() -> None:
     assert [fault.id for fault in playable(plan, ground=Ground(no_disks="no tmpfs here"))] == ["p"]
 
 
+def test_what_others_started_is_hit_by_commands() -> None:
+    """A fault without its commands is left out and says which; it is then no outage either. Agents need none."""
+    faults = (
+        Kill(id="k", process=ProcessName.NATS, at_s=1.0, down_s=1.0),
+        Restart(id="r", process=ProcessName.POSTGRES, at_s=1.0),
+        Pause(id="p", process=ProcessName.RELAY, only="relay-2", at_s=1.0, for_s=1.0),
+        Pause(id="q", process=ProcessName.RELAY, only="relay-1", at_s=2.0, for_s=1.0),
+        Kill(id="a", process=ProcessName.AGENT, only="ann", at_s=3.0, down_s=1.0),
+        latency(id="l", link=Link.RELAY_POSTGRES, at_s=1.0),
+    )
+    plan = small_plan(agents=(SLEEPER,), faults=faults)
+    commands = {
+        "nats": frozenset({"kill"}),
+        "postgres": frozenset({"kill", "start"}),
+        "relay-1": frozenset({"pause", "resume"}),
+    }
+    ground = Ground(commands=commands)
+    assert [(one.fault, one.reason) for one in not_playable(plan, ground=ground)] == [
+        ("k", "the stack file has no command to start nats"),
+        ("r", "the stack file has no command to stop postgres"),
+        ("p", "the stack file has no command to pause or resume relay-2"),
+    ]
+    assert [fault.id for fault in playable(plan, ground=ground)] == ["q", "a", "l"]
+
+
 def test_a_full_disk_is_an_outage_of_its_server() -> None:
     """NATS is restarted at its end, and Postgres may have ended: nothing behind a link is proved meanwhile."""
     full = DiskFull(id="f", process=ProcessName.POSTGRES, **PLACE)

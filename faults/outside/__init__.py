@@ -1,0 +1,1 @@
+"""A stack that others started: read from a stack file, steered by its commands, and left as it was found."""

@@ -72,6 +72,8 @@ def check_call(words: list[str]) -> None:
         profiles = [words[place + 1] for place, word in enumerate(words) if word == "--profile"]
         assert not set(profiles) - set(parts.PROFILES), profiles
         assert set(words) & {"up", "ps", "logs", "down"}, words
+    elif words[0] == "sudo":
+        assert words[1:] == ["sysctl", "-w", "kernel.apparmor_restrict_unprivileged_userns=0"], words
     else:
         assert words[0] in HELPERS, f"{words[0]} is no command of the project's"
 
@@ -114,7 +116,7 @@ def test_actionlint_would_say_it(tmp_path: Path, old: str, new: str, told: str) 
 
 def test_the_jobs_are_those_that_a_push_and_a_night_need() -> None:
     """A push is checked, tested, simulated and put to chaos, each in a job; a night does the last two for longer."""
-    assert set(JOBS) == {"check", "test", "sim", "chaos", "compose", "nightly-sim", "nightly-chaos"}
+    assert set(JOBS) == {"check", "test", "sim", "chaos", "compose", "nightly-sim", "nightly-chaos", "nightly-models"}
     assert ON["schedule"]
     assert {"push", "pull_request"} <= set(ON)
     for name, job in JOBS.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -112,6 +113,28 @@ async def test_a_command_that_does_nothing_is_no_fault(order: str, fault: Any) -
         assert stage.remains() == []
 
 
+async def test_a_relay_that_ends_by_itself_is_started_once_and_told() -> None:
+    """A relay that no fault ended is found gone, started by its command, given time to come up, and counted once."""
+    plan = quiet(duration_s=8.0)
+    async with outside_stage(plan) as stage:
+        process = await stage.begin(plan)
+        leading = stage.folder / "run" / PARTS_FOLDER / LEADING
+        try:
+            await until(lambda: leading.exists() and b'"safety"' in leading.read_bytes(), 60.0)
+            await asyncio.sleep(1.0)
+            await stage.relays["relay-1"].kill()
+            out, _ = await asyncio.wait_for(process.communicate(), 60.0)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert json.loads(out)["reason"].startswith("the relay ended by itself")
+        assert "times" not in json.loads(out)["reason"]
+        assert stage.said == ["start relay-1"]
+        assert await stage.ill() == []
+        assert stage.remains() == []
+
+
 async def test_a_command_that_fails_ends_the_run() -> None:
     """A command that says that it failed is told with its own words; what was begun is mended."""
     plan = quiet(faults=(msgspec.structs.replace(FAULTS[3], at_s=0.2),), duration_s=4.0)
@@ -132,7 +155,7 @@ INTERRUPTED: tuple[Fault, ...] = (
 )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda it: it.name)
 async def test_an_interrupted_run_leaves_the_stack_as_it_was_found(number: signal.Signals) -> None:
     """Ctrl-C, SIGTERM and SIGKILL under a cut, a proxy down, a frozen relay, a dead server: all is mended."""
     plan = quiet(faults=INTERRUPTED, duration_s=100.0)

@@ -257,6 +257,18 @@ async def test_a_pause_freezes(stage: Stage) -> None:
     assert lifted.proof["pid"] == pid
 
 
+async def test_what_was_frozen_before_proves_nothing(stage: Stage) -> None:
+    """A pause of a process that did not run before is ineffective: somebody else's work is no proof."""
+    stage.server.pause()
+    fault = Pause(id="p", process=ProcessName.NATS, at_s=0.0, for_s=1.0)
+    stage.player.begin(fault)
+    await stage.until(lambda: "p" in stage.player.ineffective)
+    stage.player.end(fault)
+    await stage.player.settle()
+    assert stage.phases(fault)[1].proof["before"] == "stopped"
+    assert await stage.server.status() == "running"
+
+
 @asynccontextmanager
 async def _small(tmp_path: Path) -> AsyncIterator[tuple[EmbeddedStack, Board, Player, Recorder]]:
     """A player on NATS and Postgres, each over a disk of its own."""

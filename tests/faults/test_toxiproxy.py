@@ -234,6 +234,21 @@ async def test_healing_removes_everything(toxic_stack: EmbeddedStack) -> None:
         assert passes(await look(route.listen, dialect_of(Link.RELAY_NATS), Experiment(size_bytes=1, wait_s=2.0)))
 
 
+async def test_healing_leaves_others_alone(toxic_stack: EmbeddedStack) -> None:
+    """A proxy of the same server that is not named keeps its toxics: it may be somebody else's."""
+    async with (
+        _route(toxic_stack, Link.RELAY_NATS) as (toxiproxy, route),
+        route_to(toxiproxy, "foreign", route.upstream) as foreign,
+    ):
+        await toxiproxy.begin(foreign, "a", Toxic(type="timeout", attributes={"timeout": 0}), (Direction.UPSTREAM,))
+        await toxiproxy.begin(
+            route, "b", Toxic(type="latency", attributes={"latency": 9, "jitter": 0}), (Direction.UPSTREAM,)
+        )
+        await toxiproxy.heal([route])
+        assert await toxiproxy.toxics(route) == {}
+        assert set(await toxiproxy.toxics(foreign)) == {"a.upstream"}
+
+
 async def test_a_dead_toxiproxy_is_an_error() -> None:
     """Calls to a server that is not there fail at once, with the reason."""
     port = ReservedPort()

@@ -34,7 +34,7 @@ def test_its_ports_are_the_published_ones(services: dict[str, dict[str, Any]]) -
 def test_its_names_are_those_of_the_files(services: dict[str, dict[str, Any]]) -> None:
     """Links lead to files, the secret is the default one, and the variables are those that the compose file reads."""
     links = re.findall(r"\]\(([^)]+)\)", SECTION)
-    assert len(links) == 3
+    assert len(links) == 4
     assert all((parts.ROOT / link).exists() for link in links)
     secret = services["relay-1"]["environment"]["MESHRELAY_JWT_HS256_SECRET"]
     assert f"MESHRELAY_JWT_HS256_SECRET={secret}" in SECTION

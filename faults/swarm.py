@@ -54,7 +54,7 @@ EDGE_S = (0.0, 0.3, 1.0, 2.5)
 """How far from an edge of retention a sleep ends, either way."""
 PUBLISHERS = tuple(
     Publisher(name=f"{via}-{number}", via=via, batch_max=batch)  # type: ignore[arg-type]
-    for via, number, batch in (("http", 1, 20), ("http", 2, 4), ("nats", 1, 20), ("nats", 2, 4))
+    for via, number, batch in (("http", 1, 20), ("http", 2, 10), ("nats", 1, 20), ("nats", 2, 10))
 )
 
 
@@ -190,10 +190,11 @@ def _times(rng: random.Random) -> RelayTimes:
 
 
 def _limits(rng: random.Random) -> RelayLimits:
+    """Small, but enough for fifty events a second where an answer takes 200 ms, as far apart as the simulator goes."""
     return RelayLimits(
-        page_rows=rng.choice((5, 50, None)),
-        tail_rows=rng.choice((10, None)),
-        writer_batch=rng.choice((4, 50, None)),
+        page_rows=rng.choice((20, 100, None)),
+        tail_rows=rng.choice((50, None)),
+        writer_batch=rng.choice((25, 100, None)),
         hub_window_events=rng.choice((5, 50, None)),
         slow_client_bytes=rng.choice((8_192, None)),
         redispatch_max=rng.choice((1, 3)),

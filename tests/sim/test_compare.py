@@ -54,7 +54,7 @@ def test_a_table_says_all() -> None:
     text = markdown(Comparison(bug="b", pairs=[pair], passed_over=["swarm-2: too short"]))
     assert "| swarm-1 | 3 | violated (G1) | held | different |" in text
     assert "neither played f (half_open): no" in text
-    assert "not compared: swarm-2: too short" in text
+    assert "> swarm-2: too short" in text
 
 
 @pytest.mark.stack

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sim import test_full_disks
 from tests.sim.jetstream import test_conformance, test_programs
 from tests.sim.jetstream.arms import PEACEFUL, THREES, VIOLENT
 from tests.sim.jetstream.coverage import COVERED, FAILURES, RECORDINGS, WIRE
@@ -49,5 +50,5 @@ def test_what_differed_is_held() -> None:
     held = {row.split("|")[1].strip(): re.findall(r"`(\w+)`", row.split("|")[-2]) for row in rows}
     assert len(held) > 20
     assert [what for what, names in held.items() if not names] == []
-    known = {*ALL, *vars(test_programs)}
+    known = {*ALL, *vars(test_programs), *vars(test_full_disks)}
     assert [name for names in held.values() for name in names if name not in known] == []

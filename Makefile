@@ -2,7 +2,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-WORKERS ?= 2
+# One more than two cores: many tests wait for servers rather than compute.
+WORKERS ?= 3
 DEPENDENCIES := $(VENV)/.dependencies
 PROJECT := $(VENV)/.project
 
@@ -34,7 +35,7 @@ $(PROJECT): $(DEPENDENCIES) pyproject.toml $(wildcard *.py */__init__.py)
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-test: setup ## run every test (WORKERS=2 at a time)
+test: setup ## run every test (WORKERS=3 at a time)
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 report: setup ## run the main campaign and write its report

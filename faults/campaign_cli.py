@@ -115,7 +115,7 @@ class Campaign:
                 relay_command=self.relay_command,
                 outside=self.outside,
             )
-        except (CouldNotRun, OSError) as error:
+        except CouldNotRun as error:
             run = RunShown(
                 plan=plan.name,
                 seed=seed,

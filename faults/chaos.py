@@ -26,7 +26,7 @@ from faults.player import Player
 from faults.recorder import Recorder
 from faults.run_record import note_end, note_run
 from faults.schedule import Step, What, timeline
-from faults.stack import ProcessFailed, StackError, disks
+from faults.stack import StackError, disks
 from faults.streamwatch import Lag, StreamSeen, StreamWatch
 from faults.targets import Relay
 from faults.toxiproxy import ToxiproxyFailed
@@ -43,8 +43,6 @@ LATE_S_MAX = 3.0
 """A step of the plan that is taken later than this was kept waiting by the machine, not by the plan."""
 SLEEP_S = 3.0
 """How long agents get at the end to close politely: their ack flush takes up to 1 s."""
-RELAY_EXITS_MAX = 10
-"""A relay that ends by itself is started again, as a supervisor would; one that does it so often never serves."""
 
 
 class CouldNotRun(RuntimeError):
@@ -75,11 +73,6 @@ class RunResult:
     waiting_for: tuple[str, ...]
     """What had not caught up by the deadline."""
     not_played: tuple[NotPlayable, ...]
-    ineffective: tuple[str, ...]
-    """Faults that were asked for and not seen to take effect: they fail the run."""
-    client_failures: tuple[str, ...]
-    untimely: tuple[str, ...]
-    """What kept the run from being the one that was planned."""
     lag_s: float
     """The longest that events waited in the stream for pg-writer."""
     relay_exits: int
@@ -153,7 +146,6 @@ class ChaosRun:
         self._waiting_for: tuple[str, ...] = ()
         self._lag = Lag()
         self._late_s = 0.0
-        self._relay_exits = 0
         self._phase = "start"
         self._t0 = 0.0
 
@@ -194,7 +186,7 @@ class ChaosRun:
         await self._stream.close()
         note_end(
             self._recorder,
-            relay_exits=self._relay_exits + len(self._player.exits),
+            relay_exits=len(self._player.exits),
             client_failures=self.mesh.failures() if self._mesh is not None else (),
             untimely=self._untimely(),
             left_out=self._not_played,
@@ -310,10 +302,7 @@ class ChaosRun:
             raise broken
         for relay in self._scene.relays:
             if await self._has_ended(relay):
-                self._relay_exits += 1
-                self._recorder.record(history.Process, name=relay.name, what="exited")
-                if self._relay_exits > RELAY_EXITS_MAX:
-                    raise ProcessFailed(f"relays ended by themselves {self._relay_exits} times; {relay.log_tail()}")
+                self._player.note_exit(relay)
                 self._start_relay(relay)
         self.mesh.follow()
         if self._watch is not None:
@@ -356,11 +345,8 @@ class ChaosRun:
             converged=not self._waiting_for,
             waiting_for=self._waiting_for,
             not_played=self._not_played,
-            ineffective=tuple(sorted(self._player.ineffective)),
-            client_failures=tuple(self.mesh.failures()),
-            untimely=tuple(self._untimely()),
             lag_s=round(self._lag.worst_s, 1),
-            relay_exits=self._relay_exits + len(self._player.exits),
+            relay_exits=len(self._player.exits),
             events=self.mesh.events,
             acked=self.mesh.acked,
             refused=self.mesh.refused,

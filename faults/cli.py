@@ -19,7 +19,6 @@ from faults.judged import BugUnknown, Judged, fresh, play, play_and_judge, relay
 from faults.outside.choice import StackKind, stack_of, words_of
 from faults.outside.file import StackFileInvalid
 from faults.plan import Plan, PlanInvalid
-from faults.playable import OURS, not_playable
 from faults.seeds import SEED_MAX
 from faults.swarm import KindsInvalid, chaos_plan, kinds_of
 from reports.verdict import NOTHING_ELSE, Witnessed
@@ -69,15 +68,15 @@ def run(
     command = ["meshrelay", "chaos", "run", *words, *words_of(stack, stack_file)]
     console = Console(stderr=True)
     console.print(f"{_summary(chosen)}\nrepeat with: {' '.join(command)}", highlight=False, soft_wrap=True)
-    for left_out in not_playable(chosen, ground=OURS if outside is None else outside.ground):
+    try:
+        judged = play_and_judge(chosen, folder, console, command=command, relay_command=relay_command, outside=outside)
+    except CouldNotRun as error:
+        _say_not_run(str(error), as_json=as_json)
+        raise typer.Exit(COULD_NOT_RUN) from None
+    for left_out in judged.result.not_played:  # what this machine could not do is known only now
         console.print(
             f"not played: {left_out.fault} ({left_out.kind}): {left_out.reason}", highlight=False, soft_wrap=True
         )
-    try:
-        judged = play_and_judge(chosen, folder, console, command=command, relay_command=relay_command, outside=outside)
-    except (CouldNotRun, OSError) as error:
-        _say_not_run(str(error), as_json=as_json)
-        raise typer.Exit(COULD_NOT_RUN) from None
     if as_json:
         typer.echo(json.dumps(_document(judged)))
     else:

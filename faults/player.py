@@ -46,7 +46,7 @@ PATIENCE_S = 10.0
 REFILL_S = 0.1
 """Between two looks at a disk that is to stay full."""
 EXITS_MAX = 10
-"""Replicas that end by themselves more often never serve."""
+"""A relay that ends by itself is started again, as a supervisor would; one that does it more often never serves."""
 RETRY_S = 0.1
 """Between two attempts to prove the same."""
 
@@ -175,7 +175,7 @@ class Player:
             await process.wait_ready()  # it may be between two lives
         self.away.add(process.name)
         if fault.process is ProcessName.RELAY and await process.status() == "gone":
-            self._exited(process)
+            self.note_exit(process)
             await self._start(fault, process)
         if isinstance(fault, Pause):
             await self._pause(fault, process, ended)
@@ -197,14 +197,19 @@ class Player:
         proof = {"process": process.name, "pid": pid, "returncode": returncode, "before": before, "status": status}
         self._note(fault, "effective" if is_effective else "ineffective", _told(proof))
         if fault.process is ProcessName.RELAY and not is_kill and returncode not in (0, None):
-            self._exited(process)  # asked politely, and ended otherwise
+            self.note_exit(process)  # asked politely, and ended otherwise
         await ended.wait()
         ready_ms = await self._start(fault, process)
         self._note(fault, "lifted", _told({"pid": process.pid, "ready_ms": ready_ms}))
 
-    def _exited(self, process: Steered) -> None:
+    def note_exit(self, process: Steered) -> None:
+        """A replica ended by itself, or otherwise than it was asked to. Raises ProcessFailed if that is too often."""
         self.exits.append(process.name)
         self._recorder.record(history.Process, name=process.name, what="exited")
+        if len(self.exits) > EXITS_MAX:
+            raise ProcessFailed(
+                f"relays ended by themselves {len(self.exits)} times, the last was {process.name}; see logs/"
+            )
 
     async def _start(self, fault: ProcessFault, process: Steered) -> int:
         """Start it and wait until it serves, for so many ms; a relay that ends by itself meanwhile is counted.
@@ -218,10 +223,9 @@ class Player:
             try:
                 await process.wait_ready()
             except ProcessFailed:
-                is_crash = fault.process is ProcessName.RELAY and await process.status() == "gone"
-                if not is_crash or len(self.exits) >= EXITS_MAX:
+                if fault.process is not ProcessName.RELAY or await process.status() != "gone":
                     raise
-                self._exited(process)
+                self.note_exit(process)
             else:
                 return round((asyncio.get_running_loop().time() - began_s) * 1000)
 

@@ -98,7 +98,7 @@ def real(plan: Plan, out: Path, bug: str | None, console: Console) -> Side:
     command = ["meshrelay", "chaos", "run", "--plan", str(path), *([] if bug is None else ["--plant", bug])]
     try:
         judged = play_and_judge(plan, out, console, command=command, relay_command=relay_broken_by(bug))
-    except (CouldNotRun, OSError) as error:
+    except CouldNotRun as error:
         return Side(verdict="could not run", reason=str(error))
     return _side(judged.report)
 

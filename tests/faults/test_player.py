@@ -15,9 +15,9 @@ import pytest
 
 from faults import player as player_module
 from faults.playable import Toxic
-from faults.player import REFILL_S, Player
+from faults.player import EXITS_MAX, REFILL_S, Player
 from faults.recorder import Recorder
-from faults.stack import EmbeddedStack, NatsProcess, ReservedPort
+from faults.stack import EmbeddedStack, NatsProcess, ProcessFailed, ReservedPort
 from faults.targets import Board, Line
 from faults.toxiproxy import Route, Toxiproxy, ToxiproxyFailed
 from faults.vocabulary import (
@@ -242,6 +242,15 @@ async def test_a_relay_that_does_not_end_politely_is_counted(stage: Stage) -> No
     player.begin(fault)
     await player.settle()
     assert player.exits == [stage.server.name]
+
+
+async def test_a_relay_that_always_ends_by_itself_never_serves(stage: Stage) -> None:
+    """So many ends are forgiven, each in the history; the next one is no run."""
+    for _ in range(EXITS_MAX):
+        stage.player.note_exit(stage.server)
+    with pytest.raises(ProcessFailed, match=f"ended by themselves {EXITS_MAX + 1} times"):
+        stage.player.note_exit(stage.server)
+    assert stage.processes() == ["exited"] * (EXITS_MAX + 1)
 
 
 async def test_a_pause_freezes(stage: Stage) -> None:

@@ -186,6 +186,8 @@ _PATCHES: list[tuple[Any, str, Any]] = [
     (time, "perf_counter", _clock(time.perf_counter, _mono_s)),
     (time, "perf_counter_ns", _clock(time.perf_counter_ns, _mono_ns)),
     (os, "urandom", _URANDOM),
+    # asyncpg asks for a dozen PG… variables: a simulated host has none, whatever the real one has
+    (os, "environ", {}),
     (random, "_urandom", _URANDOM),
     *((random, name, _shared(name)) for name in ("random", "uniform", "randint", "randrange", "choice", "shuffle")),
     (random, "getrandbits", _shared("getrandbits")),

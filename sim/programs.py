@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from faults.mesh.channels import Channel, HttpChannel, NatsChannel
 from faults.plan import Agent, Plan, Publisher, RelayTimes
@@ -46,6 +47,17 @@ def issuer_s(process: Process) -> float:
     return (EPOCH_NS + process.host.environment.now_ns) / 1e9
 
 
+class PlannedSettings(Settings):
+    """Settings of a simulated replica: what the environment of the real machine says is not its business."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What was given and the defaults, nothing else."""
+        return (init_settings,)
+
+
 def relay_settings(plan: Plan, **more: Any) -> Settings:
     """A relay's settings under a plan."""
     times = plan.relay
@@ -60,7 +72,7 @@ def relay_settings(plan: Plan, **more: Any) -> Settings:
         **{name: getattr(times, name) for name in RelayTimes.__struct_fields__},
         **plan.limits.given(),
     }
-    return Settings.model_validate(given | more)
+    return PlannedSettings.model_validate(given | more)
 
 
 class RelayProgram:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import jinja2
 from markupsafe import Markup
 
-from reports.render import charts
 from reports.report import Report
 
 
 def render(report: Report) -> str:
     """The page; equal reports give equal pages."""
+    # the plotting library is a third of what every command would otherwise wait for at its start
+    from reports.render import charts
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("reports.render", "."),
         autoescape=True,

@@ -19,10 +19,12 @@ import pytest
 
 from faults.vocabulary import Kill, ProcessName
 from sim.clock import EPOCH_NS
+from sim.determinism import small_plan
 from sim.errors import Fenced
 from sim.fence import burial, end_of
 from sim.host import Process
 from sim.loop import HostLoop
+from sim.programs import relay_settings
 from sim.trial import try_plan
 from tests.sim.test_world import plan_with
 from tests.sim.worlds import SmallWorld
@@ -83,6 +85,19 @@ def test_entropy_follows_from_the_seed() -> None:
         drawn.append(world.results["a"])
     assert drawn[0] == drawn[1]
     assert uuid.uuid4() != uuid.uuid4(), "outside the world it is the machine's"
+
+
+def test_the_real_machine_s_environment_is_not_the_world_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell that had MESHRELAY_… or PG… variables set once gave other traces, or relays that never became ready."""
+    plan = small_plan(7)
+    before, settings = try_plan(plan), relay_settings(plan)
+    monkeypatch.setenv("MESHRELAY_SESSIONS_PER_AGENT_MAX", "1")
+    monkeypatch.setenv("PGTARGETSESSIONATTRS", "read-only")
+    after = try_plan(plan)
+    assert relay_settings(plan) == settings
+    assert before.verdict == after.verdict == "held"
+    assert before.trace_sha256 == after.trace_sha256
+    assert os.environ["PGTARGETSESSIONATTRS"] == "read-only", "outside the world it is the machine's"
 
 
 def test_the_dead_run_nothing_after_their_burial_though_somebody_holds_them() -> None:

@@ -10,6 +10,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import asyncpg
 import hypothesis
@@ -21,9 +22,19 @@ from tests.counts import pytest_collection_modifyitems, pytest_runtest_makerepor
 
 __all__ = ["pytest_collection_modifyitems", "pytest_runtest_makereport", "pytest_terminal_summary"]
 
+MARKERS = ("sim", "chaos", "conformance")
+
 # How long an example takes says how busy the machine is, and nothing of the property.
 hypothesis.settings.register_profile("meshrelay", deadline=None)
 hypothesis.settings.load_profile("meshrelay")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files that never name the one marker asked for unread: `pytest -m sim` imports no fuzzer, no Docker test."""
+    marker = config.option.markexpr
+    if marker not in MARKERS or not collection_path.name.startswith("test_"):
+        return None
+    return f"mark.{marker}" not in collection_path.read_text(encoding="utf-8") or None
 
 
 def pytest_report_header() -> str:

@@ -30,7 +30,7 @@ hypothesis.settings.load_profile("meshrelay")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave files that never name the one marker asked for unread: `pytest -m sim` imports no fuzzer, no Docker test."""
+    """Leave files unread that never name the one marker asked for: `pytest -m sim` then imports no fuzzer."""
     marker = config.option.markexpr
     if marker not in MARKERS or not collection_path.name.startswith("test_"):
         return None

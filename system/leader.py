@@ -23,6 +23,7 @@ from system.redispatch import Redispatcher
 from system.settings import Settings
 from system.stream import StreamUnsafe, ensure_stream, read_state, stream_config
 from system.sweeper import Sweeper
+from system.transport import Transport
 from system.writer import LeaseLost, Writer
 
 log = structlog.get_logger(__name__)
@@ -46,6 +47,7 @@ class Leader:
         writer: Writer,
         sweeper: Sweeper,
         redispatcher: Redispatcher,
+        transport: Transport,
         on_watermark: Callable[[Position], None],
     ) -> None:
         """`on_watermark` is told what every statement about the lease says of the watermark too."""
@@ -57,6 +59,7 @@ class Leader:
         self._writer = writer
         self._sweeper = sweeper
         self._redispatcher = redispatcher
+        self._transport = transport
         self._on_watermark = on_watermark
         self._holder = host.new_id()
         self._handed_back = asyncio.Event()
@@ -110,6 +113,7 @@ class Leader:
                 group.create_task(self._renew(row["fence"]), name="lease")
                 group.create_task(self._sweeper.run(), name="sweeper")
                 group.create_task(self._redispatcher.run(), name="redispatcher")
+                group.create_task(self._transport.lead(row["fence"]), name="transport")
         except* LeaseLost as lost:
             log.warning("leader.lost", why=str(lost.exceptions[0]))
             self.fence = None

@@ -30,6 +30,8 @@ from system.stream_session import Services
 from system.sweeper import Sweeper
 from system.tail import Tail
 from system.tokens import TokenChecker
+from system.transport import Transport
+from system.transport.cursor import CursorTransport
 from system.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -74,12 +76,14 @@ class Relay:
             on_epoch=lambda: self._sessions.close_all("epoch"),
             on_moved=self._sessions.head_moved,
         )
+        self._transport: Transport = CursorTransport(self._places, self._hub, self._tail)
         self._writer = Writer(*shared)
         self._leader = Leader(
             *shared,
             writer=self._writer,
             sweeper=Sweeper(settings, self._database, host, self.metrics),
             redispatcher=Redispatcher(*shared),
+            transport=self._transport,
             on_watermark=self._tail.heard,
         )
         self.metrics.lag_messages.set_function(lambda: max(0, self._link.last_seq - seq_of(self._hub.head)))
@@ -178,6 +182,7 @@ class Relay:
                 await asyncio.sleep(START_RETRY_S)
         self._prepared = True
         self._run("tail", self._tail.run())
+        self._run("transport", self._transport.run())
         self._run("leader", self._leader.run())
         self._run("lease-hints", self._leader.listen())
 
@@ -200,8 +205,7 @@ class Relay:
             host=self.host,
             metrics=self.metrics,
             places=self._places,
-            hub=self._hub,
-            tail=self._tail,
+            transport=self._transport,
             notice=functools.partial(notice_document, self._places),
         )
         return make_app(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,8 @@ from system.cursor import Position
 from system.database import DatabaseUnavailable
 from system.frames import HEARTBEAT, bookmark_frame, chunk, close_frame, notice_frame, page_frames, retry_frame
 from system.host import Host
-from system.hub import Hub, Released, piece_ends
+from system.hub import Released, piece_ends
+from system.link import NatsUnavailable
 from system.metrics import Metrics
 from system.places import NotReady, Place, Places
 from system.session import (
@@ -36,7 +37,7 @@ from system.session import (
     notice_for,
 )
 from system.settings import Settings
-from system.tail import Tail
+from system.transport import Transport
 
 log = structlog.get_logger(__name__)
 
@@ -52,8 +53,7 @@ class Services:
     host: Host
     metrics: Metrics
     places: Places
-    hub: Hub
-    tail: Tail
+    transport: Transport
     notice: Callable[[Notice, str, Position, Floors, Position, frozenset[str]], dict[str, Any]]
     """(notice, agent, cursor position, floors, head, types asked for) → its document."""
 
@@ -62,8 +62,8 @@ class StreamSession:
     """One connection; `serve` runs it to its end and says why it ended."""
 
     __slots__ = (
-        "_ahead", "_loop", "_marked", "_on_gone", "_page_rows", "_request", "_response", "_services", "_told",
-        "_transport", "_wake", "_whole", "agent", "position", "reason", "state", "types", "wrote_at",
+        "_ahead", "_loop", "_marked", "_on_gone", "_page_rows", "_request", "_response", "_services", "_source",
+        "_told", "_transport", "_wake", "_whole", "agent", "position", "reason", "state", "types", "wrote_at",
     )  # fmt: skip
 
     def __init__(self, services: Services, agent: str, place: Place, *, types: frozenset[str], on_gone: OnGone) -> None:
@@ -73,6 +73,7 @@ class StreamSession:
         self.position = place.position
         self.state = State.REPLAY
         self.reason = ""
+        self._source = services.transport.open(agent)
         self._told = place.told
         self._on_gone = on_gone
         self._page_rows = min(FIRST_PAGE_ROWS, services.settings.page_rows)
@@ -114,13 +115,14 @@ class StreamSession:
             if request.transport is not None:
                 request.transport.abort()
         finally:
-            self._services.hub.leave(self.agent, self)
+            self._source.leave(self)
             if self.state is State.LIVE:
                 self._services.metrics.sessions_live.dec()
             self.state = State.CLOSED
             self._transport = None
             if self._ahead is not None:
                 self._ahead.cancel()
+            self._source.close()
         return self.reason
 
     def push(self, payload: bytes, count: int) -> None:
@@ -130,7 +132,7 @@ class StreamSession:
             return
         if transport.get_write_buffer_size() > services.settings.slow_client_bytes:
             services.metrics.behind.inc()
-            services.hub.leave(self.agent, self)
+            self._source.leave(self)
             self.lose_live()
             return
         transport.write(payload)
@@ -140,7 +142,7 @@ class StreamSession:
     def lose_live(self) -> None:
         """Go back to replay from what was released so far (LiveSession)."""
         if self.state is State.LIVE:
-            self.position = self._services.hub.head
+            self.position = self._source.reached(self.position)
             self._services.metrics.sessions_live.dec()
         self._whole = False
         self.state = advance(self.state, Signal.FELL_BEHIND)
@@ -151,9 +153,9 @@ class StreamSession:
         if self.state is State.CLOSED:
             return
         if self.state is State.LIVE:
-            self.position = self._services.hub.head
+            self.position = self._source.reached(self.position)
             self._services.metrics.sessions_live.dec()
-            self._services.hub.leave(self.agent, self)
+            self._source.leave(self)
         self.state = advance(self.state, Signal.CLOSE)
         self.reason = reason
         self._write(chunk([close_frame(reason, self.retry_ms())]))
@@ -165,7 +167,7 @@ class StreamSession:
 
     def mark(self) -> None:
         """When live, keep the client's cursor fresh."""
-        if self.state is State.LIVE and self._services.hub.head > self._marked:
+        if self.state is State.LIVE and self._source.reached(self.position) > self._marked:
             self._bookmark()
 
     def retry_ms(self) -> int:
@@ -178,15 +180,13 @@ class StreamSession:
         await self._drained()
         if self.state is not State.REPLAY or self._join():
             return
-        hub = self._services.hub
-        if hub.start is not None and self.position > hub.head:
-            # read through a replica whose tail is ahead of ours
-            await self._services.tail.wait_moved(self._services.settings.tail_poll_s)
+        if self._source.is_ahead(self.position):
+            await self._source.wait_moved(self._services.settings.tail_poll_s)
             return
         try:
             ahead, self._ahead = self._ahead, None
             page = await (ahead or self._read_page(self.position))
-        except (DatabaseUnavailable, NotReady) as error:
+        except (DatabaseUnavailable, NatsUnavailable, NotReady) as error:
             # what did not come through within the limit is asked for in smaller pieces
             self._page_rows = max(1, self._page_rows // 4)
             log.warning("session.page_unavailable", agent=self.agent, error=str(error))
@@ -197,7 +197,7 @@ class StreamSession:
 
     async def _read_page(self, after: Position) -> Page:
         with self._services.metrics.page_seconds.time():
-            return await self._services.places.read_page(self.agent, after, self._page_rows)
+            return await self._source.read_page(after, self._page_rows)
 
     async def _read_ahead(self, page: Page) -> None:
         """Have Postgres look for the page after this one, while this one is made into frames and sent.
@@ -223,10 +223,10 @@ class StreamSession:
         Only after the table's last page: the window may still hold what was swept since, and only a page has the floors
         that say so. Without this a 410 could be followed by the very events that it called gone.
         """
-        hub = self._services.hub
-        if not self._whole or not hub.covers(self.position):
+        source = self._source
+        if not self._whole or not source.covers(self.position):
             return False
-        missed = hub.since(self.agent, self.position)
+        missed = source.since(self.position)
         taken = _first_bytes(missed, self._services.settings.page_bytes)
         rest = [one.frame for one in taken if not self.types or one.type in self.types]
         self._write(chunk(rest))
@@ -234,9 +234,9 @@ class StreamSession:
         if len(taken) < len(missed):
             self.position = taken[-1].pos  # the window can be large: the client sets the pace, as with pages
             return True
-        self.position = hub.head
+        self.position = source.reached(self.position)
         self.state = advance(self.state, Signal.CAUGHT_UP)
-        hub.join(self.agent, self)
+        source.join(self)
         self._services.metrics.sessions_live.inc()
         self._bookmark()
         return True
@@ -276,10 +276,10 @@ class StreamSession:
         return False
 
     def _bookmark(self) -> None:
-        head = self._services.hub.head
-        self._marked = head
-        if head:
-            self._write(chunk([bookmark_frame(self._services.places.cursor_of(head))]))
+        reached = self._source.reached(self.position)
+        self._marked = reached
+        if reached:
+            self._write(chunk([bookmark_frame(self._services.places.cursor_of(reached))]))
 
     def _write(self, payload: bytes) -> None:
         transport = self._transport
@@ -299,7 +299,7 @@ class StreamSession:
             self._wake.set_result(None)
 
 
-def _first_bytes(released: list[Released], bytes_max: int) -> list[Released]:
+def _first_bytes(released: Sequence[Released], bytes_max: int) -> Sequence[Released]:
     """The first events, at least one, within so many bytes."""
     return released[: next(piece_ends(released, bytes_max), len(released))]
 

@@ -66,7 +66,7 @@ def _bookmark_ahead_of_replay() -> None:
     mark = StreamSession.mark
 
     def eager(self: StreamSession) -> None:
-        if self.state is State.REPLAY and self._services.hub.head > self._marked:
+        if self.state is State.REPLAY and self._source.reached(self.position) > self._marked:
             self._bookmark()
         mark(self)
 
@@ -81,8 +81,10 @@ def _drain_loses_the_last_frames() -> None:
 
     def hasty(self: StreamSession, reason: str) -> None:
         services = self._services
-        end = pack(ordinal_of(services.hub.head), services.tail._link.last_seq)
-        if self.state is not State.CLOSED and end > services.hub.head > 0:
+        source: Any = self._source
+        head = source._hub.head
+        end = pack(ordinal_of(head), source._tail._link.last_seq)
+        if self.state is not State.CLOSED and end > head > 0:
             self._write(chunk([bookmark_frame(services.places.cursor_of(end))]))
         close(self, reason)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from system.session import FIRST_PAGE_ROWS, Floors, Notice, OnGone, Page, PageRo
 from system.sessions import AtCapacity, Sessions
 from system.stream_session import Services, StreamSession
 from system.tokens import Grant, TokenChecker
+from system.transport import Source
 
 log = structlog.get_logger(__name__)
 
@@ -160,7 +162,8 @@ class AgentEndpoint:
     ) -> web.Response:
         services = self._services
         try:
-            page = await self._read_page(agent, place.position, _limit(request))
+            with contextlib.closing(services.transport.open(agent)) as source:
+                page = await self._read_page(source, place.position, _limit(request))
         except _REFUSALS as error:
             raise refusal(error) from None
         for position in [row.pos for row in page.rows[:1]] + [page.end, page.floors.critical, page.floors.standard]:
@@ -188,7 +191,7 @@ class AgentEndpoint:
         }  # fmt: skip
         return json_response(200, answer)
 
-    async def _read_page(self, agent: str, position: Position, limit: int) -> Page:
+    async def _read_page(self, source: Source, position: Position, limit: int) -> Page:
         """As many rows as asked for, but not many more bytes than a page of the stream has.
 
         It reads in pieces, because nobody knows the events' size beforehand. The floors are those of the first piece's
@@ -197,7 +200,7 @@ class AgentEndpoint:
         settings, size = self._services.settings, 0
         rows: list[PageRow] = []
         ask = min(limit, FIRST_PAGE_ROWS)
-        page = await self._services.places.read_page(agent, position, ask)
+        page = await source.read_page(position, ask)
         floors = page.floors
         while True:
             rows += page.rows
@@ -211,7 +214,7 @@ class AgentEndpoint:
                 rows_max=limit - len(rows),
                 bytes_max=settings.page_bytes - size,
             )
-            more = await self._services.places.read_page(agent, page.end, ask)
+            more = await source.read_page(page.end, ask)
             if more.floors != floors:
                 break
             page = more

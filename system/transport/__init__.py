@@ -1,0 +1,75 @@
+"""The read path as a seam: where sessions read from, by the name of the option that the operator chose.
+
+    cursor     pages from Postgres, live from the hub's window (option C, the default)
+
+Whatever stands behind it, a session sees a `Source`: pages of what is retained, with floors, and a word when there is
+more. Positions, cursors, notices and the session's states are the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from system.cursor import Position
+from system.hub import LiveSession, Released
+from system.session import Page
+
+
+class Source(Protocol):
+    """What one session reads from; it belongs to that session alone, which closes it."""
+
+    async def read_page(self, after: Position, rows_max: int) -> Page:
+        """The agent's next events after a position, with the floors that hold for them.
+
+        Raises NotReady, DatabaseUnavailable, NatsUnavailable: all mean 'the same again, soon'.
+        """
+        ...
+
+    def is_ahead(self, position: Position) -> bool:
+        """Whether a position lies beyond what this replica has heard of: then there is nothing to read yet."""
+        ...
+
+    async def wait_moved(self, timeout_s: float) -> None:
+        """Wait until this replica hears of more, or the time is over."""
+        ...
+
+    def covers(self, position: Position) -> bool:
+        """Whether a session that has everything up to a position may go live: what it lacks is `since` it."""
+        ...
+
+    def since(self, position: Position) -> Sequence[Released]:
+        """What the agent is to receive after a position before it goes live, in order; `covers` must hold."""
+        ...
+
+    def join(self, session: LiveSession) -> None:
+        """From now on push to the session, or have it lose live when there is something to read."""
+        ...
+
+    def leave(self, session: LiveSession) -> None:
+        """Undo `join`; one that never joined is none of our concern."""
+        ...
+
+    def reached(self, position: Position) -> Position:
+        """What a live session that joined at this position has been sent up to."""
+        ...
+
+    def close(self) -> None:
+        """Give back whatever the session held; must neither wait nor raise."""
+        ...
+
+
+class Transport(Protocol):
+    """One option, as a replica runs it."""
+
+    def open(self, agent: str) -> Source:
+        """A source for one session of an agent."""
+        ...
+
+    async def run(self) -> None:
+        """What every replica does for it, for ever; returns only if there is nothing."""
+        ...
+
+    async def lead(self, fence: int) -> None:
+        """What only the leading replica does for it, until cancelled. Raises LeaseLost."""
+        ...

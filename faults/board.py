@@ -184,6 +184,8 @@ def plan_settings(plan: Plan) -> dict[str, str]:
         "READY_AFTER_SILENCE_S": times.ready_after_silence_s,
         "IDLE_CHECK_S": times.idle_check_s,
         "TAIL_POLL_S": times.tail_poll_s,
+        "EXPIRY_MARGIN_S": times.expiry_margin_s,
+        "TRANSPORT": plan.transport,
         **{name.upper(): value for name, value in plan.limits.given().items()},
         "LOG_FORMAT": "json",
         # a plan that asks for unsafe storage is there to show what that costs

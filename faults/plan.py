@@ -65,6 +65,8 @@ class RelayTimes(_Part, frozen=True, kw_only=True):
     database_timeout_s: Duration = 2.0
     tail_poll_s: Duration = 0.5
     ready_after_silence_s: Duration = 3.0
+    expiry_margin_s: Duration = 86_400.0
+    """Transport jetstream: how much longer the stream keeps what Postgres would have expired."""
     idle_check_s: Duration = 0.75
     """How soon a relay that has nothing to do notices that a connection is dead."""
 
@@ -184,6 +186,8 @@ class Plan(_Part, frozen=True, kw_only=True):
     relay: RelayTimes = RelayTimes()
     limits: RelayLimits = RelayLimits()
     servers: Servers = Servers()
+    transport: Literal["cursor", "jetstream", "redis"] = "cursor"
+    """Where the relay's sessions read from: the ADR's options C, A and B."""
     workload: Workload
     agents: tuple[Agent, ...]
     faults: tuple[Fault, ...]

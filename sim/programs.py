@@ -67,6 +67,7 @@ def relay_settings(plan: Plan, **more: Any) -> Settings:
         "http_host": "0.0.0.0",
         "http_port": RELAY_PORT,
         "jwt_hs256_secret": SECRET,
+        "transport": plan.transport,
         "retention_critical_s": plan.retention.critical_s,
         "retention_standard_s": plan.retention.standard_s,
         **{name: getattr(times, name) for name in RelayTimes.__struct_fields__},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import json
 import sys
 from pathlib import Path
@@ -34,12 +35,24 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Relay")(token)
 
 
+class TransportName(enum.StrEnum):
+    """The options that `serve` takes."""
+
+    CURSOR = "cursor"
+    JETSTREAM = "jetstream"
+    REDIS = "redis"
+
+
 def serve(
+    transport: Annotated[
+        TransportName | None,
+        typer.Option("--transport", help="Where sessions read from; else MESHRELAY_TRANSPORT, else cursor."),
+    ] = None,
     check_config: Annotated[bool, typer.Option("--check-config", help="Check every setting and stop.")] = False,
 ) -> None:
     """Run one relay replica, configured by MESHRELAY_* in the environment; SIGTERM drains it."""
     try:
-        settings = load_settings()
+        settings = load_settings(**({} if transport is None else {"transport": transport.value}))
     except SettingsInvalid as error:
         typer.echo(f"These settings are wrong:\n{error}", err=True)
         raise typer.Exit(USAGE) from None

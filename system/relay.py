@@ -30,8 +30,7 @@ from system.stream_session import Services
 from system.sweeper import Sweeper
 from system.tail import Tail
 from system.tokens import TokenChecker
-from system.transport import Transport
-from system.transport.cursor import CursorTransport
+from system.transport.choice import make_transport
 from system.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -76,7 +75,7 @@ class Relay:
             on_epoch=lambda: self._sessions.close_all("epoch"),
             on_moved=self._sessions.head_moved,
         )
-        self._transport: Transport = CursorTransport(self._places, self._hub, self._tail)
+        self._transport = make_transport(*shared, places=self._places, hub=self._hub, tail=self._tail)
         self._writer = Writer(*shared)
         self._leader = Leader(
             *shared,

@@ -17,12 +17,17 @@ Seconds = Annotated[float, Field(gt=0, le=TEN_YEARS_S, allow_inf_nan=False)]
 StreamSeconds = Annotated[float, Field(ge=0.1, le=TEN_YEARS_S, allow_inf_nan=False)]
 """JetStream refuses ages and windows below 100 ms."""
 
-SCHEMES = {"nats_url": ("nats", "tls", "ws", "wss"), "postgres_dsn": ("postgresql", "postgres")}
+SCHEMES = {
+    "nats_url": ("nats", "tls", "ws", "wss"),
+    "postgres_dsn": ("postgresql", "postgres"),
+    "redis_url": ("redis", "rediss"),
+}
 EXAMPLES = {
     "nats_url": "nats://host:4222",
     "postgres_dsn": "postgresql://user:password@host:port/database",
     "jwks_url": "https://host/path",
     "nats_monitor_url": "http://host:8222",
+    "redis_url": "redis://host:6379/0",
 }
 
 
@@ -41,6 +46,14 @@ class Settings(BaseSettings):
     stream: str = Field("MESH_EVENTS", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     http_host: str = Field("127.0.0.1", min_length=1, description="0.0.0.0 or :: for every interface")
     http_port: int = Field(8080, ge=0, le=65535, description="0 lets the system choose; the log says which")
+
+    transport: Literal["cursor", "jetstream", "redis"] = Field(
+        "cursor", description="where sessions read from: Postgres, JetStream consumers of their own, Redis Streams"
+    )
+    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="for the transport redis only")
+    expiry_margin_s: Seconds = Field(
+        86_400, description="transport jetstream: how much longer the stream keeps events than Postgres retains them"
+    )
 
     jwt_hs256_secret: SecretStr | None = Field(None, description="shared secret, at least 32 bytes")
     jwks_url: str | None = Field(None, description="where the issuer's public keys are")
@@ -132,7 +145,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"expected * or origins such as https://app.example, without a path; got {origin!r}")
         return value
 
-    @field_validator("nats_url", "jwks_url", "nats_monitor_url", "postgres_dsn")
+    @field_validator("nats_url", "jwks_url", "nats_monitor_url", "postgres_dsn", "redis_url")
     @classmethod
     def _is_url(cls, value: str | SecretStr | None, info: ValidationInfo) -> str | SecretStr | None:
         if value is None:
@@ -189,6 +202,8 @@ def shown(name: str, value: Any) -> str:
         return ""
     if "secret" in name or "dsn" in name:
         return "**********"
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
     if isinstance(value, frozenset):
         return ",".join(sorted(value))
     text = str(value)

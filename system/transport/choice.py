@@ -1,0 +1,33 @@
+"""The transport that the settings name, put together from what a replica has."""
+
+from __future__ import annotations
+
+from system.database import Database
+from system.host import Host
+from system.hub import Hub
+from system.link import NatsLink
+from system.metrics import Metrics
+from system.places import Places
+from system.settings import Settings
+from system.tail import Tail
+from system.transport import Transport
+from system.transport.cursor import CursorTransport
+
+
+def make_transport(
+    settings: Settings,
+    database: Database,
+    link: NatsLink,
+    host: Host,
+    metrics: Metrics,
+    *,
+    places: Places,
+    hub: Hub,
+    tail: Tail,
+) -> Transport:
+    """What the setting `transport` asks for. Raises NotImplementedError for what this release does not have yet."""
+    match settings.transport:
+        case "cursor":
+            return CursorTransport(places, hub, tail)
+        case other:
+            raise NotImplementedError(f"expected the transport cursor, got {other!r}, which this release does not have")

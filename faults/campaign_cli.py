@@ -19,6 +19,7 @@ from faults.outside.choice import StackKind, stack_of, words_of
 from faults.outside.file import StackFile, StackFileInvalid
 from faults.seeds import SEED_MAX, SeedsInvalid, seeds_of
 from faults.swarm import PLAYED, KindsInvalid, chaos_plan, kinds_of
+from faults.transports import Over, TransportName, as_option, over
 from reports.api import write_campaign
 from reports.campaign import CampaignReport, RunShown, campaign_of, encode, run_of
 from reports.render import junit
@@ -40,6 +41,7 @@ def campaign_command(
         Path | None, typer.Option("--stack-file", help="With --stack external: where its parts are.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="A new folder for histories and reports.")] = None,
+    transport: Over = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the campaign's report as JSON.")] = False,
 ) -> None:
     """Play a swarm plan for each seed on the real stack; judge each, and all together.
@@ -67,6 +69,7 @@ def campaign_command(
         relay_command=relay_command,
         outside=outside,
         where=words_of(stack, stack_file),
+        transport=transport,
     )
     report = campaign.run(chosen, minutes if minutes is not None or len(chosen) < SEED_MAX else 10.0)
     typer.echo(encode(report).decode() if as_json else _shown(report, folder))
@@ -85,6 +88,7 @@ class Campaign:
     outside: StackFile | None
     where: Sequence[str]
     """The words that say on which stack."""
+    transport: TransportName | None = None
     runs: list[RunShown] = field(default_factory=list)
     suites: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -102,7 +106,7 @@ class Campaign:
         return self._write(started_at, time.monotonic() - began_s, notes)
 
     def _play(self, seed: int) -> None:
-        plan = chaos_plan(seed, self.kinds)
+        plan = over(chaos_plan(seed, self.kinds), self.transport)
         command = self._command(seed)
         self.console.print(f"{plan.name}: {len(plan.faults)} faults", highlight=False)
         folder, began_s = Path("runs") / plan.name, time.monotonic()
@@ -138,6 +142,7 @@ class Campaign:
         command = ["meshrelay", "chaos", "run", "--swarm", "--seed", str(seed)]
         if set(self.kinds) != set(PLAYED):
             command += ["--kinds", ",".join(self.kinds)]
+        command += as_option(self.transport).split()
         return [*command, *self.where] + ([] if self.plant is None else ["--plant", self.plant])
 
     def _write(self, started_at: str, wall_s: float, notes: Sequence[str], *, is_whole: bool = True) -> CampaignReport:

@@ -21,6 +21,7 @@ from faults.outside.file import StackFileInvalid
 from faults.plan import Plan, PlanInvalid
 from faults.seeds import SEED_MAX
 from faults.swarm import KindsInvalid, chaos_plan, kinds_of
+from faults.transports import Over, as_option, over
 from reports.verdict import NOTHING_ELSE, Witnessed
 
 USAGE = 2
@@ -47,6 +48,7 @@ def run(
     stack_file: Annotated[
         Path | None, typer.Option("--stack-file", help="With --stack external: where its parts are.")
     ] = None,
+    transport: Over = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as one line of JSON.")] = False,
 ) -> None:
     """Play a plan on the real stack, then judge its history.
@@ -56,7 +58,7 @@ def run(
     try:
         relay_command = relay_broken_by(plant)
         outside = stack_of(stack, stack_file, plant)
-        chosen = _chosen(seed, plan, swarm=swarm or kinds is not None, kinds=kinds)
+        chosen = over(_chosen(seed, plan, swarm=swarm or kinds is not None, kinds=kinds), transport)
     except (BugUnknown, KindsInvalid, StackFileInvalid, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(USAGE) from None
@@ -65,6 +67,7 @@ def run(
     words += ["--kinds", kinds] if kinds is not None else []
     words += ["--plan", str(plan)] if plan else ["--seed", str(chosen.seed)]
     words += ["--plant", plant] if plant is not None else []
+    words += as_option(transport).split()
     command = ["meshrelay", "chaos", "run", *words, *words_of(stack, stack_file)]
     console = Console(stderr=True)
     console.print(f"{_summary(chosen)}\nrepeat with: {' '.join(command)}", highlight=False, soft_wrap=True)

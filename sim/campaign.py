@@ -17,6 +17,7 @@ from pathlib import Path
 
 from faults.plan import Plan
 from faults.planted import planted
+from faults.transports import TransportName, over
 from faults.vocabulary import KINDS
 from sim.marks import MARKS
 from sim.swarm import drawn, swarm_plan
@@ -159,6 +160,7 @@ def campaign(
     failures: Failures,
     minutes: float | None = None,
     bug: str | None = None,
+    transport: TransportName | None = None,
     told: Callable[[Tally, Trial], None] = lambda tally, trial: None,
 ) -> Tally:
     """Try what failed before, then the seeds, for so many minutes at most, or until Ctrl-C.
@@ -181,7 +183,7 @@ def campaign(
     def plans() -> Iterator[Plan]:
         yield from saved
         for seed in seeds:
-            plan = swarm_plan(seed)
+            plan = over(swarm_plan(seed), transport)
             if plan.name not in names:
                 tally.add_swarm(seed)
                 yield plan

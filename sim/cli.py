@@ -15,6 +15,7 @@ from rich.console import Console
 from faults.generate import main_plan
 from faults.plan import Plan, PlanInvalid
 from faults.planted import PLANTED, planted
+from faults.transports import Over, over
 from reports.history import HistoryReader
 from reports.verdict import EXIT_CODES
 from sim import campaign_cli, compare_cli, determinism_cli, planted_cli, window
@@ -56,6 +57,7 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", help="Keep the history and write the report here.")] = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Write a trace for Perfetto or Chrome here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as one line of JSON.")] = False,
+    transport: Over = None,
     nats_py: NatsPy = None,
 ) -> None:
     """Play a plan in the simulated world, then judge its history; the same seed gives the same bytes.
@@ -64,6 +66,7 @@ def run(
     """
     with _refusing():
         chosen = Plan.load(plan) if plan is not None else main_plan(seed) if main else swarm_plan(seed)
+        chosen = over(chosen, transport)
     if not as_json:
         shown = "" if plan is not None or main else f": {drawn(seed).shown()}"
         Console(stderr=True).print(f"simulating {chosen.duration_s:g} s of {chosen.name}{shown} …", highlight=False)
@@ -83,6 +86,7 @@ def replay(
         bool, typer.Option("--explain", help="Make a failing plan small, and leave a trace and a timeline.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as one line of JSON.")] = False,
+    transport: Over = None,
     nats_py: NatsPy = None,
 ) -> None:
     """Play a plan file again; the same plan gives the same verdict and the same trace.
@@ -90,7 +94,7 @@ def replay(
     Exit codes: 0 held, 1 violated, 2 usage, 3 not converged, 4 could not run.
     """
     with _refusing():
-        chosen = Plan.load(plan)
+        chosen = over(Plan.load(plan), transport)
     if bug is not None and bug not in PLANTED:
         typer.echo(f"--bug: expected one of {', '.join(sorted(PLANTED))}, got {bug!r}", err=True)
         raise typer.Exit(USAGE)

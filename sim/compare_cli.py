@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from faults.judged import fresh
 from faults.plan import Plan, PlanInvalid
 from faults.planted import PLANTED
 from faults.scale import Fitted, fitted
+from faults.transports import Over, over
 from sim.campaign_cli import seeds_of
 from sim.compare import Comparison, Pair, markdown, paired, real, simulated
 from sim.swarm import swarm_plan
@@ -36,6 +38,7 @@ def compare_command(
         typer.Option("--scale", min=1e-6, max=100.0, help="Multiply a plan's times by this; else it suits."),
     ] = None,
     bug: Annotated[str | None, typer.Option("--bug", help="Break both relays as this planted bug does.")] = None,
+    transport: Over = None,
     out: Annotated[Path | None, typer.Option("--out", help="A new folder for histories and reports.")] = None,
 ) -> None:
     """Play plans in the simulated world and on the real stack, and lay the two verdicts side by side.
@@ -53,7 +56,8 @@ def compare_command(
         typer.echo(f"--out: expected a new or empty folder, got {folder}; give another, or remove it", err=True)
         raise typer.Exit(USAGE)
     comparison = Comparison(bug=bug, wanted=runs, pairs=[])
-    chosen = _files(plans, scale) if plans else _drawn(seeds or "", scale, comparison.passed_over)
+    found = _files(plans, scale) if plans else _drawn(seeds or "", scale, comparison.passed_over)
+    chosen = (replace(fit, plan=over(fit.plan, transport)) for fit in found)
     try:
         for fit in chosen:
             pair = _played(fit, folder / fit.plan.name, bug, console, comparison.passed_over, whole=seeds is not None)

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from faults.planted import PLANTED, PlantedBug, planted
+from faults.transports import Over, TransportName, over
 from sim.campaign import local_pool
 from sim.swarm import PLANS
 from sim.trial import Trial, try_plan
@@ -39,13 +40,13 @@ class Hunt:
     seed: int = -1
 
 
-def hunt(bug: str, start: int, seeds_max: int) -> Hunt:
+def hunt(bug: str, start: int, seeds_max: int, transport: TransportName | None = None) -> Hunt:
     """Try seeds from a start until one finds the bug guilty of what it is."""
     began_s = time.perf_counter()
     with planted(bug) as found:
         plan_of = PLANS[found.plans]
         for number in range(seeds_max):
-            trial = try_plan(plan_of(start + number))
+            trial = try_plan(over(plan_of(start + number), transport))
             if is_caught(found, trial):
                 wall_s = time.perf_counter() - began_s
                 return Hunt(
@@ -64,9 +65,9 @@ def is_caught(bug: PlantedBug, trial: Trial) -> bool:
     return bool(bug.guarantees & set(trial.violated)) and (not bug.kinds or bool(bug.kinds & set(trial.kinds)))
 
 
-def hunts(bugs: list[str], pool: Executor, *, seeds_max: int) -> Iterator[Hunt]:
+def hunts(bugs: list[str], pool: Executor, *, seeds_max: int, transport: TransportName | None = None) -> Iterator[Hunt]:
     """Every bug from every start, as they come in."""
-    waiting = [pool.submit(hunt, bug, start, seeds_max) for bug in bugs for start in STARTS]
+    waiting = [pool.submit(hunt, bug, start, seeds_max, transport) for bug in bugs for start in STARTS]
     for future in as_completed(waiting):
         yield future.result()
 
@@ -75,6 +76,7 @@ def planted_command(
     bug: Annotated[list[str] | None, typer.Option("--bug", help="Only this one; may be repeated.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes.")] = os.cpu_count() or 1,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="From each start, at most so many.")] = SEEDS_MAX,
+    transport: Over = None,
 ) -> None:
     """Plant every known bug and hunt for it; a bug that gets away is a hole in the judge.
 
@@ -89,7 +91,7 @@ def planted_command(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with local_pool(jobs) as pool, Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("hunts", total=len(names) * len(STARTS))
-        for one in hunts(names, pool, seeds_max=seeds):
+        for one in hunts(names, pool, seeds_max=seeds, transport=transport):
             found[one.bug].append(one)
             progress.advance(task)
             if len(found[one.bug]) == len(STARTS):

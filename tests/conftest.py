@@ -17,6 +17,7 @@ import hypothesis
 import pytest
 
 from faults.stack import EmbeddedStack, NatsProcess
+from faults.transports import TransportName
 from tests import nightly
 from tests.counts import pytest_collection_modifyitems, pytest_runtest_makereport, pytest_terminal_summary
 
@@ -35,6 +36,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if marker not in MARKERS or not collection_path.name.startswith("test_"):
         return None
     return f"mark.{marker}" not in collection_path.read_text(encoding="utf-8") or None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The properties of the simulated world hold over every transport; they are played over one at a time."""
+    parser.addoption("--transport", choices=[one.value for one in TransportName], help="Play properties over this.")
 
 
 def pytest_report_header() -> str:

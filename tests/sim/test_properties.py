@@ -12,11 +12,14 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from faults.plan import Plan, RelayLimits
+from faults.transports import TransportName, over
 from faults.vocabulary import Kill, PowerLoss, Restart
 from sim.trial import try_plan
 from tests.sim.strategies import CALM, SHORT, TIMES, faults, plans, process_faults, real_edges
 
 pytestmark = pytest.mark.sim
+
+transport: TransportName | None = None
 
 EXAMPLES = 31
 """Of each property; ten properties play 310 plans."""
@@ -35,8 +38,17 @@ thorough = settings(
 )
 
 
+@pytest.fixture(autouse=True)
+def _transport(request: pytest.FixtureRequest) -> None:
+    """Which transport `check` plays over: `pytest -m sim --transport jetstream`."""
+    global transport
+    named = request.config.getoption("--transport")
+    transport = None if named is None else TransportName(named)
+
+
 def check(plan: Plan) -> None:
     """Play a plan; nothing that was promised may be broken."""
+    plan = over(plan, transport)
     trial = try_plan(plan)
     note(plan.encode().decode())
     assert not trial.is_failure, f"{trial.verdict}: {trial.reason}"

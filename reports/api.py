@@ -18,8 +18,11 @@ from reports.checkers.findings import Finding, Guarantee, Judged
 from reports.checkers.follow import chains_of
 from reports.history import HistoryReader
 from reports.index import Index
+from reports.options import OptionsReport
+from reports.options import encode as encode_options
 from reports.render import campaign as of_campaign
 from reports.render import html, junit, markdown
+from reports.render import options as of_options
 from reports.report import FindingShown, GuaranteeResult, Report, encode
 from reports.verdict import NOTHING_ELSE, Witnessed, decide
 
@@ -117,6 +120,14 @@ def write_campaign(campaign: CampaignReport, suites: Mapping[str, str], out: Pat
     (out / "summary.md").write_text(of_campaign.markdown(campaign), encoding="utf-8")
     (out / "campaign.json").write_bytes(encode_campaign(campaign))
     (out / "junit.xml").write_text(of_campaign.junit(campaign, suites), encoding="utf-8")
+
+
+def write_options(report: OptionsReport, out: Path) -> None:
+    """Write the options' comparison into a folder, made if need be. Raises OSError."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "index.html").write_text(of_options.html(report), encoding="utf-8")
+    (out / "compare.md").write_text(of_options.markdown(report), encoding="utf-8")
+    (out / "compare.json").write_bytes(encode_options(report))
 
 
 def _results(judged: Sequence[Judged], index: Index) -> list[GuaranteeResult]:

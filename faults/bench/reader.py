@@ -53,6 +53,7 @@ class Reader:
         self._poll = select.epoll()
         self._buffer = bytearray(BUFFER_BYTES)
         self._read_bytes = 0
+        self._mark = FRAME_MARK
         self._delays_ns: list[int] | None = None
 
     def do(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -62,10 +63,12 @@ class Reader:
                 return self._open(**command)
             case "read":
                 return self._read(**command)
+            case "count":
+                return self._count(**command)
             case "close":
                 return self._close()
             case other:
-                raise ReadFailed(f"expected open, read or close, got {other!r}")
+                raise ReadFailed(f"expected open, read, count or close, got {other!r}")
 
     def _open(self, *, address: list[Any], requests: list[str], frames: int, timeout_s: float) -> dict[str, Any]:
         """Connect once for each request, send it, and read until each connection has so many frames."""
@@ -111,6 +114,11 @@ class Reader:
         answer = {"at_ns": time.monotonic_ns(), "frames": total, "bytes": self._read_bytes}
         return answer if self._delays_ns is None else answer | {"delays_ns": self._delays_ns}
 
+    def _count(self, *, mark: str) -> dict[str, Any]:
+        """From now on count what has this mark, of at most TAIL_BYTES, instead of every frame."""
+        self._mark = mark.encode()
+        return {"mark": mark}
+
     def _has_all(self, total: int, frames: int) -> bool:
         return total >= frames and all(one.has(0) for one in self._connections.values())
 
@@ -124,8 +132,9 @@ class Reader:
             raise ReadFailed("a connection was closed by its server")
         self._read_bytes += length
         buffer = self._buffer
-        edge = connection.tail[1 - len(FRAME_MARK) :] + buffer[: min(length, len(FRAME_MARK) - 1)]
-        came = buffer.count(FRAME_MARK, 0, length) + edge.count(FRAME_MARK)
+        mark = self._mark
+        edge = connection.tail[1 - len(mark) :] + buffer[: min(length, len(mark) - 1)]
+        came = buffer.count(mark, 0, length) + edge.count(mark)
         connection.frames += came
         if self._delays_ns is None:
             connection.tail = (connection.tail + buffer[max(0, length - TAIL_BYTES) : length])[-TAIL_BYTES:]

@@ -62,9 +62,9 @@ def timeline(report: Report) -> str:
         axes.set_xlabel("seconds since the start (shaded: a fault is on)")
         axes.set_ylabel("events per second")
         axes.set_ylim(bottom=0)
-        _legend(axes, columns=4)
+        legend(axes, columns=4)
 
-    return _figure(draw, "timeline", text, height=3.0)
+    return figure(draw, "timeline", text, height=3.0)
 
 
 def reconnect_gaps(report: Report) -> str:
@@ -86,7 +86,7 @@ def reconnect_gaps(report: Report) -> str:
         axes.set_ylim(-0.6, len(rows) - 0.1)
         axes.set_xlabel("seconds away")
 
-    return _figure(draw, "gaps", text, height=2.4)
+    return figure(draw, "gaps", text, height=2.4)
 
 
 def latency(report: Report) -> str:
@@ -102,10 +102,11 @@ def latency(report: Report) -> str:
         axes.set_xlabel("ms, at most")
         axes.set_ylabel("events")
 
-    return _figure(draw, "latency", text, height=2.2)
+    return figure(draw, "latency", text, height=2.2)
 
 
-def _figure(draw: Callable[[Axes], None], name: str, text: str, *, height: float) -> str:
+def figure(draw: Callable[[Axes], None], name: str, text: str, *, height: float, width: float = 8.2) -> str:
+    """One picture as inline SVG in the page's colours, with its text alternative; equal drawings give equal bytes."""
     settings: Any = {
         "svg.hashsalt": "meshrelay",
         "svg.fonttype": "none",
@@ -118,12 +119,12 @@ def _figure(draw: Callable[[Axes], None], name: str, text: str, *, height: float
         "ytick.color": INK,
     }
     with mpl.rc_context(settings):
-        figure = Figure(figsize=(8.2, height), layout="constrained")
-        axes = figure.add_subplot()
+        canvas = Figure(figsize=(width, height), layout="constrained")
+        axes = canvas.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         draw(axes)
         out = io.StringIO()
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        canvas.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _themed(out.getvalue(), name, text)
 
 
@@ -141,7 +142,8 @@ def _themed(svg: str, name: str, text: str) -> str:
     return f'{head} role="img" aria-label="{label}"><title>{label}</title>{rest}'
 
 
-def _legend(axes: Axes, *, columns: int) -> None:
+def legend(axes: Axes, *, columns: int) -> None:
+    """Above the picture, in so many columns."""
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=columns, frameon=False, fontsize=8)
 
 

@@ -1,0 +1,75 @@
+"""The options' curves as inline SVG: cost over the number of agents, and replay time over what was missed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+
+from reports.options import OPTIONS, Replay, Row, Spread
+from reports.render.charts import ACCENT, BAD, SECOND, figure, legend
+
+COLOURS = {"cursor": ACCENT, "jetstream": SECOND, "redis": BAD}
+MARKERS = {"cursor": "o", "jetstream": "s", "redis": "^"}
+"""So that a printed page tells them apart, too."""
+
+
+def costs(metric: str, what: str, rows: Sequence[Row]) -> str:
+    """One cost of every option over the number of agents."""
+    curves = {
+        name: {row.agents: row.spread for row in rows if row.transport == name}
+        for name in OPTIONS
+        if any(row.transport == name for row in rows)
+    }
+    return _curves(f"cost-{metric.replace('.', '-')}", what, "agents", curves)
+
+
+def replays(found: Sequence[Replay]) -> str:
+    """Replay time of every option over the number of events missed."""
+    curves = {
+        name: {one.gap: one.spread for one in found if one.transport == name}
+        for name in OPTIONS
+        if any(one.transport == name for one in found)
+    }
+    return _curves("replay", "replay of a gap, s", "events missed", curves)
+
+
+def _curves(name: str, what: str, over: str, curves: Mapping[str, Mapping[int, Spread]]) -> str:
+    ends = "; ".join(
+        f"{OPTIONS[option]}: {points[min(points)].median:.3g} at {min(points):,}, "
+        f"{points[max(points)].median:.3g} at {max(points):,} {over}"
+        for option, points in curves.items()
+    )
+
+    def draw(axes: Axes) -> None:
+        lowest = min(spread.median for points in curves.values() for spread in points.values())
+        for option, points in curves.items():
+            sizes = sorted(points)
+            colour = COLOURS[option]
+            axes.fill_between(
+                sizes,
+                [points[size].low for size in sizes],
+                [points[size].high for size in sizes],
+                color=colour,
+                alpha=0.15,
+                lw=0,
+            )
+            axes.plot(
+                sizes,
+                [points[size].median for size in sizes],
+                color=colour,
+                marker=MARKERS[option],
+                ms=4,
+                lw=1.5,
+                label=OPTIONS[option],
+            )
+        axes.set_xscale("log")
+        axes.set_yscale("log" if lowest > 0 else "linear")
+        axes.set_xlabel(over)
+        axes.set_ylabel(what.rsplit(", ", 1)[-1])
+        sizes = sorted({size for points in curves.values() for size in points})
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.minorticks_off()
+        legend(axes, columns=len(curves))
+
+    return figure(draw, name, f"{what}. {ends}.", height=2.7, width=6.0)

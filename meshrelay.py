@@ -34,6 +34,7 @@ def _mount_all(app: typer.Typer) -> None:
     import reports.cli
     import sim.bench
     import sim.cli
+    import sim.options.cli
     from faults.chaos import CouldNotRun
 
     faults.up.register(app)
@@ -41,6 +42,7 @@ def _mount_all(app: typer.Typer) -> None:
     reports.cli.register(app, play_main_plan=faults.cli.play_main_plan, could_not_run=CouldNotRun)
     faults.bench.cli.register(app, simulated=sim.bench.measure)
     sim.cli.register(app)
+    sim.options.cli.register(app)
 
 
 def main() -> None:

@@ -34,6 +34,8 @@ class RunShown(msgspec.Struct, frozen=True, kw_only=True):
     """Faults that left proof, by kind and then by target."""
     guarantees: dict[str, int] = {}
     """How many times it could have broken each."""
+    violated: list[str] = []
+    """The guarantees that it broke."""
     notes: list[str] = []
     """What was not played."""
 
@@ -80,6 +82,7 @@ def run_of(report: Report, *, folder: str, wall_s: float) -> RunShown:
         counts=report.counts,
         faults=_in_order(faults),
         guarantees={one.guarantee: one.trials for one in report.guarantees},
+        violated=[one.guarantee for one in report.guarantees if one.verdict in ("violated", "not converged")],
         notes=[note for note in report.notes if note.startswith(NOT_PLAYED)],
     )
 

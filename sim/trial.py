@@ -30,6 +30,8 @@ class Trial:
     reason: str
     violated: tuple[str, ...] = ()
     """The guarantees that were."""
+    tried: tuple[str, ...] = ()
+    """The guarantees that had an occasion to be broken."""
     kinds: tuple[str, ...] = ()
     """What kinds of findings."""
     trace_sha256: str = ""
@@ -86,6 +88,7 @@ def try_plan(plan: Plan, out: Path | None = None, on_segment: OnSegment | None =
         verdict=report.verdict,
         reason=report.reason,
         violated=tuple(one.guarantee for one in report.guarantees if one.verdict in ("violated", "not converged")),
+        tried=tuple(one.guarantee for one in report.guarantees if one.verdict != "not tried"),
         kinds=tuple(sorted({one.kind for one in report.findings})),
         trace_sha256=outcome.trace_sha256,
         events=outcome.events,

@@ -45,6 +45,10 @@ BACKLOG_EACH = 5
 LEASE_S = "2"
 """Else whoever comes back waits for the dead leader's thirty seconds, with every option, and nothing else is seen."""
 IDLE_S = 5.0
+WARM_UP = 10
+"""Agents that connect first, and stay: what a process takes once is nobody's."""
+BOOKMARK = 1
+"""The frame with which a session goes live."""
 MARK = '"number":'
 """In the data of every event once, and in no frame of the relay's own."""
 IN_FLIGHT = 256
@@ -70,7 +74,7 @@ class ScaleRun:
     """By process, what connecting all agents took; its memory is theirs."""
     connect_s: float
     consumers: int
-    """JetStream consumers while all were connected."""
+    """JetStream consumers that are there for these agents."""
     latency_ms: dict[str, float]
     """Publish to delivery, by percentile, from when an event was due."""
     herd_s: float
@@ -187,16 +191,19 @@ async def measure_scale(transport: TransportName, agents: int, run: int) -> Scal
     names = [agent_name(number) for number in range(agents)]
     each = max(1, EVENTS // agents)
     async with scene(transport) as stage, running("reader") as reader:
-        await reader.do("count", mark=MARK)
-        before = spent(stage.processes)
-        began_s = time.monotonic()
-        await _open(reader, stage, names, "earliest", frames=0)
+        await _open(reader, stage, [f"warm-{number}" for number in range(WARM_UP)], "earliest", frames=BOOKMARK)
         await _settled(stage)
-        connected, connect_s = _since(stage, before), time.monotonic() - began_s
+        before, there = spent(stage.processes), await stage.consumers()
+        began_s = time.monotonic()
+        await _open(reader, stage, names, "earliest", frames=BOOKMARK)
+        connect_s = time.monotonic() - began_s
+        await _settled(stage)
+        connected = _since(stage, before)
+        await reader.do("count", mark=MARK)
         idle_from, idle_began_s = spent(stage.processes), time.monotonic()
         await asyncio.sleep(IDLE_S)
         idle, idle_s = _since(stage, idle_from), time.monotonic() - idle_began_s
-        consumers = await stage.consumers()
+        consumers = await stage.consumers() - there
         steady_from = spent(stage.processes)
         delays_ms = await _deliver(stage, reader, names, each)
         steady = _since(stage, steady_from)

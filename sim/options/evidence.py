@@ -1,0 +1,168 @@
+"""What was found of an option, in simulation and by chaos on the real stack, and the cells of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+
+import msgspec
+
+from faults.plan import Plan, RelayLimits
+from faults.transports import TransportName, over
+from reports.campaign import CampaignReport
+from reports.options import Cell
+from sim.campaign import run
+from sim.swarm import swarm_plan
+from sim.trial import Trial
+
+GUARANTEES = ("G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8")
+LIMITS = "G7"
+"""Tried by plans whose queues, pages and windows are small; broken by one that fails, and holds without its limits."""
+
+
+class Counterexample(msgspec.Struct, frozen=True, kw_only=True):
+    """The first seed that broke something."""
+
+    seed: int
+    reason: str
+
+
+class Simulated(msgspec.Struct, kw_only=True):
+    """The simulated trials of one option."""
+
+    transport: str
+    seeds: str
+    trials: int = 0
+    held: int = 0
+    untried: int = 0
+    not_run: list[Counterexample] = []
+    """Worlds that failed: neither held nor violated, and never passed over."""
+    tried: dict[str, int] = {}
+    """By guarantee, in how many trials it had an occasion to be broken."""
+    violated: dict[str, int] = {}
+    first: dict[str, Counterexample] = {}
+    events: int = 0
+    deliveries: int = 0
+    simulated_s: float = 0.0
+
+    def add(self, trial: Trial, *, is_limited: bool = False) -> None:
+        """Count a trial; `is_limited` says that its plan sets the relay's limits low."""
+        self.trials += 1
+        self.held += trial.verdict == "held"
+        self.untried += trial.is_untried
+        self.events += trial.events
+        self.deliveries += trial.deliveries
+        self.simulated_s += trial.simulated_s
+        found = Counterexample(seed=trial.seed, reason=f"{trial.verdict}: {trial.reason}")
+        if trial.is_failure and not trial.violated:
+            self.not_run.append(found)
+        for name in (*trial.tried, *((LIMITS,) if is_limited else ())):
+            self.tried[name] = self.tried.get(name, 0) + 1
+        for name in trial.violated:
+            self.broke(name, found)
+
+    def broke(self, name: str, found: Counterexample) -> None:
+        """Count a breach; the lowest seed is the example."""
+        self.violated[name] = self.violated.get(name, 0) + 1
+        if name not in self.first or found.seed < self.first[name].seed:
+            self.first[name] = found
+
+
+def simulated(
+    transport: TransportName,
+    seeds: range,
+    pool: Executor,
+    *,
+    jobs: int,
+    told: Callable[[Simulated, Trial], None] = lambda found, trial: None,
+) -> Simulated:
+    """Play every seed's plan over one option."""
+    found = Simulated(transport=transport.value, seeds=f"{seeds.start}..{seeds.stop - 1}")
+
+    doubtful: list[tuple[Plan, Trial]] = []
+
+    def ended(plan: Plan, trial: Trial) -> None:
+        is_limited = bool(plan.limits.given())
+        found.add(trial, is_limited=is_limited)
+        if is_limited and trial.violated:
+            doubtful.append((plan, trial))
+        told(found, trial)
+
+    plans: Iterable[Plan] = (over(swarm_plan(seed), transport) for seed in seeds)
+    run(plans, pool, jobs=jobs, told=ended)
+    failed = {plan.name: trial for plan, trial in doubtful}
+
+    def freed(plan: Plan, trial: Trial) -> None:
+        if not trial.is_failure:
+            limited = failed[plan.name]
+            found.broke(LIMITS, Counterexample(seed=limited.seed, reason=f"only with its limits: {limited.reason}"))
+
+    run((msgspec.structs.replace(plan, limits=RelayLimits()) for plan, _ in doubtful), pool, jobs=jobs, told=freed)
+    return found
+
+
+def cells_of(
+    simulations: Mapping[str, Simulated],
+    campaigns: Mapping[str, CampaignReport],
+    not_offered: Mapping[str, Mapping[str, str]],
+) -> list[Cell]:
+    """The table: each guarantee of each option that anything was found of, with its evidence.
+
+    `not_offered` has, by option and guarantee, what the relay itself takes back when it starts.
+    """
+    options = [name.value for name in TransportName if name.value in simulations or name.value in campaigns]
+    return [
+        _cell(name, option, simulations.get(option), campaigns.get(option), not_offered.get(option, {}))
+        for name in GUARANTEES
+        for option in options
+    ]
+
+
+def _cell(
+    name: str,
+    option: str,
+    simulation: Simulated | None,
+    campaign: CampaignReport | None,
+    not_offered: Mapping[str, str],
+) -> Cell:
+    seeds = 0 if simulation is None else simulation.tried.get(name, 0)
+    broken = 0 if simulation is None else simulation.violated.get(name, 0)
+    real = [] if campaign is None else [one for one in campaign.runs if one.guarantees.get(name)]
+    failed = [one for one in real if name in one.violated]
+    transport = f" --transport {option}"
+    command = f"meshrelay sim campaign --seeds {simulation.seeds if simulation else '0..1999'}{transport}"
+    why = ""
+    if name in not_offered:
+        verdict, why = "not offered", not_offered[name]
+    elif broken or failed:
+        verdict = "violated"
+    elif seeds or real:
+        verdict = "held"
+    else:
+        verdict = "not run"
+    if broken and simulation is not None:
+        first = simulation.first[name]
+        why = why or first.reason
+        command = f"meshrelay sim run --seed {first.seed}{transport}"
+    elif failed:
+        why, command = why or failed[0].reason, failed[0].command
+    return Cell(
+        guarantee=name,
+        transport=option,
+        verdict=verdict,  # type: ignore[arg-type]
+        seeds=seeds,
+        violated_in=broken + len(failed),
+        real_runs=len(real),
+        why=why,
+        command=command,
+    )
+
+
+def worlds_that_failed(simulations: Sequence[Simulated]) -> list[str]:
+    """What could not be judged at all, each with the command that shows it."""
+    return [
+        f"{one.transport}, seed {failed.seed}: {failed.reason} (meshrelay sim run --seed {failed.seed} "
+        f"--transport {one.transport})"
+        for one in simulations
+        for failed in one.not_run
+    ]

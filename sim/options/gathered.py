@@ -1,0 +1,65 @@
+"""From the parts on disk to the report: pure but for the reading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from faults.transports import TransportName
+from reports.options import OptionsReport, Replay, answer_of, crossings_of, rows_of, spread_of
+from sim.options.evidence import cells_of, worlds_that_failed
+from sim.options.parts import Parts, ReplaySample
+from system.transport import offers
+
+COMMANDS = {
+    "simulated": "meshrelay compare --only simulated",
+    "chaos on the real stack": "meshrelay compare --only chaos",
+    "cost by the number of agents": "meshrelay compare --only scale",
+    "replay by the length of the gap": "meshrelay compare --only replays",
+}
+
+
+def gather(parts: Parts, *, started_at: str, machine: Mapping[str, str], runs: int) -> OptionsReport:
+    """The report of all parts that there are; what there is not is named. Raises PartInvalid, OSError."""
+    names = [option.value for option in TransportName]
+    simulations = {name: found for name in names if (found := parts.simulated(name)) is not None}
+    campaigns = {name: shaken for name in names if (shaken := parts.chaos(name)) is not None}
+    rows = rows_of(parts.samples())
+    replays = parts.replays()
+    crossings = crossings_of(rows)
+    cells = cells_of(simulations, campaigns, offers.NOT_OFFERED)
+    missing = [f"simulated trials of {name}" for name in names if name not in simulations]
+    missing += [f"chaos on the real stack over {name}" for name in names if name not in campaigns]
+    missing += [f"costs of {name}" for name in names if not any(row.transport == name for row in rows)]
+    missing += [f"replays over {name}" for name in names if not any(one.transport == name for one in replays)]
+    missing += sorted(
+        {
+            f"{runs - row.spread.runs} of {runs} runs of {row.transport} with {row.agents} agents"
+            for row in rows
+            if row.spread.runs < runs
+        }
+    )
+    missing += worlds_that_failed(list(simulations.values()))
+    versions = next((found.versions for found in campaigns.values() if found.versions), {})
+    return OptionsReport(
+        started_at=started_at,
+        answer=answer_of(crossings, cells),
+        cells=cells,
+        rows=rows,
+        replays=_replays(replays),
+        crossings=crossings,
+        limits={name: dict(offers.LIMITS[name]) for name in names},
+        commands=dict(COMMANDS),
+        versions=dict(versions),
+        machine=dict(machine),
+        missing=missing,
+    )
+
+
+def _replays(found: list[ReplaySample]) -> list[Replay]:
+    grouped: dict[tuple[str, int], list[float]] = {}
+    for one in found:
+        grouped.setdefault((one.transport, one.gap), []).append(one.replay_s)
+    return [
+        Replay(transport=transport, gap=gap, spread=spread_of(values))
+        for (transport, gap), values in sorted(grouped.items())
+    ]

@@ -1,0 +1,67 @@
+"""The parts of a comparison on disk, each kept as soon as it is there: hours of measuring can be gone on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from reports.campaign import CampaignReport
+from reports.options import Sample
+from sim.options.evidence import Simulated
+
+T = TypeVar("T")
+
+
+class ReplaySample(msgspec.Struct, frozen=True, kw_only=True):
+    """One replay of a gap."""
+
+    transport: str
+    gap: int
+    run: int
+    replay_s: float
+
+
+class PartInvalid(ValueError):
+    """A part on disk can't be read: expected what an earlier `meshrelay compare` left; remove it to measure anew."""
+
+
+class Parts:
+    """A folder of parts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def simulated(self, transport: str) -> Simulated | None:
+        """The simulated trials of an option. Raises PartInvalid, OSError."""
+        return self._read(f"simulated-{transport}.json", Simulated)
+
+    def chaos(self, transport: str) -> CampaignReport | None:
+        """The chaos campaign of an option. Raises PartInvalid, OSError."""
+        return self._read(f"chaos-{transport}/campaign.json", CampaignReport)
+
+    def samples(self) -> list[Sample]:
+        """What was measured of scale. Raises PartInvalid, OSError."""
+        return self._read("scale.json", list[Sample]) or []
+
+    def replays(self) -> list[ReplaySample]:
+        """What was measured of replays. Raises PartInvalid, OSError."""
+        return self._read("replays.json", list[ReplaySample]) or []
+
+    def keep(self, name: str, part: object) -> None:
+        """Write a part, whole or not at all. Raises OSError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / name
+        beside = path.with_name(f"{path.name}.new")
+        beside.write_bytes(msgspec.json.format(msgspec.json.encode(part), indent=1) + b"\n")
+        beside.replace(path)
+
+    def _read(self, name: str, kind: type[T]) -> T | None:
+        path = self.folder / name
+        if not path.exists():
+            return None
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=kind)
+        except msgspec.DecodeError as error:
+            raise PartInvalid(f"{path}: expected a part of a comparison: {error}; remove it to measure anew") from None

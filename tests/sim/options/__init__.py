@@ -1,0 +1,1 @@
+"""The options' comparison: evidence, parts and the command."""

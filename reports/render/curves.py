@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
 
 from reports.options import OPTIONS, Replay, Row, Spread
 from reports.render.charts import ACCENT, BAD, SECOND, figure, legend
@@ -64,7 +65,10 @@ def _curves(name: str, what: str, over: str, curves: Mapping[str, Mapping[int, S
                 label=OPTIONS[option],
             )
         axes.set_xscale("log")
-        axes.set_yscale("log" if lowest > 0 else "linear")
+        if lowest > 0:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_xlabel(over)
         axes.set_ylabel(what.rsplit(", ", 1)[-1])
         sizes = sorted({size for points in curves.values() for size in points})

@@ -125,7 +125,9 @@ def write_campaign(campaign: CampaignReport, suites: Mapping[str, str], out: Pat
 def write_options(report: OptionsReport, out: Path) -> None:
     """Write the options' comparison into a folder, made if need be. Raises OSError."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "index.html").write_text(of_options.html(report), encoding="utf-8")
+    (out / "index.html").write_text(
+        of_options.html(report, {one.value: text for one, text in PROMISES.items()}), encoding="utf-8"
+    )
     (out / "compare.md").write_text(of_options.markdown(report), encoding="utf-8")
     (out / "compare.json").write_bytes(encode_options(report))
 

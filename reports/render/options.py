@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jinja2
 from markupsafe import Markup
@@ -45,8 +45,8 @@ def markdown(report: OptionsReport) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def html(report: OptionsReport) -> str:
-    """One self-contained page; equal reports give equal pages."""
+def html(report: OptionsReport, promises: Mapping[str, str]) -> str:
+    """One self-contained page; equal reports give equal pages. `promises` are the guarantees'."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("reports.render", "."),
         autoescape=True,
@@ -59,6 +59,7 @@ def html(report: OptionsReport) -> str:
         names=OPTIONS,
         metrics=METRICS,
         guarantees=by_guarantee(report),
+        promises={name: text.split(":")[0] for name, text in promises.items()},
         pictures=_pictures(report),
         rows=report.rows,
         parts=PARTS,

@@ -12,8 +12,8 @@ from faults.transports import TransportName
 from reports.campaign import RunShown, campaign_of
 from reports.options import Cell
 from sim import campaign
-from sim.options import evidence
 from sim.options.evidence import GUARANTEES, Simulated, cells_of, simulated, worlds_that_failed
+from sim.swarm import swarm_plan
 from sim.trial import Trial
 
 TRIED = ("G1", "G2", "G3")
@@ -114,7 +114,7 @@ def test_a_limit_is_to_blame_only_if_all_is_well_without_it(monkeypatch: pytest.
         return trial(plan.seed, violated=() if is_fine else ("G1",))
 
     monkeypatch.setattr(campaign, "try_encoded", played)
-    limited = [seed for seed in range(30) if evidence.swarm_plan(seed).limits.given()]
+    limited = [seed for seed in range(30) if swarm_plan(seed).limits.given()]
     found = simulated(TransportName.CURSOR, range(30), Here(), jobs=1)
     assert found.tried["G7"] == len(limited) > 0
     assert found.violated.get("G7", 0) == (len(limited) if holds_freed else 0)

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from meshrelay import command
-from reports.api import PROMISES
+from reports.api import ALL_PROMISES
 from reports.options import OptionsReport, Sample
 from reports.render.options import html
 from sim.options.evidence import Simulated
@@ -70,9 +70,8 @@ def test_fewer_runs_than_asked_for_are_told(tmp_path: Path) -> None:
 
 def test_equal_parts_give_an_equal_page_that_loads_nothing(tmp_path: Path) -> None:
     """Byte by byte, with a picture for each cost, and no address in it that a browser would ask."""
-    promises = {one.value: text for one, text in PROMISES.items()}
     one, other = (
-        html(gather(kept(tmp_path / name), started_at="then", machine={}, runs=RUNS), promises)
+        html(gather(kept(tmp_path / name), started_at="then", machine={}, runs=RUNS), ALL_PROMISES)
         for name in ("one", "other")
     )
     assert one == other

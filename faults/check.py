@@ -22,6 +22,7 @@ from faults.vocabulary import (
     LinkFaultBase,
     ProcessName,
     QuorumLoss,
+    Restart,
     Slicer,
 )
 from system.event import ALL_AGENTS, is_agent_name
@@ -69,6 +70,7 @@ def problems_of(plan: Plan) -> list[str]:
         *(problem for fault in plan.faults for problem in _only_problems(fault, plan)),
         *_cluster_problems(plan),
         *_disk_problems(plan.faults),
+        *_switch_problems(plan.faults),
         *_overlap_problems(plan.faults),
     ]
 
@@ -189,6 +191,16 @@ def _disk_problems(faults: Sequence[Fault]) -> Iterator[str]:
             yield (
                 f"fault {fault.id!r} (disk_full): expected process 'nats' or 'postgres', got {fault.process.value!r}; "
                 "only these keep events on a disk"
+            )
+
+
+def _switch_problems(faults: Sequence[Fault]) -> Iterator[str]:
+    """Only replicas of the relay read over a transport."""
+    for fault in faults:
+        if isinstance(fault, Restart) and fault.transport is not None and fault.process is not ProcessName.RELAY:
+            yield (
+                f"fault {fault.id!r} (restart): expected no transport for process {fault.process.value!r}, got "
+                f"{fault.transport!r}; only the relay has one"
             )
 
 

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from faults.check import problems_of, shape_problem
-from faults.vocabulary import Duration, Fault, Instant, Name
+from faults.vocabulary import Duration, Fault, Instant, Name, Restart
 
 EVENTS_MAX = 2_000_000
 """Bounds the memory of a run: the arrivals of a plan are held as a list, about 200 bytes each."""
@@ -191,6 +191,13 @@ class Plan(_Part, frozen=True, kw_only=True):
     workload: Workload
     agents: tuple[Agent, ...]
     faults: tuple[Fault, ...]
+
+    @property
+    def transports(self) -> frozenset[str]:
+        """All that relays read over in the course of the plan."""
+        return frozenset(
+            {self.transport, *(one.transport for one in self.faults if isinstance(one, Restart) and one.transport)}
+        )
 
     @classmethod
     def load(cls, path: Path) -> Plan:

@@ -173,6 +173,8 @@ def _reason(fault: Fault, plan: Plan, ground: Ground) -> str | None:
             return "it runs one NATS server, which has no leader to change and no quorum to lose"
         case DiskFull():
             return ground.no_disks
+        case Restart() if fault.transport is not None and ground.commands is not None:
+            return "the settings of what others started are theirs"
         case Pause() | Kill() | Restart():
             return _no_command(fault, victim_of(plan, fault), ground)
         case _:

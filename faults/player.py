@@ -22,6 +22,7 @@ from faults.probe import Experiment, Seen, look
 from faults.proof import Proof, experiment_for, judge, passes
 from faults.recorder import Recorder
 from faults.stack.errors import ProcessFailed
+from faults.stack.relay import RelayProcess
 from faults.targets import Board, Line, Steered
 from faults.toxiproxy import Counted, Route, Toxiproxy, ToxiproxyFailed
 from faults.vocabulary import (
@@ -199,6 +200,9 @@ class Player:
         if fault.process is ProcessName.RELAY and not is_kill and returncode not in (0, None):
             self.note_exit(process)  # asked politely, and ended otherwise
         await ended.wait()
+        if isinstance(fault, Restart) and fault.transport is not None:
+            assert isinstance(process, RelayProcess), f"{fault.id}: {process.name} is not ours to change"
+            process.set(TRANSPORT=fault.transport)
         ready_ms = await self._start(fault, process)
         self._note(fault, "lifted", _told({"pid": process.pid, "ready_ms": ready_ms}))
 

@@ -34,7 +34,7 @@ Times count from the start of the safety phase. Ranges are those within which a 
 from __future__ import annotations
 
 import enum
-from typing import Annotated, TypeAlias, get_args
+from typing import Annotated, Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import Meta
@@ -231,6 +231,9 @@ class Kill(ProcessFaultBase, frozen=True, kw_only=True, tag="kill"):
 
 class Restart(ProcessFaultBase, frozen=True, kw_only=True, tag="restart"):
     """A polite end and a new start."""
+
+    transport: Literal["cursor", "jetstream", "redis"] | None = None
+    """A replica of the relay comes back over this transport, and stays with it: its operator has changed that."""
 
     @property
     def until_s(self) -> float:

@@ -125,6 +125,8 @@ class Machine:
         """What its disk loses with the power."""
         self.stop: Callable[[Callable[[], None]], None] | None = None
         """How it is asked to end; calls back once it has. None: as a kill."""
+        self.switch: Callable[[str], None] = _refuse_to_switch
+        """Changes the transport that its next life reads over."""
 
     def begin(self, fault: Fault) -> dict[str, Any]:
         """Begin a fault on the process; answers its proof."""
@@ -142,6 +144,8 @@ class Machine:
                 self.host.lose_power()
                 self.on_power_loss()
             case Restart():
+                if fault.transport is not None:
+                    self.switch(fault.transport)
                 if self.stop is None:
                     for process in alive:
                         process.kill()
@@ -191,6 +195,10 @@ class Machine:
     def _skew(self, by_ns: int) -> None:
         self.host.clock.step(by_ns)
         self._skew_ns += by_ns
+
+
+def _refuse_to_switch(transport: str) -> None:
+    raise NotModelled(f"expected a replica of the relay to switch to {transport}, got something else")
 
 
 def _nothing() -> None:

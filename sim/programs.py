@@ -105,6 +105,10 @@ class RelayProgram:
                 self.on_exit()
         process.host.environment.at(0, process.kill)
 
+    def switch(self, transport: str) -> None:
+        """Have its next life read over another transport."""
+        self._settings = self._settings.model_copy(update={"transport": transport})
+
     def stop(self) -> None:
         """SIGTERM."""
         if self._stopping is not None and self._process is not None:

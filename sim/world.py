@@ -165,6 +165,7 @@ class World:
             self.environment.process(self._restarted(host, then))
 
         machine.stop = stop
+        machine.switch = program.switch
         program.on_exit = lambda: self.environment.at(SUPERVISOR_NS, lambda: self._start_relay(host, program))
         return machine
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from faults.plan import Plan
+from faults.plan import Plan, PlanInvalid
+from faults.playable import Ground, not_playable
 from faults.swarm import chaos_plan
 from faults.transports import MARGINS_S, TransportName, as_option, over
+from faults.vocabulary import ProcessName, Restart
 from sim.swarm import swarm_plan
 
 
@@ -45,3 +48,30 @@ def test_a_command_that_repeats_a_run_names_the_transport() -> None:
     """What a campaign prints must play the same."""
     assert as_option(None) == ""
     assert as_option(TransportName.REDIS) == " --transport redis"
+
+
+def switched(process: ProcessName, transport: str | None = "redis") -> Plan:
+    """A plan in which a process comes back over another transport."""
+    fault = Restart(id="switch", process=process, at_s=5.0, transport=transport)  # type: ignore[arg-type]
+    return msgspec.structs.replace(chaos_plan(1), faults=(fault,))
+
+
+def test_a_plan_knows_all_transports_of_its_course() -> None:
+    """What a run needs is there from its beginning."""
+    assert switched(ProcessName.RELAY).transports == {"cursor", "redis"}
+    assert switched(ProcessName.RELAY, None).transports == {"cursor"}
+
+
+def test_only_replicas_switch() -> None:
+    """A server has no transport: such a plan is refused, with the reason."""
+    assert Plan.decode(switched(ProcessName.RELAY).encode())
+    with pytest.raises(PlanInvalid, match="expected no transport for process 'nats', got 'redis'"):
+        Plan.decode(switched(ProcessName.NATS).encode())
+
+
+def test_what_others_started_is_not_switched() -> None:
+    """Its settings are theirs: the fault is left out, and named."""
+    ground = Ground(commands={"relay-1": frozenset({"stop", "start"}), "relay-2": frozenset({"stop", "start"})})
+    (left_out,) = not_playable(switched(ProcessName.RELAY), ground=ground)
+    assert left_out.reason == "the settings of what others started are theirs"
+    assert not_playable(switched(ProcessName.RELAY)) == ()

@@ -119,8 +119,8 @@ class OptionsReport(_Shown, frozen=True, kw_only=True):
     rows: list[Row]
     replays: list[Replay]
     crossings: list[Crossing]
-    limits: dict[str, dict[str, str]]
-    """By transport and then by guarantee, what the option does not give, in the relay's own words."""
+    limits: dict[str, dict[str, list[str]]]
+    """By transport and then by guarantee, on what it depends, in the relay's own words."""
     commands: dict[str, str]
     """What measures each part again."""
     versions: dict[str, str]

@@ -31,6 +31,9 @@ NESTING_MAX = 100
 """Levels of an event's JSON, itself included. Decoders recurse, and their own limit depends on how deep their caller
 stands: what one caller reads must never be too deep for the next one, nor for an agent."""
 
+REDISPATCH_BYTES = 512
+"""What the relay's own redispatch attributes add to an event that was just small enough."""
+
 _AGENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 _TYPE = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*", re.ASCII)
 _ID = re.compile(r"[\x21-\x7e]+", re.ASCII)
@@ -120,6 +123,15 @@ def read_event(raw: bytes | msgspec.Raw, *, bytes_max: int) -> Event:
         raise EventInvalid(problems)
     redispatch_of = attributes.get("redispatchof")
     return Event(attributes["id"], attributes["type"], attributes["subject"], _on_one_line(raw), redispatch_of)
+
+
+def read_message(subject: str, data: bytes, *, bytes_max: int) -> Event:
+    """An event as it lies in the stream: valid, and on the subject that follows from it. Raises EventInvalid."""
+    event = read_event(data, bytes_max=bytes_max + REDISPATCH_BYTES)
+    expected = subject_of(event.subject, event.type)
+    if subject != expected:
+        raise EventInvalid([f"expected the NATS subject {expected}, got {subject}"])
+    return event
 
 
 def same_content(stored: str, text: str) -> bool:

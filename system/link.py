@@ -68,6 +68,8 @@ class NatsLink:
         """Loop time of the last answer, in s; readiness looks at this, not at `is_connected`."""
         self.last_seq = 0
         """The stream's last sequence, as far as it was heard of."""
+        self.allows_ttl = False
+        """Whether a message may tell the stream how long to keep it, as far as it was heard of."""
         self.on_stored: Callable[[], object] = _nobody
         """Told when a sequence is heard of that was not known."""
 
@@ -185,7 +187,9 @@ class NatsLink:
             try:
                 subject = f"$JS.API.STREAM.INFO.{self._stream}"
                 answer = await connection.nc.request(subject, b"", timeout=self._timeout_s)
-                self.last_seq = json.loads(answer.data).get("state", {}).get("last_seq", self.last_seq)
+                info = json.loads(answer.data)
+                self.last_seq = info.get("state", {}).get("last_seq", self.last_seq)
+                self.allows_ttl = bool(info.get("config", {}).get("allow_msg_ttl", self.allows_ttl))
                 misses, self.answered_at = 0, loop.time()
                 self._answered.set()
             except Exception as error:  # timeout, no responders, closed: each is a missed probe

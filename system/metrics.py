@@ -68,6 +68,12 @@ class Metrics:
         self.writer_restarts = counter(
             "relay_writer_restarts_total", "Times that pg-writer began again from the watermark"
         )
+        self.writer_late = counter(
+            "relay_writer_late_total",
+            "Batches stored so late that the stream may forget their events before replay tells that they are gone",
+        )
+        self.consumers = gauge("relay_session_consumers", "JetStream consumers that sessions read from")
+        self.consumers_made = counter("relay_session_consumers_made_total", "JetStream consumers made for sessions")
         self.dead = counter("relay_dead_letters_total", "Messages put to the dead letters, by reason", "reason")
         self.leading = gauge("relay_leading", "1 while this replica holds the lease")
         self.lag_messages = gauge("relay_writer_lag_messages", "Stream head less the watermark, as last seen")
@@ -75,9 +81,7 @@ class Metrics:
         self.swept = counter("relay_swept_total", "Events deleted past retention, by class", "retention_class")
         self.redispatched = counter("relay_stale_redispatches_total", "Assignments published again for want of an ack")
         self.acks = counter("relay_acks_total", "Acknowledgements stored")
-        self.hub_resets = counter(
-            "relay_hub_resets_total", "Times that live tail lost continuity and sessions replayed"
-        )
+        self.hub_resets = counter("relay_hub_resets_total", "Times that live tail lost continuity: sessions replayed")
         self.page_seconds = Histogram(
             "relay_replay_page_seconds",
             "Time to read a replay page, in s",

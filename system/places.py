@@ -19,10 +19,12 @@ from system.settings import Settings
 from system.stream import read_last_seq
 
 _POS = itemgetter("pos")
+ACK_PAUSE_MIN_S = 0.02
+"""Between two looks whether pg-writer has stored what is acknowledged: about a commit's time at first."""
 
 
 class NotReady(Exception):
-    """The database does not know the stream yet; the first replica that reaches NATS and Postgres adopts it."""
+    """What is asked for can't be told yet, and the message says why: the same again, soon."""
 
 
 class CursorForeign(Exception):
@@ -101,6 +103,9 @@ class Places:
 
     async def store_ack(self, agent: str, cursor: Cursor) -> Position:
         """Store a cumulative acknowledgement; answers the highest one. Raises as `resolve`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.request_timeout_s
+        pause_s = ACK_PAUSE_MIN_S
         while True:
             ordinal = self._ordinals.get(cursor.epoch)
             if ordinal is not None:
@@ -110,7 +115,13 @@ class Places:
                     return Position(row["acked"])
             place = await self.resolve(agent, str(cursor))  # it says why, or there was an epoch to learn
             if place.position > place.head:
-                raise CursorForeign("ahead", place)  # nobody was given this event yet
+                if self._settings.transport != "jetstream":
+                    raise CursorForeign("ahead", place)  # nobody was given this event yet
+                # its agent may have it from the stream before pg-writer does
+                if loop.time() >= deadline:
+                    raise NotReady("pg-writer has not stored what is acknowledged yet; acknowledge again shortly")
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, self._settings.tail_poll_s)
 
     async def learn_epochs(self) -> None:
         """Read all epochs' tags; the tail calls this when it sees a new one."""

@@ -27,7 +27,8 @@ LATE = 1.4
 ENDED_IN_ORDER = ("Batch Completed", "Message Size Exceeds MaxBytes")
 """How NATS says that a request with a limit of bytes ended at one of its limits: 409, as for a consumer's end."""
 BATCH_BYTES_MAX = 16 * 1024 * 1024
-"""What a request may bring: a full batch of ordinary events, and no more memory than a few replay pages."""
+"""What a request may bring, unless its reader says otherwise: a full batch of ordinary events, and no more memory than
+a few replay pages."""
 
 
 class PullEnded(Exception):
@@ -46,8 +47,12 @@ class PullReader(Generic[T]):
         prepare: Callable[[Delivered], T],
         batch: int,
         expires_s: float,
+        bytes_max: int = BATCH_BYTES_MAX,
+        on_empty: Callable[[], None] = lambda: None,
     ) -> None:
         """`expires_s` is the longest life of a request, and so about how soon it is noticed that one was lost.
+
+        `on_empty` is called when a request ended unfilled because there was nothing left to give.
 
         The first lives are short: it is a server that has just come up that forgets requests.
         """
@@ -60,7 +65,8 @@ class PullReader(Generic[T]):
         self._is_idle = True
         """The last request ended without a message: one at a time is enough."""
         # twice what the server takes as one message: the largest one and its headers always fit
-        self._bytes = max(BATCH_BYTES_MAX, 2 * connection.nc.max_payload)
+        self._bytes = max(bytes_max, 2 * connection.nc.max_payload)
+        self._on_empty = on_empty
         self._ready: deque[T] = deque()
         self._wake = asyncio.Event()
         self._in_flight = 0
@@ -102,6 +108,16 @@ class PullReader(Generic[T]):
         await self._ask()
         return taken
 
+    @property
+    def at_hand(self) -> int:
+        """How many messages have come and were not taken yet."""
+        return len(self._ready)
+
+    def end(self, why: str) -> None:
+        """Have whoever waits here, or comes to, be told that it is over. `next_batch` then raises PullEnded."""
+        self._ended = self._ended or why
+        self._wake.set()
+
     async def _ask(self) -> None:
         """Keep between one and two batches asked for or at hand, in messages and in bytes; one, while nothing comes."""
         if self._in_flight + len(self._ready) > (0 if self._is_idle else self._batch):
@@ -131,6 +147,8 @@ class PullReader(Generic[T]):
             if unfilled == self._batch:
                 self._is_idle, self._life_s = True, min(self._life_s * 2, self._expires_s)
             self._in_flight = max(0, self._in_flight - unfilled)
+            if unfilled and status.code in ("404", "408"):
+                self._on_empty()
         elif status.code != "100":
             # 409 consumer deleted or leader changed, 503 nobody answers, 400: all mean 'look again'.
             self._ended = f"{status.code} {status.description}".strip()

@@ -55,7 +55,11 @@ class Redispatcher:
             event_id, text = redispatch_text(row["payload"], count=row["count"] + 1)
             events.append(Event(event_id, "task.assigned", row["agent"], text))
         answers = await publish_all(
-            self._link.current(), self._settings.stream, events, timeout_s=self._settings.publish_timeout_s
+            self._link.current(),
+            self._settings.stream,
+            events,
+            timeout_s=self._settings.publish_timeout_s,
+            ttl_s=self._settings.ttl_rule(allowed=self._link.allows_ttl),
         )
         heed_cancellation()
         confirmed = 0

@@ -124,8 +124,12 @@ class Page:
     watermark: Position
     full: bool
     """True if there may be more at or below the watermark."""
+    reached: Position | None = None
+    """Where the page ends if that is neither its last row nor the watermark."""
 
     @property
     def end(self) -> Position:
         """The position that a session reaches with this page: its last row, or on the last page the watermark."""
+        if self.reached is not None:
+            return self.reached
         return self.rows[-1].pos if self.full else self.watermark

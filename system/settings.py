@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from system.event import CRITICAL_TYPES, RetentionClass, is_event_type
+from system.event import CRITICAL_TYPES, RetentionClass, class_of, is_event_type
 
 TEN_YEARS_S = 10 * 366 * 86_400
 """Above it Postgres's intervals and JetStream's nanoseconds begin to overflow."""
 Seconds = Annotated[float, Field(gt=0, le=TEN_YEARS_S, allow_inf_nan=False)]
 StreamSeconds = Annotated[float, Field(ge=0.1, le=TEN_YEARS_S, allow_inf_nan=False)]
 """JetStream refuses ages and windows below 100 ms."""
+
+SWEEP_JITTER = 1.2
+"""A sweep follows the last one after up to so many intervals."""
 
 SCHEMES = {
     "nats_url": ("nats", "tls", "ws", "wss"),
@@ -53,6 +58,10 @@ class Settings(BaseSettings):
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="for the transport redis only")
     expiry_margin_s: Seconds = Field(
         86_400, description="transport jetstream: how much longer the stream keeps events than Postgres retains them"
+    )
+
+    consumer_idle_s: Seconds = Field(
+        60, description="transport jetstream: how long NATS keeps a session's consumer after its replica died"
     )
 
     jwt_hs256_secret: SecretStr | None = Field(None, description="shared secret, at least 32 bytes")
@@ -175,6 +184,13 @@ class Settings(BaseSettings):
                 (self.body_bytes_max < self.event_bytes_max, "expected BODY_BYTES_MAX >= EVENT_BYTES_MAX"),
                 (self.retention_standard_s > self.retention_critical_s,
                  "expected RETENTION_STANDARD_S <= RETENTION_CRITICAL_S"),
+                (self.transport == "jetstream"
+                 and self.stream_max_age_s < self.retention_critical_s + self.expiry_margin_s,
+                 "expected, for the transport jetstream, STREAM_MAX_AGE_S >= RETENTION_CRITICAL_S + EXPIRY_MARGIN_S: "
+                 "what the stream forgets first is lost without a word"),
+                (self.transport == "jetstream" and self.sweep_interval_s * SWEEP_JITTER >= self.expiry_margin_s / 2,
+                 "expected, for the transport jetstream, SWEEP_INTERVAL_S well below half of EXPIRY_MARGIN_S: replay "
+                 "is refused while the last sweep is older than that half"),
             )
             if bad
         ]  # fmt: skip
@@ -188,12 +204,27 @@ class Settings(BaseSettings):
 
     def stream_limits(self) -> dict[str, Any]:
         """The keyword arguments of `stream_config`."""
-        return {
+        limits = {
             "max_age_s": self.stream_max_age_s,
             "dedupe_window_s": self.dedupe_window_s,
             "replicas": self.stream_replicas,
             "max_bytes": self.stream_max_bytes,
         }
+        if self.transport == "jetstream":
+            # there only the stream recognises repeats, which Postgres otherwise does for the whole retention
+            window_s = max(self.dedupe_window_s, self.retention_critical_s)
+            limits |= {"dedupe_window_s": window_s, "allow_msg_ttl": True}
+        return limits
+
+    def ttl_rule(self, *, allowed: bool) -> Callable[[str], int | None]:
+        """How long the stream is to keep an event of a type, in whole s; None for its own limit, `max_age`.
+
+        Longer than Postgres retains it, by the margin: whoever reads the stream must be told of what is gone first.
+        """
+        if self.transport != "jetstream" or not allowed:
+            return lambda _: None
+        standard_s = math.ceil(self.retention_standard_s + self.expiry_margin_s)
+        return lambda kind: None if class_of(kind, self.critical_types) is RetentionClass.CRITICAL else standard_s
 
 
 def shown(name: str, value: Any) -> str:

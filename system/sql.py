@@ -47,8 +47,8 @@ RELEASE_LEASE = "UPDATE event_stream SET lease_until = '-infinity' WHERE name = 
 
 NEW_EPOCH = """
 WITH next AS (
-    INSERT INTO stream_epoch (ordinal, tag, reason)
-    SELECT s.epoch + 1, $3, $4 FROM event_stream s WHERE s.name = $1 AND s.fence = $2
+    INSERT INTO stream_epoch (ordinal, tag, reason, last_seq)
+    SELECT s.epoch + 1, $3, $4, $7 FROM event_stream s WHERE s.name = $1 AND s.fence = $2
     RETURNING ordinal
 )
 UPDATE event_stream s SET epoch = next.ordinal, created = $5, mark_ns = NULL,
@@ -57,6 +57,7 @@ UPDATE event_stream s SET epoch = next.ordinal, created = $5, mark_ns = NULL,
 FROM next WHERE s.name = $1 AND s.fence = $2
 RETURNING s.watermark
 """
+"""$1 stream, $2 fence, $3 tag, $4 reason, $5 created, $6 the sequence before the stream's first, $7 its last."""
 
 _BATCH = """
 batch AS (
@@ -151,6 +152,27 @@ would add a fifth to the time of a page, so `Places.read_page` sees to it.
 Only the index (agent, pos) can serve a range of row values in that order. With `agent = $2 AND pos > $3 ... ORDER BY
 pos` the planner may walk the primary key and filter, if its statistics know of one agent only: a million rows read for
 an agent that has none."""
+
+READ_GROUND = f"""
+SELECT s.epoch, s.created, s.watermark, e.last_seq, f.critical, f.standard,
+       extract(epoch FROM now())::float8 - extract(epoch FROM m.completed_at)::float8 AS swept_ago_s
+FROM event_stream s JOIN stream_epoch e ON e.ordinal = s.epoch LEFT JOIN sweep_mark m ON m.stream = s.name
+CROSS JOIN LATERAL ({_FLOORS}) f WHERE s.name = $1
+"""
+"""$1 stream, $2 agent. What a page of the stream itself is read against: whose stream it is, what of it is gone, and
+how long ago the sweep began that last told all of that; null if none has."""
+
+READ_RETAINED = "SELECT pos FROM agent_events WHERE pos = ANY($1::text[]::bigint[])"
+"""Which of these positions the table has."""
+
+READ_CLOCK = "SELECT now() AS now"
+
+NOTE_SWEPT = """
+INSERT INTO sweep_mark (stream, swept, completed_at) VALUES ($1, 0, $2)
+ON CONFLICT (stream) DO UPDATE SET completed_at = excluded.completed_at
+"""
+"""$1 stream, $2 when the sweep began that is complete now, by Postgres's clock: the floors tell all that was past
+retention then."""
 
 SWEEP = """
 WITH doomed AS (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import nats
 import structlog
@@ -45,6 +47,9 @@ class StreamState:
     created: str
     first_seq: int
     last_seq: int
+    replicas: int = 1
+    allows_ttl: bool = False
+    """Whether a message may say how long it lives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +61,11 @@ class Published:
 
 
 def stream_config(
-    name: str, *, max_age_s: float, dedupe_window_s: float, replicas: int, max_bytes: int
+    name: str, *, max_age_s: float, dedupe_window_s: float, replicas: int, max_bytes: int, allow_msg_ttl: bool = False
 ) -> StreamConfig:
     """The stream as zero loss needs it; each line with its reason."""
+    # only where it is wanted: clients older than the setting know no such name
+    more: dict[str, Any] = {"allow_msg_ttl": True} if allow_msg_ttl else {}
     return StreamConfig(
         name=name,
         subjects=[f"{SUBJECT_PREFIX}.>"],
@@ -70,6 +77,7 @@ def stream_config(
         duplicate_window=dedupe_window_s,  # above the longest publisher retry
         num_replicas=replicas,
         allow_direct=True,
+        **more,
     )
 
 
@@ -114,7 +122,11 @@ async def read_state(nc: Client, stream: str) -> StreamState:
     if "error" in info:
         nats.js.errors.APIError.from_error(info["error"])
     return StreamState(
-        created=info["created"], first_seq=info["state"]["first_seq"], last_seq=info["state"]["last_seq"]
+        created=info["created"],
+        first_seq=info["state"]["first_seq"],
+        last_seq=info["state"]["last_seq"],
+        replicas=info["config"].get("num_replicas", 1),
+        allows_ttl=bool(info["config"].get("allow_msg_ttl")),
     )
 
 
@@ -152,9 +164,16 @@ async def ensure_consumer(js: JetStreamContext, stream: str, *, after_seq: int, 
 
 
 async def publish_all(
-    connection: Connection, stream: str, events: list[Event], *, timeout_s: float
+    connection: Connection,
+    stream: str,
+    events: list[Event],
+    *,
+    timeout_s: float,
+    ttl_s: Callable[[str], int | None] = lambda _: None,
 ) -> list[Published | Exception]:
     """Publish events in order; each answer is its PubAck, or the reason why there is none.
+
+    `ttl_s` says for an event's type how long the stream is to keep it, None for as long as it keeps anything.
 
     A reason is always *unknown*, never a refusal: the stream may have stored the event without our hearing of it. The
     caller retries with the same ids, which the stream recognises.
@@ -163,12 +182,14 @@ async def publish_all(
     results: list[Published | Exception] = []
     try:
         for event in events:
+            lives_s = ttl_s(event.type)
+            lives = {} if lives_s is None else {"Nats-TTL": str(lives_s)}
             future = await connection.js.publish_async(
                 subject_of(event.subject, event.type),
                 event.text.encode(),
                 wait_stall=timeout_s,
                 stream=stream,
-                headers={Header.MSG_ID.value: event.id},
+                headers={Header.MSG_ID.value: event.id, **lives},
             )
             answers.append(future)
         await asyncio.wait(answers, timeout=timeout_s)

@@ -63,7 +63,8 @@ class StreamSession:
 
     __slots__ = (
         "_ahead", "_loop", "_marked", "_on_gone", "_page_rows", "_request", "_response", "_services", "_source",
-        "_told", "_transport", "_wake", "_whole", "agent", "position", "reason", "state", "types", "wrote_at",
+        "_told", "_transport", "_wake", "_whole", "_written", "agent", "position", "reason", "state", "types",
+        "wrote_at",
     )  # fmt: skip
 
     def __init__(self, services: Services, agent: str, place: Place, *, types: frozenset[str], on_gone: OnGone) -> None:
@@ -80,6 +81,8 @@ class StreamSession:
         self._ahead: asyncio.Task[Page] | None = None
         self._whole = False
         self._marked = Position(0)
+        self._written = Position(0)
+        """The last id that a page was given."""
         self._loop = asyncio.get_running_loop()
         self.wrote_at = self._loop.time()
         """Loop time at which something was last written, in s."""
@@ -256,6 +259,8 @@ class StreamSession:
         self.position = max(self.position, page.end)
         self._whole = not page.full
         services.metrics.replayed.inc(len(wanted))
+        if wanted:
+            self._written = wanted[-1].pos
         if page.rows and not wanted:
             # a page of unwanted types must still move the cursor, or a reconnect would read it again
             self._write(chunk([bookmark_frame(services.places.cursor_of(self.position))]))
@@ -276,9 +281,11 @@ class StreamSession:
         return False
 
     def _bookmark(self) -> None:
+        """Tell the cursor, unless the client has just got it with an event; the first one also says 'live'."""
         reached = self._source.reached(self.position)
+        is_known = self._marked > 0 and reached == self._written
         self._marked = reached
-        if reached:
+        if reached and not is_known:
             self._write(chunk([bookmark_frame(self._services.places.cursor_of(reached))]))
 
     def _write(self, payload: bytes) -> None:

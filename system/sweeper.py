@@ -16,7 +16,7 @@ from system.event import RetentionClass
 from system.host import Host
 from system.link import describe
 from system.metrics import Metrics
-from system.settings import Settings
+from system.settings import SWEEP_JITTER, Settings
 
 log = structlog.get_logger(__name__)
 
@@ -47,10 +47,21 @@ class Sweeper:
                     prune_at = loop.time() + PRUNE_INTERVAL_S
             except DatabaseUnavailable as error:
                 log.warning("sweeper.database_unavailable", error=describe(error))
-            await asyncio.sleep(self._settings.sweep_interval_s * self._host.rng.uniform(0.8, 1.2))
+            await asyncio.sleep(self._settings.sweep_interval_s * self._host.rng.uniform(0.8, SWEEP_JITTER))
 
     async def sweep(self) -> int:
         """Delete everything past retention now; returns the number of rows deleted."""
+        # noted only where it is asked for: a transport that reads the stream must know how old the floors are
+        is_noted = self._settings.transport == "jetstream"
+        begun = await self._database.fetchrow(sql.READ_CLOCK) if is_noted else None
+        total = await self._sweep_all()
+        if begun is not None:
+            await self._database.execute(sql.NOTE_SWEPT, self._settings.stream, begun["now"])
+        if total:
+            log.info("sweeper.swept", rows=total)
+        return total
+
+    async def _sweep_all(self) -> int:
         total = 0
         for kept_class in RetentionClass:
             # each sweep begins at the bottom, whatever Postgres's clock did since; within one, a piece begins where the
@@ -72,6 +83,4 @@ class Sweeper:
                     break
                 # leaves room between pieces for readers and the writer
                 await asyncio.sleep(self._settings.sweep_pause_s)
-        if total:
-            log.info("sweeper.swept", rows=total)
         return total

@@ -63,7 +63,9 @@ class Tail:
         self._hub = hub
         self._on_epoch = on_epoch
         self._on_moved = on_moved
-        self._rows_max = settings.tail_rows
+        self._reads_rows = settings.transport == "cursor"
+        """Else it looks only at the watermark and the epoch: sessions get their events from elsewhere."""
+        self._rows_max = settings.tail_rows if self._reads_rows else 0
         self._ahead: asyncio.Task[_Reading] | None = None
         self._is_hinted = False
         self._expected_at: float | None = None
@@ -129,7 +131,7 @@ class Tail:
                 more = await self._step()
             except DatabaseUnavailable as error:
                 # what did not come through within the limit is asked for in smaller pieces
-                self._rows_max = max(1, self._rows_max // 4)
+                self._rows_max = max(1, self._rows_max // 4) if self._reads_rows else 0
                 log.warning("tail.database_unavailable", error=describe(error))
                 await asyncio.sleep(self._host.rng.uniform(0.1, 0.5))
                 continue
@@ -173,7 +175,7 @@ class Tail:
         await self._places.ensure_tag(watermark)
         if not self._goes_on(watermark, reading.rows[0]["swept"]):
             return False
-        full = len(reading.rows) > reading.rows_max  # beside the stream's own row
+        full = self._reads_rows and len(reading.rows) > reading.rows_max  # beside the stream's own row
         head = Position(reading.rows[-1]["pos"]) if full else watermark
         if full:
             await self._read_ahead(head)

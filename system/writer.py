@@ -20,7 +20,7 @@ from system.batch import Batch, Former, Incoming, columns, contiguous, decide, l
 from system.cursor import pack, seq_of, tag_from
 from system.database import Database, DatabaseUnavailable
 from system.direct import Delivered
-from system.event import EventInvalid, RetentionClass, read_event, subject_of
+from system.event import EventInvalid, RetentionClass, read_message
 from system.host import Host
 from system.link import Connection, NatsLink, NatsUnavailable, describe, heed_cancellation
 from system.metrics import Metrics
@@ -179,9 +179,21 @@ class Writer:
             batch = without_stored(batch, {row["id"]: row["payload"] for row in rows})
             after = await self._execute(place, batch)
         self._metrics.wrote(batch)
+        self._tell_if_late(taken[0])
         for letter in batch.dead:
             log.error("writer.dead_letter", seq=letter.seq, reason=letter.reason, detail=letter.detail)
         return after
+
+    def _tell_if_late(self, first: Incoming) -> None:
+        """Where sessions read the stream, an event must not leave it before the table does: that takes half the margin.
+
+        The other half is for a sweep that comes late (see `READ_GROUND`).
+        """
+        settings = self._settings
+        late_s = self._host.wall() - first.ts_ns / 1e9
+        if settings.transport == "jetstream" and first.ts_ns and late_s > settings.expiry_margin_s / 2:
+            self._metrics.writer_late.inc()
+            log.error("writer.late", seq=first.seq, late_s=round(late_s, 1), expiry_margin_s=settings.expiry_margin_s)
 
     async def _execute(self, place: _Place, batch: Batch) -> _Place:
         settings = self._settings
@@ -206,7 +218,7 @@ class Writer:
         first_before = max(0, state.first_seq - 1)
         tag = tag_from(self._host.new_id())
         row = await self._database.fetchrow(
-            sql.NEW_EPOCH, self._settings.stream, place.fence, tag, reason, state.created, first_before
+            sql.NEW_EPOCH, self._settings.stream, place.fence, tag, reason, state.created, first_before, state.last_seq
         )
         if row is None:
             raise LeaseLost(f"the fence {place.fence} is no longer ours")
@@ -240,17 +252,10 @@ class Writer:
 
     def _parse(self, seq: int, ts_ns: int, subject: str, data: bytes) -> Incoming:
         try:
-            event = read_event(data, bytes_max=self._settings.event_bytes_max + REDISPATCH_BYTES)
+            event = read_message(subject, data, bytes_max=self._settings.event_bytes_max)
         except EventInvalid as error:
             return Incoming(seq, ts_ns, None, subject, data, str(error))
-        if subject != subject_of(event.subject, event.type):
-            expected = subject_of(event.subject, event.type)
-            return Incoming(seq, ts_ns, None, subject, data, f"expected the NATS subject {expected}, got {subject}")
         return Incoming(seq, ts_ns, event, subject)
-
-
-REDISPATCH_BYTES = 512
-"""What the relay's own redispatch attributes add to an event that was just small enough."""
 
 
 async def _message_time_ns(js: JetStreamContext, stream: str, seq: int) -> int | None:

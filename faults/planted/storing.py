@@ -130,8 +130,8 @@ def _answered_before_stored() -> None:
     publish_all = stream.publish_all
     highest = [0]
 
-    async def hopeful(connection: Any, name: str, events: Any, *, timeout_s: float) -> Any:
-        answers = await publish_all(connection, name, events, timeout_s=timeout_s)
+    async def hopeful(connection: Any, name: str, events: Any, *, timeout_s: float, **more: Any) -> Any:
+        answers = await publish_all(connection, name, events, timeout_s=timeout_s, **more)
         hoped = []
         for answer in answers:
             if isinstance(answer, Published):

@@ -47,7 +47,7 @@ def gather(parts: Parts, *, started_at: str, machine: Mapping[str, str], runs: i
         rows=rows,
         replays=_replays(replays),
         crossings=crossings,
-        limits={name: dict(offers.LIMITS[name]) for name in names},
+        limits={name: {one: list(texts) for one, texts in offers.LIMITS[name].items()} for name in names},
         commands=dict(COMMANDS),
         versions=dict(versions),
         machine=dict(machine),

@@ -30,6 +30,7 @@ class StreamEpoch(NamedTuple):
     tag: str
     reason: str
     began_at: int
+    last_seq: int
 
 
 class EventStream(NamedTuple):
@@ -71,6 +72,7 @@ class SweepMark(NamedTuple):
 
     stream: str
     swept: int
+    completed_at: int | None
 
 
 class AgentAck(NamedTuple):
@@ -173,7 +175,10 @@ class Tables:
             Index[AgentFloor]("agent_floors_pkey", attrgetter("agent", "kept_class"), unique=True),
         )
         self.sweep_mark = Table(
-            "sweep_mark", SweepMark._fields, Index[SweepMark]("sweep_mark_pkey", attrgetter("stream"), unique=True)
+            "sweep_mark",
+            SweepMark._fields,
+            Index[SweepMark]("sweep_mark_pkey", attrgetter("stream"), unique=True),
+            nullable=("completed_at",),
         )
         self.agent_acks = Table(
             "agent_acks", AgentAck._fields, Index[AgentAck]("agent_acks_pkey", attrgetter("agent"), unique=True)

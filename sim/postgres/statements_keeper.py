@@ -62,7 +62,7 @@ def sweep(run: Run, *values: Any, raises_floors: bool = True) -> Waiting[Outcome
 
 def _raise_mark(run: Run, name: str | None, swept: int) -> Waiting[None]:
     table = run.tables.sweep_mark
-    mark = SweepMark(name, swept)  # type: ignore[arg-type]
+    mark = SweepMark(name, swept, None)  # type: ignore[arg-type]
     yield from table.upsert(run.snapshot, mark, table.primary, lambda row: row._replace(swept=max(row.swept, swept)))
 
 
@@ -78,6 +78,13 @@ def _raise_floors(run: Run, deleted: list[AgentEvent]) -> Waiting[None]:
             return row._replace(floor=max(row.floor, floor))
 
         yield from table.upsert(run.snapshot, AgentFloor(agent, kept_class, floor), table.primary, change)
+
+
+def _note_swept(run: Run, name: str | None, begun: int | None) -> Waiting[Outcome]:
+    table = run.tables.sweep_mark
+    mark = SweepMark(name, 0, begun)  # type: ignore[arg-type]
+    yield from table.upsert(run.snapshot, mark, table.primary, lambda row: row._replace(completed_at=begun))
+    return Outcome([], "INSERT 0", 1)
 
 
 def _store_ack(run: Run, name: str | None, agent: str | None, acked: int | None) -> Waiting[Outcome]:
@@ -127,6 +134,13 @@ STATEMENTS = (
         parameters=(TEXT, INT2, FLOAT8, INT8, TIMESTAMPTZ),
         columns=(("count", INT8), ("last", TIMESTAMPTZ)),
         needs=("agent_events", "agent_floors", "open_assignments", "sweep_mark"),
+    ),
+    Statement(
+        text=sql.NOTE_SWEPT,
+        pin="93d8d5f61911",
+        handler=_note_swept,
+        parameters=(TEXT, TIMESTAMPTZ),
+        needs=("sweep_mark", "sweep_mark.completed_at"),
     ),
     Statement(
         text=sql.STORE_ACK,

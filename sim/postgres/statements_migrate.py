@@ -67,13 +67,23 @@ def _create_tables(run: Run) -> Waiting[Outcome]:
 
 
 def _add_former_epoch(run: Run) -> Waiting[Outcome]:
-    table = run.tables.relation.find_version(run.snapshot, "event_stream")
-    if table is None:
-        raise ServerError("42P01", 'relation "event_stream" does not exist')
-    if table.xmin is not run.snapshot.transaction:
-        raise NotModelled("ALTER TABLE of a table in use: it would lock out every statement that reads it")
-    yield from run.tables.relation.insert(run.snapshot, Relation("event_stream.decided_ns"))
+    yield from _add_column(run, "event_stream", "decided_ns")
     return Outcome([], "ALTER TABLE")
+
+
+def _add_transport(run: Run) -> Waiting[Outcome]:
+    yield from _add_column(run, "sweep_mark", "completed_at")
+    yield from _add_column(run, "stream_epoch", "last_seq")
+    return Outcome([], "ALTER TABLE")
+
+
+def _add_column(run: Run, table: str, column: str) -> Waiting[None]:
+    found = run.tables.relation.find_version(run.snapshot, table)
+    if found is None:
+        raise ServerError("42P01", f'relation "{table}" does not exist')
+    if found.xmin is not run.snapshot.transaction:
+        raise NotModelled("ALTER TABLE of a table in use: it would lock out every statement that reads it")
+    yield from run.tables.relation.insert(run.snapshot, Relation(f"{table}.{column}"))
 
 
 def _reset(_: Run) -> Outcome:
@@ -83,6 +93,7 @@ def _reset(_: Run) -> Outcome:
 _FILES: tuple[tuple[str, str, Callable[[Run], Waiting[Outcome]]], ...] = (
     ("0001_events.sql", "6068016585b9", _create_tables),
     ("0002_former_epoch.sql", "cfaf92bc4415", _add_former_epoch),
+    ("0003_transport.sql", "7ea4ce0f3a0e", _add_transport),
 )
 
 

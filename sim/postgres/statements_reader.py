@@ -7,7 +7,7 @@ from typing import Any
 
 from sim.postgres.schema import AgentEvent
 from sim.postgres.statement import Outcome, Run, Statement, limit
-from sim.postgres.types import INT4, INT8, TEXT, TEXTS, unix_ns
+from sim.postgres.types import FLOAT8, INT4, INT8, TEXT, TEXTS, TIMESTAMPTZ, epoch_s, unix_ns
 from system import sql
 
 ALL_AGENTS = "_all"
@@ -117,6 +117,29 @@ def read_page(
     return Outcome([(*head, None, None, None), *events], "SELECT")
 
 
+def _read_ground(run: Run, name: str | None, agent: str | None) -> Outcome:
+    tables, snapshot = run.tables, run.snapshot
+    stream = tables.event_stream.find(snapshot, name)
+    epoch = None if stream is None else tables.stream_epoch.find(snapshot, stream.epoch)
+    if stream is None or epoch is None:
+        return Outcome([], "SELECT")
+    mark = tables.sweep_mark.find(snapshot, name)
+    completed_at = None if mark is None else mark.completed_at
+    ago_s = None if completed_at is None else epoch_s(snapshot.now) - epoch_s(completed_at)
+    row = (stream.epoch, stream.created, stream.watermark, epoch.last_seq, *_floors(run, agent), ago_s)
+    return Outcome([row], "SELECT")
+
+
+def _read_retained(run: Run, positions: list[str | None] | None) -> Outcome:
+    wanted = sorted({int(one): None for one in positions or () if one is not None})
+    found = [run.tables.agent_events.find(run.snapshot, one) for one in wanted]
+    return Outcome([(row.pos,) for row in found if row is not None], "SELECT")
+
+
+def _read_clock(run: Run) -> Outcome:
+    return Outcome([(run.snapshot.now,)], "SELECT")
+
+
 def _read_overdue(run: Run, count_below: int | None, rows_max: int | None) -> Outcome:
     most = limit(rows_max)
     rows: list[tuple[Any, ...]] = []
@@ -204,6 +227,38 @@ STATEMENTS = (
         columns=(("watermark", INT8), ("epoch", INT4), ("acked", INT8), ("critical", INT8), ("standard", INT8)),
         needs=("event_stream", "agent_floors", "agent_acks"),
     ),
+    Statement(
+        text=sql.READ_GROUND,
+        pin="90234f1bbcf8",
+        handler=_read_ground,
+        parameters=(TEXT, TEXT),
+        columns=(
+            ("epoch", INT4),
+            ("created", TEXT),
+            ("watermark", INT8),
+            ("last_seq", INT8),
+            ("critical", INT8),
+            ("standard", INT8),
+            ("swept_ago_s", FLOAT8),
+        ),
+        needs=(
+            "event_stream",
+            "stream_epoch",
+            "sweep_mark",
+            "agent_floors",
+            "stream_epoch.last_seq",
+            "sweep_mark.completed_at",
+        ),
+    ),
+    Statement(
+        text=sql.READ_RETAINED,
+        pin="e0a751aa0f8f",
+        handler=_read_retained,
+        parameters=(TEXTS,),
+        columns=(("pos", INT8),),
+        needs=("agent_events",),
+    ),
+    Statement(text=sql.READ_CLOCK, pin="de0be1abcb28", handler=_read_clock, columns=(("now", TIMESTAMPTZ),)),
     Statement(
         text=sql.READ_PAGE,
         pin="5e83051ae5c7",

@@ -17,7 +17,7 @@ from sim.errors import NotModelled
 from sim.postgres.errors import ServerError
 from sim.postgres.schema import AgentEvent, DeadLetter, EventStream, OpenAssignment, StreamEpoch, SweepMark
 from sim.postgres.statement import EPOCH_BITS, Outcome, Run, Statement, int8, later
-from sim.postgres.types import FLOAT8, INT4, INT8, MINUS_INFINITY, TEXT, TEXTS, unix_ns
+from sim.postgres.types import FLOAT8, INT4, INT8, MINUS_INFINITY, TEXT, TEXTS, epoch_s
 from sim.postgres.waits import WORKED, Waiting
 from system import sql
 
@@ -34,8 +34,8 @@ def _init_state(run: Run, name: Nullable, tag: Nullable, created: Nullable, befo
     stream = EventStream(name, 1, created, watermark, None, 0, None, MINUS_INFINITY, None)
     found = yield from tables.event_stream.insert_or_find(snapshot, stream)
     yield WORKED
-    yield from tables.sweep_mark.insert_or_find(snapshot, SweepMark(name, 0))
-    yield from tables.stream_epoch.insert_or_find(snapshot, StreamEpoch(1, tag, "first", snapshot.now))
+    yield from tables.sweep_mark.insert_or_find(snapshot, SweepMark(name, 0, None))
+    yield from tables.stream_epoch.insert_or_find(snapshot, StreamEpoch(1, tag, "first", snapshot.now, 0))
     return Outcome([], "INSERT 0", int(found is None))
 
 
@@ -43,13 +43,8 @@ def _read_lease(run: Run, name: str | None) -> Outcome:
     row = run.tables.event_stream.find(run.snapshot, name)
     if row is None:
         return Outcome([], "SELECT")
-    left_s = -math.inf if row.lease_until == MINUS_INFINITY else _epoch_s(row.lease_until) - _epoch_s(run.snapshot.now)
+    left_s = -math.inf if row.lease_until == MINUS_INFINITY else epoch_s(row.lease_until) - epoch_s(run.snapshot.now)
     return Outcome([(row.watermark, row.holder, left_s)], "SELECT")
-
-
-def _epoch_s(timestamp: int) -> float:
-    """`extract(epoch FROM ...)::float8` of a finite timestamptz."""
-    return unix_ns(timestamp) / 1e9
 
 
 def _take_lease(run: Run, name: str | None, holder: str | None, lease_s: float | None) -> Waiting[Outcome]:
@@ -90,7 +85,14 @@ def _update_stream(run: Run, name: str | None, matches: Any, change: Any) -> Wai
 
 
 def _new_epoch(
-    run: Run, name: str | None, fence: int | None, tag: Nullable, reason: Nullable, created: Nullable, before: Nullable
+    run: Run,
+    name: str | None,
+    fence: int | None,
+    tag: Nullable,
+    reason: Nullable,
+    created: Nullable,
+    before: Nullable,
+    last_seq: Nullable,
 ) -> Waiting[Outcome]:
     tables, snapshot = run.tables, run.snapshot
 
@@ -101,7 +103,7 @@ def _new_epoch(
     if version is None or not matches(version.row):
         return Outcome([], "UPDATE")
     ordinal = version.row.epoch + 1
-    yield from tables.stream_epoch.insert(snapshot, StreamEpoch(ordinal, tag, reason, snapshot.now))
+    yield from tables.stream_epoch.insert(snapshot, StreamEpoch(ordinal, tag, reason, snapshot.now, last_seq))
     yield WORKED
     watermark = _position(ordinal, before)
 
@@ -267,11 +269,11 @@ STATEMENTS = (
     ),
     Statement(
         text=sql.NEW_EPOCH,
-        pin="370540d9f5d4",
+        pin="011260902b39",
         handler=_new_epoch,
-        parameters=(TEXT, INT8, TEXT, TEXT, TEXT, INT8),
+        parameters=(TEXT, INT8, TEXT, TEXT, TEXT, INT8, INT8),
         columns=(("watermark", INT8),),
-        needs=("event_stream", "stream_epoch", "event_stream.decided_ns"),
+        needs=("event_stream", "stream_epoch", "event_stream.decided_ns", "stream_epoch.last_seq"),
     ),
     Statement(
         text=sql.WRITE_BATCH,

@@ -118,3 +118,8 @@ def timestamp_us(unix_ns: int) -> int:
 def unix_ns(timestamp: int) -> int:
     """Nanoseconds since 1970 of a finite timestamptz."""
     return (timestamp + _EPOCH_US) * 1000
+
+
+def epoch_s(timestamp: int) -> float:
+    """`extract(epoch FROM ...)::float8` of a finite timestamptz."""
+    return unix_ns(timestamp) / 1e9

@@ -218,7 +218,7 @@ class AgentEndpoint:
             if more.floors != floors:
                 break
             page = more
-        return Page(rows=rows, floors=floors, watermark=page.watermark, full=page.full)
+        return Page(rows=rows, floors=floors, watermark=page.watermark, full=page.full, reached=page.end)
 
     async def _ensure_tags(self, place: Place) -> None:
         for position in (place.position, place.head, place.floors.critical, place.floors.standard):

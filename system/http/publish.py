@@ -122,7 +122,11 @@ class PublishEndpoint:
             self._check_size(fresh, connection.nc.max_payload)
             prefix = self._places.prefix_of(ordinal_of(self._hub.head))
             answers = await publish_all(
-                connection, self._settings.stream, fresh, timeout_s=self._settings.publish_timeout_s
+                connection,
+                self._settings.stream,
+                fresh,
+                timeout_s=self._settings.publish_timeout_s,
+                ttl_s=self._settings.ttl_rule(allowed=self._link.allows_ttl),
             )
             for event, answer in zip(fresh, answers, strict=True):
                 if not isinstance(answer, Published):

@@ -1,6 +1,7 @@
 """The read path as a seam: where sessions read from, by the name of the option that the operator chose.
 
     cursor     pages from Postgres, live from the hub's window (option C, the default)
+    jetstream  a consumer of the stream for each session; Postgres tells what of it is gone (option A)
 
 Whatever stands behind it, a session sees a `Source`: pages of what is retained, with floors, and a word when there is
 more. Positions, cursors, notices and the session's states are the same for all.

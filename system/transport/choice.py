@@ -12,6 +12,7 @@ from system.settings import Settings
 from system.tail import Tail
 from system.transport import Transport
 from system.transport.cursor import CursorTransport
+from system.transport.jetstream import JetStreamTransport
 
 
 def make_transport(
@@ -29,5 +30,9 @@ def make_transport(
     match settings.transport:
         case "cursor":
             return CursorTransport(places, hub, tail)
+        case "jetstream":
+            return JetStreamTransport(settings, database, link, host, metrics, places=places, tail=tail)
         case other:
-            raise NotImplementedError(f"expected the transport cursor, got {other!r}, which this release does not have")
+            raise NotImplementedError(
+                f"expected the transport cursor or jetstream, got {other!r}, which this release does not have"
+            )

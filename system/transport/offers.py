@@ -1,15 +1,44 @@
-"""What each transport takes back of the guarantees G1 to G8, in the relay's own words.
+"""What each transport takes back of the guarantees G1 to G8: for the log at start-up, for reports, for whoever chooses.
 
-Said in the log when a replica starts, and shown by reports. A limit is a condition on which a guarantee holds; what is
-not offered holds on no condition. The promises themselves are in the README.
+A limit is a condition on which a guarantee holds; what is not offered holds on none. The promises are in the README.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-LIMITS: Mapping[str, Mapping[str, str]] = {"cursor": {}, "jetstream": {}, "redis": {}}
-"""By transport and guarantee: one sentence each, with what to do about it."""
+LIMITS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "cursor": {"G6": ("while Postgres is away nothing is delivered; nothing is lost meanwhile",)},
+    "jetstream": {
+        "G1": ("what only the stream holds is lost with it: a stream that is made anew has what was published since",),
+        "G2": (
+            "an event that pg-writer stores later than half of EXPIRY_MARGIN_S may leave the stream before replay tells "
+            "that it is gone (relay_writer_late_total)",
+            "the stream forgets by the clock of NATS and tells nobody: a clock that leaps ahead by more than half of "
+            "EXPIRY_MARGIN_S loses events without a word",
+        ),
+        "G4": (
+            "repeats are recognised by the stream alone, by Nats-Msg-Id within its duplicate window; what comes "
+            "past the relay without that header may be delivered twice",
+        ),
+        "G6": (
+            "no replay while the last sweep is older than half of EXPIRY_MARGIN_S, nor where Postgres is away; "
+            "sessions that are live go on",
+        ),
+        "G8": (
+            "a live event is delivered as soon as the stream has it, before pg-writer confirms that it is stored and "
+            "valid beside what is stored",
+        ),
+    },
+    "redis": {},
+}
+"""By transport and guarantee."""
 
 NOT_OFFERED: Mapping[str, Mapping[str, str]] = {"cursor": {}, "jetstream": {}, "redis": {}}
 """By transport and guarantee: why not."""
+
+
+def sentences(transport: str) -> list[str]:
+    """All that a transport takes back, in the order of the guarantees."""
+    taken = [f"{name} not offered: {why}" for name, why in NOT_OFFERED[transport].items()]
+    return taken + [f"{name}: {text}" for name, texts in LIMITS[transport].items() for text in texts]

@@ -30,12 +30,18 @@ class StartRelay(Protocol):
 
 
 @pytest.fixture
-async def start_relay(fresh_database: str, fresh_nats: NatsProcess) -> AsyncIterator[StartRelay]:
+def transport() -> str:
+    """Where relays read from, unless a test says otherwise: `both_transports` runs it over either."""
+    return "cursor"
+
+
+@pytest.fixture
+async def start_relay(fresh_database: str, fresh_nats: NatsProcess, transport: str) -> AsyncIterator[StartRelay]:
     """Start relays in this process on servers of this test's own; they are drained afterwards."""
     running: list[InProcess] = []
 
     async def start(*, wait: bool = True, **settings: Any) -> InProcess:
-        relay = await InProcess.start(fresh_database, fresh_nats, **settings)
+        relay = await InProcess.start(fresh_database, fresh_nats, **{"transport": transport} | settings)
         running.append(relay)
         return await relay.ready() if wait else relay
 

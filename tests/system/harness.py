@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 import httpx
 import nats
+import pytest
 from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
 
@@ -28,6 +29,9 @@ SECRET = "a secret of at least thirty-two bytes"
 STREAM = "MESH_EVENTS"
 QUICK: dict[str, Any] = {"tail_poll_s": 0.05, "sweep_interval_s": 0.1, "sweep_pause_s": 0.0, "drain_deadline_s": 4.0}
 """Settings that shorten waits and change no decision."""
+
+both_transports = pytest.mark.parametrize("transport", ["cursor", "jetstream"])
+"""Marks what must hold wherever sessions read from."""
 
 VOLATILE = "fence", "holder", "lease_until"
 """Columns of `event_stream` that move without any event."""

@@ -295,6 +295,8 @@ def _timeless(name: str, value: Any) -> Any:
     """A value without what follows from the moment at which it was read."""
     if name == "now_ns" or isinstance(value, datetime):
         return "a time"
+    if name == "swept_ago_s":
+        return None if value is None else ("ago", value > 0)
     return ("left", value > 0, math.isinf(value)) if name == "left_s" else value
 
 

@@ -36,7 +36,7 @@ TABLES = {
     "schema_migration": "number",
 }
 """The relay's tables and their primary keys."""
-TIMES = {"lease_until", "began_at", "persisted_at", "acked_at", "due_at", "recorded_at", "applied_at"}
+TIMES = {"lease_until", "began_at", "persisted_at", "acked_at", "due_at", "recorded_at", "applied_at", "completed_at"}
 
 
 class Fifo(random.Random):

@@ -126,7 +126,8 @@ class Author:
             (lambda: (sql.READ_STORED_MANY, ([self._id() for _ in range(self.rng.randrange(4))],)), 1),
             (lambda: (sql.READ_STORED, (self._id(),)), 1),
             (lambda: (sql.READ_TAIL, (self._stream(), self._pos(), self.rng.choice((1, 3, 50)))), 3),
-            (self._place, 3),
+            (self._place, 2),
+            (self._swept, 1),
             (self._page, 4),
             (lambda: (sql.READ_OVERDUE, (self.rng.randrange(4), self.rng.choice((1, 50)))), 2),
             (self._mark, 3),
@@ -209,6 +210,11 @@ class Author:
         rows_max = self.rng.choice((1, 2, 50))
         return self._one_of(*SWEEPS), (self._stream(), self.rng.choice((1, 2)), retention_s, rows_max, since)
 
+    def _swept(self) -> tuple[str, tuple[Any, ...]]:
+        noted = self._stream(), self.rng.choice((None, LAST))
+        ground = self._stream(), self._agent()
+        return self.rng.choice([(sql.READ_CLOCK, ()), (sql.NOTE_SWEPT, noted), (sql.READ_GROUND, ground)])
+
     def _page(self) -> tuple[str, tuple[Any, ...]]:
         return self._one_of(*PAGES), (self._stream(), self._agent(), self._pos(), self.rng.choice((0, 1, 3, 50)))
 
@@ -227,7 +233,8 @@ class Author:
 
     def _epoch(self) -> tuple[str, tuple[Any, ...]]:
         created = self.rng.choice(("created0", "created1"))
-        return sql.NEW_EPOCH, (self._stream(), self._fence(), self._tag(), "why", created, self.rng.randrange(3))
+        seqs = self.rng.randrange(3), self.rng.randrange(9)
+        return sql.NEW_EPOCH, (self._stream(), self._fence(), self._tag(), "why", created, *seqs)
 
     def _mark(self) -> tuple[str, tuple[Any, ...]]:
         return sql.MARK_REDISPATCHED, (self._pos(), self.rng.randrange(4), self.rng.choice((-FAR_S, FAR_S)))
@@ -251,7 +258,7 @@ class Author:
         return self.rng.choice(AGENTS)
 
     def _id(self) -> str:
-        return f"e{self.rng.randrange(40)}" + self.rng.choice(("", "", "", "~r1"))
+        return f"e{self.rng.randrange(12)}" + self.rng.choice(("", "", "", "~r1"))
 
     def _tag(self) -> str:
         self._tags += 1

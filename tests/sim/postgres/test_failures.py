@@ -62,7 +62,7 @@ async def test_a_failed_block_ends_with_rollback() -> None:
         await first.execute("BEGIN")
         await first.execute(sql.TAKE_LEASE, "s", "me", 100.0)
         with pytest.raises(asyncpg.UniqueViolationError):
-            await first.execute(sql.NEW_EPOCH, "s", 2, "tag", "why", "created", 0)
+            await first.execute(sql.NEW_EPOCH, "s", 2, "tag", "why", "created", 0, 4)
         assert len(await second.fetch(sql.RENEW_LEASE, "s", 1, 100.0)) == 1
         with pytest.raises(asyncpg.InFailedSQLTransactionError):
             await first.fetch(sql.READ_EPOCHS)
@@ -258,7 +258,7 @@ async def test_bytes_may_arrive_one_by_one() -> None:
             key = answer.index(b"K\0\0\0\x0c")  # each session has its own
             answers.append(answer[:key] + answer[key + 13 :])
     assert answers[0] == answers[1]
-    assert b"SELECT 2\0" in answers[0]
+    assert b"SELECT 3\0" in answers[0]
 
 
 async def test_memory_stays_flat() -> None:

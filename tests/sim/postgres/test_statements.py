@@ -82,7 +82,7 @@ async def test_the_relay_s_every_call_is_served() -> None:
         assert [name for name, _ in simulation.server.dump() if name == "dead_letters"] == []
         assert len(await database.fetch(sql.RENEW_LEASE, "s", 1, 9.0)) == 1
         await database.execute(sql.RELEASE_LEASE, "s", 1)
-        row = await database.fetchrow(sql.NEW_EPOCH, "s", 1, "tag2", "why", "created", 0)
+        row = await database.fetchrow(sql.NEW_EPOCH, "s", 1, "tag2", "why", "created", 0, 4)
         assert row["watermark"] == 2 << 48
         assert [tuple(row) for row in await database.fetch(sql.READ_EPOCHS)] == [(1, "tag"), (2, "tag2")]
         simulation.server.check()
@@ -144,7 +144,7 @@ async def test_pools_cursors_and_nested_transactions_work() -> None:
 async def _repeat_a_tag(connection: Any) -> None:
     async with connection.transaction():
         await connection.execute(sql.TAKE_LEASE, "s", "me", 9.0)
-        await connection.execute(sql.NEW_EPOCH, "s", 1, "tag", "why", "created", 0)
+        await connection.execute(sql.NEW_EPOCH, "s", 1, "tag", "why", "created", 0, 4)
 
 
 async def test_a_password_is_asked_for() -> None:

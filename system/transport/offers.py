@@ -12,8 +12,8 @@ LIMITS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "jetstream": {
         "G1": ("what only the stream holds is lost with it: a stream that is made anew has what was published since",),
         "G2": (
-            "an event that pg-writer stores later than half of EXPIRY_MARGIN_S may leave the stream before replay tells "
-            "that it is gone (relay_writer_late_total)",
+            "an event that pg-writer stores later than half of EXPIRY_MARGIN_S may leave the stream before replay "
+            "tells that it is gone (relay_writer_late_total)",
             "the stream forgets by the clock of NATS and tells nobody: a clock that leaps ahead by more than half of "
             "EXPIRY_MARGIN_S loses events without a word",
         ),

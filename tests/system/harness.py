@@ -212,6 +212,17 @@ class UnderTest:
         """One message of the stream."""
         return await (await self.nats()).jetstream().get_msg(STREAM, seq=seq)
 
+    async def ask_jetstream(self, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One request to JetStream's API, in its own words."""
+        answer = await (await self.nats()).request(f"$JS.API.{subject}", json.dumps(body or {}).encode(), timeout=5.0)
+        found: dict[str, Any] = json.loads(answer.data)
+        return found
+
+    async def session_consumers(self) -> list[str]:
+        """The names of the consumers that sessions have made."""
+        names: list[str] = (await self.ask_jetstream(f"CONSUMER.NAMES.{STREAM}"))["consumers"] or []
+        return sorted(name for name in names if name.startswith("relay-"))
+
     async def everything(self) -> dict[str, Any]:
         """All that is stored: the stream's state, and every row of every table but the lease."""
         connection = await asyncpg.connect(self.dsn)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from faults.stack import EmbeddedStack, ManagedProcess
-from tests.system.harness import InProcess, event, eventually, problem
+from tests.system.harness import InProcess, both_transports, event, eventually, problem
 from tests.system.traffic import traffic
 
 pytestmark = pytest.mark.stack
@@ -30,9 +30,9 @@ async def own_stack() -> AsyncIterator[EmbeddedStack]:
 
 
 @pytest.fixture
-async def relay(own_stack: EmbeddedStack) -> AsyncIterator[InProcess]:
+async def relay(own_stack: EmbeddedStack, transport: str) -> AsyncIterator[InProcess]:
     """A relay on them, quick to notice."""
-    running = await InProcess.start(own_stack.postgres_dsn, own_stack.nats, **BRISK)
+    running = await InProcess.start(own_stack.postgres_dsn, own_stack.nats, transport=transport, **BRISK)
     await running.ready()
     yield running
     await running.stop()
@@ -56,6 +56,7 @@ def process(stack: EmbeddedStack, name: str) -> ManagedProcess:
     return {"nats": stack.nats, "postgres": stack.postgres}[name]
 
 
+@both_transports
 @pytest.mark.parametrize("name", ["nats", "postgres"])
 @pytest.mark.parametrize("how", ["kill", "restart", "pause"])
 async def test_an_outage_in_mid_traffic_loses_nothing(
@@ -86,6 +87,7 @@ async def test_an_outage_in_mid_traffic_loses_nothing(
     assert (await relay.http.get("/healthz")).status_code == 200
 
 
+@both_transports
 async def test_publishing_goes_on_while_postgres_is_away(own_stack: EmbeddedStack, relay: InProcess) -> None:
     """The stream takes events without Postgres; they are stored and delivered when it is back, an id used twice with
     other content among them as a dead letter; meanwhile streams and acks are an honest 503.
@@ -109,6 +111,7 @@ async def test_publishing_goes_on_while_postgres_is_away(own_stack: EmbeddedStac
         assert await stream.events(1) == ["meanwhile"]
 
 
+@both_transports
 async def test_a_live_stream_outlives_postgres(own_stack: EmbeddedStack, relay: InProcess) -> None:
     """An open stream stays open while Postgres is away, and goes on where it was; so does one that had to replay."""
     made = [event() for _ in range(10)]
@@ -120,6 +123,39 @@ async def test_a_live_stream_outlives_postgres(own_stack: EmbeddedStack, relay: 
         await relay.publish(*made[5:])
         await own_stack.postgres.start()
         assert await live.events(5) == [one["id"] for one in made[5:]]
+
+
+@pytest.mark.parametrize("transport", ["jetstream"])
+async def test_who_reads_the_stream_is_served_without_postgres(own_stack: EmbeddedStack, relay: InProcess) -> None:
+    """Transport jetstream: a connected agent gets what is published while Postgres is away, also across a restart of
+    NATS, and comes back to nothing missed or repeated; who connects meanwhile is told 503.
+    """
+    async with relay.stream(cursor="now") as live:
+        await live.named("relay.cursor")
+        await relay.publish(event("before"))
+        assert await live.events(1) == ["before"]
+        await relay.settled()
+        await own_stack.postgres.kill()
+        made = [event() for _ in range(200)]
+        for start in range(0, 200, 50):
+            await relay.publish(*made[start : start + 50])
+        assert await live.events(200) == [one["id"] for one in made]
+        await own_stack.nats.restart()
+        problem(await relay.page(), 503)
+
+        async def published() -> bool:
+            return (await relay.post(event("after-nats", data=1))).status_code == 202
+
+        await eventually(published, "a publish")
+        assert await live.events(1) == ["after-nats"]
+        await own_stack.postgres.start()
+        await readyz(relay, 200)
+        (last,) = await relay.publish(event("after-postgres"))
+        assert await live.events(1) == ["after-postgres"]
+        assert live.last_id == last
+        assert (await relay.ack(last)).json() == {"acked": last}
+    async with relay.stream(last_event_id=live.cursors[0]) as again:
+        assert await again.events(202) == live.delivered[1:]
 
 
 async def test_an_unknown_outcome_is_said_and_a_retry_settles_it(own_stack: EmbeddedStack, relay: InProcess) -> None:

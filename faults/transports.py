@@ -11,8 +11,8 @@ import typer
 
 from faults.plan import Plan
 
-MARGINS_S = (2.0, 5.0, 60.0)
-"""How much longer than Postgres the stream of option A keeps an event, squeezed as plans squeeze retention."""
+MARGIN_SWEEPS = (4.0, 10.0, 60.0)
+"""How much longer than Postgres the stream of option A keeps an event, in intervals of sweeps, squeezed as these are."""
 LONG_S = 3_600.0
 """A plan whose retention is longer is not squeezed, and neither is its margin."""
 
@@ -40,8 +40,8 @@ def over(plan: Plan, transport: TransportName | None) -> Plan:
         return plan
     relay = plan.relay
     if transport is TransportName.JETSTREAM and plan.retention.critical_s < LONG_S:
-        margin_s = random.Random(f"margin/{plan.seed}").choice(MARGINS_S)
-        relay = msgspec.structs.replace(relay, expiry_margin_s=margin_s)
+        sweeps = random.Random(f"margin/{plan.seed}").choice(MARGIN_SWEEPS)
+        relay = msgspec.structs.replace(relay, expiry_margin_s=sweeps * relay.sweep_interval_s)
     base = plan.name.removesuffix(f"-{plan.transport}")
     name = base if transport is TransportName.CURSOR else f"{base}-{transport.value}"
     return msgspec.structs.replace(plan, transport=transport.value, name=name, relay=relay)

@@ -8,7 +8,7 @@ import pytest
 from faults.plan import Plan, PlanInvalid
 from faults.playable import Ground, not_playable
 from faults.swarm import chaos_plan
-from faults.transports import MARGINS_S, TransportName, as_option, over
+from faults.transports import MARGIN_SWEEPS, TransportName, as_option, over
 from faults.vocabulary import ProcessName, Restart
 from sim.swarm import swarm_plan
 
@@ -40,8 +40,8 @@ def test_the_same_workload_and_faults_over_another_transport(transport: Transpor
 
 def test_the_margin_is_squeezed_as_the_retention_is() -> None:
     """A day's margin over half a minute's retention would keep everything: option A would never be put to the test."""
-    margins = {over(swarm_plan(seed), TransportName.JETSTREAM).relay.expiry_margin_s for seed in range(12)}
-    assert margins == set(MARGINS_S)
+    relays = [over(swarm_plan(seed), TransportName.JETSTREAM).relay for seed in range(12)]
+    assert {relay.expiry_margin_s / relay.sweep_interval_s for relay in relays} == set(MARGIN_SWEEPS)
 
 
 def test_a_command_that_repeats_a_run_names_the_transport() -> None:

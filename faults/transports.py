@@ -12,7 +12,7 @@ import typer
 from faults.plan import Plan
 
 MARGIN_SWEEPS = (4.0, 10.0, 60.0)
-"""How much longer than Postgres the stream of option A keeps an event, in intervals of sweeps, squeezed as these are."""
+"""How much longer than Postgres the stream of option A keeps an event, in intervals of a plan's sweeps."""
 LONG_S = 3_600.0
 """A plan whose retention is longer is not squeezed, and neither is its margin."""
 

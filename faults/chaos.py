@@ -27,7 +27,7 @@ from faults.recorder import Recorder
 from faults.run_record import note_end, note_run
 from faults.schedule import Step, What, timeline
 from faults.stack import StackError, disks
-from faults.streamwatch import Lag, StreamSeen, StreamWatch
+from faults.streamwatch import Lag, StreamSeen, StreamWatch, agents_asked_for
 from faults.targets import Relay
 from faults.toxiproxy import ToxiproxyFailed
 from faults.victims import victim_of
@@ -242,12 +242,12 @@ class ChaosRun:
     async def _converge(self) -> list[str]:
         """Wait until all is published, written and handled by every awake agent; what is missing at the deadline."""
         deadline = asyncio.get_running_loop().time() + self._plan.converge_within_s
-        target: int | None = None
+        target: StreamSeen | None = None
         while True:
             is_published = self.mesh.unpublished == 0  # before the look, which must see it all
             seen = await self._look()
             if target is None and seen is not None and is_published:
-                target = seen.head_seq
+                target = seen
             missing = []
             if target is None:
                 missing.append(f"{self.mesh.unpublished} events to be published")
@@ -259,13 +259,13 @@ class ChaosRun:
                 return missing
             await self._until(self._now_s() + TICK_S)
 
-    async def _behind(self, target: int) -> list[str]:
+    async def _behind(self, target: StreamSeen) -> list[str]:
         """What has to happen until everybody is at the stream's end; a lost tail may have begun a new epoch."""
         self.mesh.follow()
         told = {await epoch_of(relay, self._scene.jwt_secret) for relay in self._scene.relays}
         if len(told) > 1 or "" in told:
             return ["the replicas to agree on an epoch"]
-        return [f"{agent} to reach {target}" for agent in self.mesh.behind(target, told.pop())]
+        return self.mesh.behind(target, told.pop())
 
     # Time
 
@@ -319,7 +319,7 @@ class ChaosRun:
             await asyncio.sleep(OBSERVE_S)
 
     async def _look(self) -> StreamSeen | None:
-        seen = await self._stream.look()
+        seen = await self._stream.look(agents_asked_for(self._plan))
         if seen is not None:
             self._lag.see(asyncio.get_running_loop().time(), seen)
             self._recorder.record(history.Writer, pending=seen.pending, head=seen.head_seq)

@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import nats
+import nats.js.errors
 from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from faults.plan import Plan
+from system.event import ALL_AGENTS, SUBJECT_PREFIX
 
 STREAM = "MESH_EVENTS"
 WRITER = "pg-writer"
@@ -25,6 +31,15 @@ class StreamSeen:
     """Events that pg-writer has not confirmed: not delivered to it, or not acknowledged by it."""
     confirmed_seq: int
     """Everything up to here is confirmed."""
+    addressed: Mapping[str, int] | None = None
+    """For each agent that was asked for, the last sequence of what it is to receive; None if nobody was asked for."""
+
+    def last_for(self, agent: str) -> int:
+        """Where an agent must have come to: the last sequence that is its own, or the stream's end if nobody asked.
+
+        Option C bookmarks everybody at the stream's end; with the others a cursor moves with what the agent receives.
+        """
+        return self.head_seq if self.addressed is None else self.addressed[agent]
 
 
 class Lag:
@@ -53,8 +68,8 @@ class StreamWatch:
         self._url = url
         self._client: Client | None = None
 
-    async def look(self) -> StreamSeen | None:
-        """What there is now; None if NATS does not answer, or has no such stream or consumer yet."""
+    async def look(self, agents: Iterable[str] = ()) -> StreamSeen | None:
+        """What there is now, for these agents too; None if NATS does not answer, or lacks the stream or consumer."""
         try:
             async with asyncio.timeout(ANSWER_S):
                 if self._client is None or not self._client.is_connected:
@@ -64,11 +79,18 @@ class StreamWatch:
                 manager = self._client.jetstream(timeout=ANSWER_S)
                 stream = await manager.stream_info(STREAM)
                 consumer = await manager.consumer_info(STREAM, WRITER)
+                addressed = {name: await _last_seq(manager, name) for name in agents}
+                everybody = await _last_seq(manager, ALL_AGENTS) if addressed else 0
         except (nats.errors.Error, OSError, TimeoutError):
             return None
         pending = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
         confirmed_seq = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
-        return StreamSeen(head_seq=stream.state.last_seq, pending=pending, confirmed_seq=confirmed_seq)
+        return StreamSeen(
+            head_seq=stream.state.last_seq,
+            pending=pending,
+            confirmed_seq=confirmed_seq,
+            addressed={name: max(seq, everybody) for name, seq in addressed.items()} or None,
+        )
 
     async def close(self) -> None:
         """Close the connection; closing twice does no harm."""
@@ -78,5 +100,18 @@ class StreamWatch:
                 await asyncio.wait_for(client.close(), ANSWER_S)
 
 
+async def _last_seq(manager: JetStreamContext, receiver: str) -> int:
+    """The last sequence of what is addressed to a receiver; 0 if the stream has nothing."""
+    try:
+        return int((await manager.get_last_msg(STREAM, f"{SUBJECT_PREFIX}.{receiver}.>")).seq or 0)
+    except nats.js.errors.NotFoundError:
+        return 0
+
+
 async def _nothing(error: Exception) -> None:
     """What fails is seen by the look that needed it."""
+
+
+def agents_asked_for(plan: Plan) -> tuple[str, ...]:
+    """The agents whose own last events a run over other transports than option C has to know."""
+    return () if plan.transports == {"cursor"} else tuple(agent.name for agent in plan.agents)

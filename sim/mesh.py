@@ -13,6 +13,7 @@ from faults.mesh.publishers import MeshPublisher
 from faults.plan import Plan, Publisher
 from faults.recorder import Recorder
 from faults.schedule import What
+from faults.streamwatch import StreamSeen
 from reports import history
 from reports.history import owner_of
 from sim.environment import MS
@@ -72,12 +73,14 @@ class Mesh:
         for name in self._agents:
             self.order(name, What.SLEEP)
 
-    def behind(self, target: int, epoch: str) -> list[str]:
-        """What has to happen until every agent that is awake has handled everything up to a sequence of an epoch."""
+    def behind(self, target: StreamSeen, epoch: str) -> list[str]:
+        """What has to happen until every agent that is awake has handled everything that is its own, in an epoch."""
         return [
-            f"{name} to reach {target}"
+            f"{name} to reach {seq}"
             for name, agent in self._agents.items()
-            if agent.is_awake and target and (agent.saved_epoch != epoch or agent.saved_seq < target)
+            if agent.is_awake
+            and (seq := target.last_for(owner_of(name)))
+            and (agent.saved_epoch != epoch or agent.saved_seq < seq)
         ]
 
     def _live(self, name: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -250,13 +250,13 @@ def channel(publisher: Publisher, process: Process, plan: Plan, epoch: str) -> C
     return HttpChannel(f"http://relay:{RELAY_PORT}", token)
 
 
-def observer(told: Callable[[StreamSeen], None]) -> Program:
+def observer(told: Callable[[StreamSeen], None], agents: Sequence[str]) -> Program:
     """Looks at the stream and pg-writer's consumer now and then, over a connection of its own."""
 
     async def look(process: Process) -> None:
         watch = StreamWatch(f"nats://nats:{NATS_PORT}")
         while True:
-            seen = await watch.look()
+            seen = await watch.look(agents)
             if seen is not None:
                 told(seen)
             await asyncio.sleep(1.0)

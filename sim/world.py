@@ -15,7 +15,7 @@ from faults.plan import Plan
 from faults.recorder import Recorder
 from faults.run_record import note_run
 from faults.schedule import What, timeline
-from faults.streamwatch import StreamSeen
+from faults.streamwatch import StreamSeen, agents_asked_for
 from faults.vocabulary import REPLICAS
 from reports import history
 from sim.clock import EPOCH_NS, HostClock
@@ -293,13 +293,13 @@ class World:
 
     def _heal(self) -> Generator[Any, None, None]:
         self._injector.heal()
-        self._watching = self._start(self._observer, observer(self._look_on))
+        self._watching = self._start(self._observer, observer(self._look_on, agents_asked_for(self._plan)))
         self._enter("healed")
         yield self.environment.timeout(TICK_NS)
 
     def _converge(self) -> Generator[Any, None, None]:
         deadline_ns = self.environment.now_ns + round(self._plan.converge_within_s * S)
-        target: int | None = None
+        target: StreamSeen | None = None
         looks = 0
         while True:
             left = self._mesh.unpublished
@@ -307,7 +307,7 @@ class World:
             if not left and looked is not None:
                 looks += 1
                 if looks == LOOKS_AFTER_LAST:
-                    target = looked.head_seq
+                    target = looked
             missing = [f"{left} events to be published"] if target is None else self._behind(target)
             if looked is None or looked.pending:
                 missing.append(f"pg-writer, pending {looked.pending if looked else 'unknown'}")
@@ -319,7 +319,7 @@ class World:
                 return
             yield self.environment.timeout(LOOK_NS)
 
-    def _behind(self, target: int) -> list[str]:
+    def _behind(self, target: StreamSeen) -> list[str]:
         """What has to happen until everybody is at the stream's end; a lost tail may have begun a new epoch."""
         epochs = {self._epoch_of(relay) for relay in self.relays}
         if len(epochs) > 1 or "" in epochs:

@@ -20,6 +20,7 @@ from faults.mesh.publishers import MeshPublisher
 from faults.plan import Agent, Plan, Publisher
 from faults.recorder import Recorder
 from faults.schedule import What
+from faults.streamwatch import StreamSeen
 from reports.history import owner_of
 from reports.parts import PARTS_FOLDER
 from system.tokens import mint
@@ -149,12 +150,14 @@ class Mesh:
         for agent in self.agents.values():
             agent.seen.read()
 
-    def behind(self, seq: int, epoch: str) -> list[str]:
-        """The awake agents that have not handled everything up to this sequence of this epoch."""
+    def behind(self, target: StreamSeen, epoch: str) -> list[str]:
+        """The awake agents that have not handled everything that is theirs, and up to which sequence of this epoch."""
         return [
-            name
+            f"{name} to reach {seq}"
             for name, agent in self.agents.items()
-            if agent.is_awake and seq and (agent.seen.saved_epoch != epoch or agent.seen.saved_seq < seq)
+            if agent.is_awake
+            and (seq := target.last_for(name))
+            and (agent.seen.saved_epoch != epoch or agent.seen.saved_seq < seq)
         ]
 
     def failures(self) -> list[str]:

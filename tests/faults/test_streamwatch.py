@@ -63,3 +63,27 @@ async def test_looks(fresh_nats: NatsProcess) -> None:
     assert again is not None
     assert again.head_seq == 3  # what was acknowledged last may have been forgotten: NATS flushes that lazily
     await watch.close()
+
+
+async def test_a_look_for_agents_tells_what_is_their_own(fresh_nats: NatsProcess) -> None:
+    """The last of their own and of what is to all, nobody else's; one that nothing is for has nothing to reach."""
+    watch = StreamWatch(fresh_nats.url)
+    client = await nats.connect(fresh_nats.url)
+    stream = client.jetstream()
+    await stream.add_stream(name="MESH_EVENTS", subjects=["mesh.events.>"])
+    await stream.add_consumer("MESH_EVENTS", ConsumerConfig(durable_name="pg-writer", ack_policy=AckPolicy.ALL))
+    for receiver in ("a", "b", "ab", "c"):
+        await stream.publish(f"mesh.events.{receiver}.task.assigned", b"{}")
+    seen = await watch.look(["a", "b", "d"])
+    assert seen is not None
+    assert seen.addressed == {"a": 1, "b": 2, "d": 0}
+    await stream.publish("mesh.events._all.note.added", b"{}")
+    await stream.publish("mesh.events.b.note.added", b"{}")
+    seen = await watch.look(["a", "b", "d"])
+    assert seen is not None
+    assert [seen.last_for(name) for name in ("a", "b", "d")] == [5, 6, 5]
+    plain = await watch.look()
+    assert plain is not None
+    assert plain.last_for("a") == 6, "with option C everybody reaches the stream's end"
+    await watch.close()
+    await client.close()

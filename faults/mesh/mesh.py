@@ -156,7 +156,7 @@ class Mesh:
             f"{name} to reach {seq}"
             for name, agent in self.agents.items()
             if agent.is_awake
-            and (seq := target.last_for(name))
+            and (seq := target.last_for(owner_of(name)))
             and (agent.seen.saved_epoch != epoch or agent.seen.saved_seq < seq)
         ]
 

@@ -17,7 +17,7 @@ from system.database import Database
 from system.host import Host
 from system.link import Connection, NatsLink, NatsUnavailable, describe, heed_cancellation
 from system.metrics import Metrics
-from system.places import Places
+from system.places import NotReady, Places
 from system.settings import Settings
 from system.stream import StreamUnsafe, stream_config
 from system.tail import Tail
@@ -29,6 +29,8 @@ from system.transport.source import JetStreamSource
 log = structlog.get_logger(__name__)
 
 FIT_RETRY_S = 1.0
+FIT_LIMIT_S = 5.0
+"""How long a page waits for the stream to be looked at: a replica is ready a moment before it has done so."""
 DISCARDED_MAX = 100_000
 """Names of consumers to delete; beyond it the oldest is left to the server, which forgets it by itself."""
 LAST_WORD_S = 1.0
@@ -63,8 +65,9 @@ class JetStreamTransport:
         self._ending: dict[asyncio.Task[None], None] = {}
         self._discarded: deque[str] = deque(maxlen=DISCARDED_MAX)
         self._stir = asyncio.Event()
-        self.problem: str | None = None
-        """Why the stream can't be read without losing events, for those who ask for a page; None when all is well."""
+        self._fitted = asyncio.Event()
+        self._problem: str | None = None
+        """Why the stream can't be read without losing or repeating events, if that is known."""
 
     def open(self, agent: str) -> JetStreamSource:
         """A source for one session; its consumer is made with its first page (Transport)."""
@@ -84,6 +87,16 @@ class JetStreamTransport:
         """Nothing that only the leader does: the sweeper notes what this transport needs (Transport)."""
 
     # For the sources (Registry)
+
+    async def wait_fit(self) -> None:
+        """Wait until the stream is known to be fit for reading, for a while. Raises NotReady."""
+        if self._fitted.is_set():
+            return
+        try:
+            async with asyncio.timeout(0 if self._problem else FIT_LIMIT_S):
+                await self._fitted.wait()
+        except TimeoutError:
+            raise NotReady(self._problem or "NATS has not told yet whether the stream is fit to be read") from None
 
     def begun(self, source: JetStreamSource) -> None:
         """A source follows the stream from now on."""
@@ -125,7 +138,8 @@ class JetStreamTransport:
             heed_cancellation()
             try:
                 changed, link.allows_ttl = await fit_stream(connection, wanted)
-                self.problem = None
+                self._problem = None
+                self._fitted.set()
                 if changed:
                     log.warning("stream.changed", **changed)
                 if not link.allows_ttl:
@@ -135,8 +149,9 @@ class JetStreamTransport:
                     )
                 return
             except StreamUnsafe as error:
-                self.problem = str(error)
-                log.error("stream.unfit", problem=self.problem)
+                self._problem = str(error)
+                self._fitted.clear()
+                log.error("stream.unfit", problem=self._problem)
             except nats.js.errors.NotFoundError:
                 log.info("stream.not_there_yet")  # the leader makes it as it should be
             except (NatsError, TimeoutError) as error:

@@ -56,7 +56,8 @@ LIFE_MAX_S = 60.0
 class Registry(Protocol):
     """Who looks after all sources of a replica."""
 
-    problem: str | None
+    async def wait_fit(self) -> None:
+        """Wait until the stream may be read. Raises NotReady."""
 
     def begun(self, source: JetStreamSource) -> None:
         """A source follows the stream from now on."""
@@ -102,8 +103,7 @@ class JetStreamSource:
 
     async def read_page(self, after: Position, rows_max: int) -> Page:
         """A page of the stream, or below the boundary of the table, with its floors (Source)."""
-        if self._registry.problem is not None:
-            raise NotReady(self._registry.problem)
+        await self._registry.wait_fit()
         if self._ground is None or after != self._given:
             await self._restart(after)
         assert self._ground is not None

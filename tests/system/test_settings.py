@@ -104,6 +104,8 @@ def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name:
         ({"RETRY_MIN_MS": "10", "RETRY_MAX_MS": "9"}, "RETRY_MIN_MS <= RETRY_MAX_MS"),
         ({"STREAM_MAX_AGE_S": "60", "DEDUPE_WINDOW_S": "60"}, "STREAM_MAX_AGE_S above DEDUPE_WINDOW_S"),
         ({"BODY_BYTES_MAX": "2048", "EVENT_BYTES_MAX": "4096"}, "BODY_BYTES_MAX >= EVENT_BYTES_MAX"),
+        ({"TRANSPORT": "jetstream", "EXPIRY_MARGIN_S": "86401"}, "STREAM_MAX_AGE_S >= RETENTION_CRITICAL_S"),
+        ({"TRANSPORT": "jetstream", "EXPIRY_MARGIN_S": "200"}, "SWEEP_INTERVAL_S well below half of EXPIRY_MARGIN_S"),
         ({"RETENTION_STANDARD_S": "5", "RETENTION_CRITICAL_S": "4"}, "RETENTION_STANDARD_S <= RETENTION_CRITICAL_S"),
     ],
 )
@@ -142,6 +144,21 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert settings.critical_types == {"task.assigned", "task.created", "task.mentioned"}
     assert settings.stream_limits()["dedupe_window_s"] == 120
     assert settings.stream_max_age_s > settings.retention_critical_s
+
+
+def test_the_stream_keeps_more_where_sessions_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transport jetstream: repeats are known for the longest retention; only standard events say how long they live,
+    retention and margin in whole seconds, if the stream takes that; the other transport asks for nothing.
+    """
+    settings = load(monkeypatch, TRANSPORT="jetstream", EXPIRY_MARGIN_S="4000", RETENTION_STANDARD_S="10.5")
+    assert settings.stream_limits()["dedupe_window_s"] == 604_800
+    assert settings.stream_limits()["allow_msg_ttl"] is True
+    rule = settings.ttl_rule(allowed=True)
+    assert (rule("note.made"), rule("task.assigned")) == (4_011, None)
+    assert settings.ttl_rule(allowed=False)("note.made") is None
+    other = load(monkeypatch, TRANSPORT="cursor")
+    assert "allow_msg_ttl" not in other.stream_limits()
+    assert other.ttl_rule(allowed=True)("note.made") is None
 
 
 def test_lists_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:

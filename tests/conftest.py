@@ -16,7 +16,7 @@ import asyncpg
 import hypothesis
 import pytest
 
-from faults.stack import EmbeddedStack, NatsProcess
+from faults.stack import EmbeddedStack, NatsProcess, RedisProcess
 from tests import nightly
 from tests.counts import pytest_collection_modifyitems, pytest_runtest_makereport, pytest_terminal_summary
 
@@ -63,6 +63,15 @@ async def fresh_database(stack: EmbeddedStack) -> AsyncIterator[str]:
 async def fresh_nats(stack: EmbeddedStack) -> AsyncIterator[NatsProcess]:
     """A NATS server with an empty JetStream for this test alone; it may be killed, paused and restarted."""
     server = stack.add_nats(f"nats-{uuid.uuid4().hex[:8]}")
+    await server.start()
+    yield server
+    await stack.remove(server)
+
+
+@pytest.fixture
+async def fresh_redis(stack: EmbeddedStack) -> AsyncIterator[RedisProcess]:
+    """An empty Redis for this test alone; it may be killed, paused and restarted."""
+    server = stack.add_redis(f"redis-{uuid.uuid4().hex[:8]}")
     await server.start()
     yield server
     await stack.remove(server)

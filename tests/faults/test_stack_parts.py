@@ -96,6 +96,16 @@ def test_a_missing_nats_server_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         binaries.nats_server()
 
 
+def test_a_missing_redis_server_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its wheel and without one on PATH, the error names redis-server and its remedy; PATH goes first."""
+    monkeypatch.setattr(binaries, "REDIS_PACKAGE", "no_such_package")
+    path_with(tmp_path, monkeypatch)
+    with pytest.raises(PartUnavailable, match="redis-server is not available: run `make setup`"):
+        binaries.redis_server()
+    path_with(tmp_path, monkeypatch, **{"redis-server": "#!/bin/sh\n"})
+    assert binaries.redis_server() == tmp_path / "redis-server"
+
+
 def test_a_missing_postgres_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its wheel, the error names PostgreSQL and its remedy."""
     monkeypatch.setattr(binaries, "POSTGRES_PACKAGE", "no_such_package")

@@ -13,8 +13,6 @@ from sim.errors import NotModelled
 
 Request: TypeAlias = "list[bytes]"
 ARGUMENTS_MAX = 1024 * 1024
-UNKNOWN_ARGUMENTS_MAX, UNKNOWN_BULK_MAX = 10, 16_384
-"""What somebody may send who has not given the password."""
 BULK_BYTES_MAX = 512 * 1024 * 1024
 LINE_BYTES_MAX = 64 * 1024
 
@@ -130,8 +128,6 @@ class Parser:
         self._missing = 0
         self._request: Request = []
         self._is_broken = False
-        self.is_known = True
-        """Whether the client has given the password, if there is one: of others little is taken."""
 
     def feed(self, data: bytes) -> Iterator[Request | Broken]:
         """Take bytes; the requests that are complete with them."""
@@ -157,8 +153,6 @@ class Parser:
             count = _integer(line[1:])
             if count is None or count > ARGUMENTS_MAX:
                 return Broken("invalid multibulk length")
-            if count > UNKNOWN_ARGUMENTS_MAX and not self.is_known:
-                return Broken("unauthenticated multibulk length")
             if count <= 0:
                 return []
             self._missing, self._request = count, []
@@ -176,12 +170,10 @@ class Parser:
         if not isinstance(line, bytes):
             return line
         if not line.startswith(b"$"):
-            return Broken(f"expected '$', got '{chr(line[0]) if line else chr(13)}'")
+            return Broken(f"expected '$', got '{chr(line[0]) if line else ' '}'")
         length = _integer(line[1:])
         if length is None or not 0 <= length <= BULK_BYTES_MAX:
             return Broken("invalid bulk length")
-        if length > UNKNOWN_BULK_MAX and not self.is_known:
-            return Broken("unauthenticated bulk length")
         if len(self._buffer) < self._at + length + 2:
             self._at = start
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sim.errors import NotModelled
 from sim.redis.call import Call, Command, Rest, option, pattern, whole
 from sim.redis.codec import Fields, Members, Reply
 from sim.redis.errors import Refused, syntax, wrong_arguments
@@ -80,6 +81,8 @@ def scard(call: Call) -> Reply:
 
 def sscan(call: Call) -> Reply:
     """SSCAN key cursor [MATCH pattern] [COUNT count]: the next cursor, and some members."""
+    if call.words[2].startswith((b"-", b"+")):
+        raise NotModelled(f"expected a cursor of digits, got {call.words[2]!r}")
     if not call.words[2].isdigit() or int(call.words[2]) >= 2**64:
         raise Refused("invalid cursor")
     members = call.found(SetValue)

@@ -17,7 +17,7 @@ from sim.redis import codec
 from sim.redis.disk import RedisDisk
 from sim.redis.engine import Engine
 from sim.redis.session import Session
-from sim.redis.settings import Range, RedisSettings
+from sim.redis.settings import NO_TIME, Range, RedisSettings
 
 SYNC_EVERY_S = {"everysec": 1.0, "no": 30.0}
 """When what was written is durable: by Redis, and by the kernel in its own time (`dirty_expire_centisecs`)."""
@@ -65,7 +65,8 @@ class RedisServer:
         """Read the file; clients are told so until it is read."""
         self.engine.is_loading = True
         self.engine.now_ms = self.engine.started_ms = self._now_ns() // 1_000_000
-        self._after(self.settings.load_s, self._loaded)
+        is_empty = not (self._disk.base or self._disk.records)
+        self._after(NO_TIME if is_empty else self.settings.load_s, self._loaded)
 
     def shut_down(self) -> None:
         """SIGTERM: what was changed is written and synced. Whoever asks ends the process then."""
@@ -118,7 +119,7 @@ class RedisServer:
         if not is_always:
             self._plan_sync()
             return True
-        if self.settings.sync_s == (0.0, 0.0):
+        if self.settings.sync_s == NO_TIME:
             self._synced()
             return True
         self._is_blocked = True
@@ -213,7 +214,6 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take whatever is complete; it is done in the server's next turn."""
-        self._parser.is_known = self._session.is_known
         self._requests += self._parser.feed(data)
         if self._requests:
             self._server.wake(self)

@@ -159,9 +159,9 @@ class Session:
         return any(one in COMMANDS and COMMANDS[one].is_write for one in queued)
 
     def _refused(self, name: str, refusal: Failure) -> None:
-        if name == "exec" and refusal is not None and not refusal.startswith("ERR wrong number"):
+        if name == "exec":
             self._end_transaction()
-            self.tell(Failure(f"EXECABORT Transaction discarded because of: {refusal}"))
+            self.tell(Failure(f"EXECABORT Transaction discarded because of: {refusal.removeprefix('ERR ')}"))
             return
         self._is_spoiled = self._queue is not None
         self.tell(refusal)

@@ -153,7 +153,7 @@ def _removed(call: Call, members: SortedSet, which: Words) -> int:
 
 
 def _limits(low: bytes, high: bytes) -> Limits:
-    first, last = (score(one.removeprefix(b"("), "min or max is not a float") for one in (low, high))
+    first, last = (score(one.removeprefix(b"(") or b"0", "min or max is not a float") for one in (low, high))
     return Limits(first, last, low.startswith(b"("), high.startswith(b"("))
 
 

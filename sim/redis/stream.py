@@ -144,7 +144,10 @@ class Stream:
 
     def _surplus_within(self, node: Node, how: Trim) -> int:
         if how.min_id is not None:
-            return bisect_left(self._ids, how.min_id, self._gone, self._gone + node.live) - self._gone
+            count = 0
+            while count < node.live and _as_compared(self._ids[self._gone + count], node.first) < how.min_id:
+                count += 1
+            return count
         assert how.length_max is not None
         return len(self) - how.length_max
 
@@ -159,6 +162,20 @@ def _signed(difference: int) -> int:
     """As the 64 bits that the real one stores."""
     wrapped = difference % 2**64
     return wrapped - 2**64 if wrapped >= 2**63 else wrapped
+
+
+def _as_compared(id: Id, first: Id) -> Id:
+    """The id that an exact trim takes an entry's for: 6.2 keeps both differences to the node's first in 32 bits.
+
+    So entries of one node that are 2^31 ms, or as many sequences, apart are removed too early, or too late.
+    """
+    ms, seq = (one + _as_int(own - one) for own, one in zip(id, first, strict=True))
+    return ms % 2**64, seq % 2**64
+
+
+def _as_int(difference: int) -> int:
+    """What C's int keeps of it."""
+    return (difference + 2**31) % 2**32 - 2**31
 
 
 def id_text(id: Id) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sim.errors import NotModelled
 from sim.redis.call import Call, Command, Rest, option, whole
 from sim.redis.codec import OK, Reply, Status
 from sim.redis.errors import Refused, syntax, wrong_type
@@ -139,6 +140,8 @@ def _string(call: Call, key: bytes) -> bytes | None:
 def _when_ms(call: Call, unit: str, word: bytes, *, signed: bool = False) -> int:
     """When a time is over, in ms. Raises Refused."""
     number = whole(word)
+    if signed and abs(number) > INT64_MAX // 2000:
+        raise NotModelled(f"expected a time that fits into 64 bits of ms, got {number}: the real one calculates on")
     invalid = Refused(f"invalid expire time in {call.name}")
     if not signed and number <= 0:
         raise invalid

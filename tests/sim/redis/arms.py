@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from sim.redis.settings import RedisSettings
-from tests.sim.redis import listening, lives, scenes, transactions, wires
+from tests.sim.redis import listening, lives, scenes, streaming, transactions, wires
 from tests.sim.redis.given import LOADS_S, SETTINGS
 from tests.sim.redis.ground import LISTENS_S, Ground, SimulatedGround
 from tests.sim.redis.stage import Scene, Stage
@@ -34,7 +34,7 @@ def scenes_of(*modules: ModuleType) -> dict[str, Scene]:
     return found
 
 
-PEACEFUL = scenes_of(scenes, transactions, listening, wires)
+PEACEFUL = scenes_of(scenes, streaming, transactions, listening, wires)
 """Scenes that may share a server, one after the other."""
 VIOLENT = scenes_of(lives)
 """Scenes that end their server."""

@@ -185,10 +185,10 @@ class SimulatedGround(Ground):
         server.start()
 
 
-def real_for(stack: EmbeddedStack, scene: str) -> RedisProcess:
+def real_for(stack: EmbeddedStack, scene: str, name: str = "") -> RedisProcess:
     """A real server with a scene's settings, not started."""
     given: dict[str, Any] = {"appendonly": "yes", "appendfsync": "always"} | SETTINGS.get(scene, {})
-    return stack.add_redis(f"redis-{scene}", sync=given.pop("appendfsync"), **given)
+    return stack.add_redis(f"redis-{name or scene}", sync=given.pop("appendfsync"), **given)
 
 
 async def listening(process: RedisProcess) -> None:

@@ -52,13 +52,9 @@ def _of(rng: random.Random, kind: str, key: str) -> list[tuple[Any, ...]]:
     member, other = rng.choice("abcde"), rng.choice("abcde")
     number = rng.choice((0, 1, 2, 2.5, -3, "1e3", "inf", "-inf", "(1", "(2", "x"))
     limit = rng.choice((0, 1, 2, 2.5, -3, "inf", "-inf", "(1", "(2"))
-    any_key: list[tuple[Any, ...]] = [
-        ("EXISTS", key, rng.choice(KEYS)),
-        ("DEL", key),
-        ("EXPIRE", key, rng.choice((0, -1, 500, 501))),
-        ("PERSIST", key),
-        ("TYPE", key),
-    ]
+    time = rng.choice((0, -1, 500, 501))
+    any_key: list[tuple[Any, ...]] = [("EXISTS", key, rng.choice(KEYS)), ("DEL", key), ("EXPIRE", key, time)]
+    any_key += [("PERSIST", key), ("TYPE", key)]
     id, low, high = (_id(rng) for _ in range(3))
     of_kind: dict[str, list[tuple[Any, ...]]] = {
         "s": [

@@ -27,7 +27,7 @@ from faults.plan import (
     Workload,
 )
 from faults.vocabulary import KINDS, PowerLoss, ProcessName
-from sim.swarm_faults import CLUSTER_KINDS, Swarm, drawn_faults, full_disks, length_s, skew_of
+from sim.swarm_faults import CLUSTER_KINDS, Swarm, drawn_faults, full_disks, length_s, redis_faults, skew_of
 from sim.weeks import weeks_plan
 
 FIRST_KINDS = tuple(kind for kind in KINDS if kind != "disk_full")
@@ -137,9 +137,22 @@ def unsynced_plan(seed: int) -> Plan:
     )
 
 
+def redis_plan(seed: int) -> Plan:
+    """The plan of a seed under the transport redis: what it has without, and faults on Redis beside them."""
+    plan = short_plan(seed)
+    more = redis_faults(random.Random(f"redis-faults/{seed}"), drawn(seed), plan.duration_s, length_s)
+    return msgspec.structs.replace(
+        plan,
+        name=f"redis-{seed}",
+        transport="redis",
+        faults=(*plan.faults, *more),
+    )
+
+
 PLANS: dict[str, Callable[[int], Plan]] = {
     "swarm": short_plan,
     "unsynced": unsynced_plan,
+    "redis": redis_plan,
     "weeks": lambda seed: weeks_plan(seed, drawn(seed)),
 }
 """Families of plans by name."""

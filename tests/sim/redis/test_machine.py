@@ -113,7 +113,7 @@ def test_a_pause_answers_nobody() -> None:
 
 
 def test_a_full_disk_ends_who_must_sync_and_silences_who_need_not() -> None:
-    """With `always` the first write ends the server, which comes back and reads; else writes are refused, for a time."""
+    """With `always` the first write ends the server, which comes back; else writes are refused, until there is room."""
 
     async def main(played: Played) -> Any:
         wire = await filled(played)

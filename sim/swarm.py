@@ -145,6 +145,7 @@ def redis_plan(seed: int) -> Plan:
         plan,
         name=f"redis-{seed}",
         transport="redis",
+        slack_s=plan.slack_s + sum(abs(skew_of(fault)) for fault in more),
         faults=(*plan.faults, *more),
     )
 

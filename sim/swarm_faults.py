@@ -68,8 +68,10 @@ REDIS_SHARE = 0.5
 PARTIAL_SHARE = 0.25
 """Link faults that hit one replica only."""
 SKEW_MS = (5_000, 60_000, 3_600_000)
-POSTGRES_SKEW_MS = (200, 1_500)
-"""Retention is by Postgres's clock: what it is off by is what nobody can hold against the relay."""
+JUDGED_SKEW_MS = (200, 1_500)
+"""Retention is by Postgres's clock, or Redis's: what it is off by is what nobody can hold against the relay."""
+JUDGED = (ProcessName.POSTGRES, ProcessName.REDIS)
+"""Whose clocks decide what is past retention."""
 
 
 def targets_of(kind: str) -> list[Link | ProcessName]:
@@ -192,7 +194,7 @@ def _slicer(rng: random.Random, place: dict[str, Any]) -> Fault:
 
 
 def _skew(rng: random.Random, place: dict[str, Any], for_s: float) -> Fault:
-    choices = POSTGRES_SKEW_MS if place["process"] is ProcessName.POSTGRES else SKEW_MS
+    choices = JUDGED_SKEW_MS if place["process"] in JUDGED else SKEW_MS
     return ClockSkew(**place, for_s=for_s, skew_ms=rng.choice(choices) * rng.choice((-1, 1)))
 
 

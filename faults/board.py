@@ -19,11 +19,11 @@ from pathlib import Path
 import aiohttp
 
 from faults.plan import Plan
-from faults.stack import EmbeddedStack, ManagedProcess, ProcessFailed, RelayProcess, ReservedPort
+from faults.stack import EmbeddedStack, ManagedProcess, ProcessFailed, RedisProcess, RelayProcess, ReservedPort
 from faults.stack.ports import LOOPBACK
 from faults.targets import Board, Line, Relay, Steered
 from faults.toxiproxy import Toxiproxy
-from faults.vocabulary import REPLICAS, DiskFull, Fault, Link, ProcessName
+from faults.vocabulary import REPLICAS, DiskFull, Fault, Link, ProcessName, links_of
 from system.cursor import Cursor
 from system.tokens import mint
 
@@ -71,12 +71,16 @@ async def set_up(
     `faults` are those of the plan that are going to be played. `relay_command` replaces `meshrelay serve`.
     Raises PartUnavailable, ProcessFailed, ToxiproxyFailed.
     """
-    ports = {name: ReservedPort() for name in proxy_names()}
+    ports = {name: ReservedPort() for name in proxy_names("redis" if plan.has_redis else "cursor")}
+    is_small = any(isinstance(one, DiskFull) for one in faults)
     try:
-        async with EmbeddedStack.start(
-            toxiproxy=True, nats_sync=plan.servers.nats_sync, small=any(isinstance(one, DiskFull) for one in faults)
-        ) as stack:
-            yield await _scene(plan, stack, {name: port.number for name, port in ports.items()}, relay_command)
+        async with EmbeddedStack.start(toxiproxy=True, nats_sync=plan.servers.nats_sync, small=is_small) as stack:
+            redis: dict[str, RedisProcess] = {}
+            if plan.has_redis:
+                redis["redis"] = stack.add_redis(sync=plan.servers.redis_sync, small=is_small)
+                await redis["redis"].start()
+            numbers = {name: port.number for name, port in ports.items()}
+            yield await _scene(plan, stack, redis, numbers, relay_command)
     finally:
         for port in ports.values():
             port.release()
@@ -87,14 +91,19 @@ def proxy_name(link: Link, replica: str | None) -> str:
     return link.value if replica is None else f"{replica}.{link.value}"
 
 
-def proxy_names() -> dict[str, tuple[Link, str | None]]:
-    """Every proxy of a stack by name: its link, and the replica at an end of it."""
-    both = [(link, replica) for link in Link for replica in ((None,) if link is Link.PUBLISHER_NATS else REPLICAS)]
+def proxy_names(transport: str = "cursor") -> dict[str, tuple[Link, str | None]]:
+    """Every proxy of a stack by name: its link, and the replica at an end of it; Redis's under its transport alone."""
+    links = links_of(transport)
+    both = [(link, replica) for link in links for replica in ((None,) if link is Link.PUBLISHER_NATS else REPLICAS)]
     return {proxy_name(*one): one for one in both}
 
 
 async def _scene(
-    plan: Plan, stack: EmbeddedStack, ports: Mapping[str, int], relay_command: Sequence[str] | None
+    plan: Plan,
+    stack: EmbeddedStack,
+    redis: Mapping[str, RedisProcess],
+    ports: Mapping[str, int],
+    relay_command: Sequence[str] | None,
 ) -> Scene:
     assert stack.toxiproxy is not None
     relays = {name: stack.add_relay(name, relay_settings(plan, stack, ports, name)) for name in REPLICAS}
@@ -107,22 +116,26 @@ async def _scene(
         Link.AGENT_RELAY: lambda _: [os.getpid(), *(pid for pids in agent_pids for pid in pids())],
         Link.RELAY_NATS: lambda replica: _pids(relays[replica or ""]),
         Link.RELAY_POSTGRES: lambda replica: _pids(relays[replica or ""]),
+        Link.RELAY_REDIS: lambda replica: _pids(relays[replica or ""]),
     }
     toxiproxy = Toxiproxy(stack.toxiproxy.address)
     lines: dict[Link, list[Line]] = {link: [] for link in Link}
-    for name, (link, replica) in proxy_names().items():
-        upstream = {
-            Link.PUBLISHER_NATS: stack.nats.address,
-            Link.RELAY_NATS: stack.nats.address,
-            Link.RELAY_POSTGRES: stack.postgres.address,
-            Link.AGENT_RELAY: relays[replica or REPLICAS[0]].address,
-        }[link]
+    servers: dict[Link, ManagedProcess] = {
+        Link.PUBLISHER_NATS: stack.nats,
+        Link.RELAY_NATS: stack.nats,
+        Link.RELAY_POSTGRES: stack.postgres,
+    }
+    if redis:
+        servers[Link.RELAY_REDIS] = redis["redis"]
+    for name, (link, replica) in proxy_names("redis" if plan.has_redis else "cursor").items():
+        upstream = servers.get(link, relays[replica or REPLICAS[0]]).address
         route = await toxiproxy.create(name, listen=(LOOPBACK, ports[name]), upstream=upstream)
         lines[link].append(Line(replica=replica, route=route, client_pids=partial(near_ends[link], replica)))
     processes: dict[ProcessName, Mapping[str, Steered]] = {
         ProcessName.RELAY: relays,
         ProcessName.NATS: {"nats": stack.nats},
         ProcessName.POSTGRES: {"postgres": stack.postgres},
+        ProcessName.REDIS: redis,
     }
     socket = stack.run_dir / "agents.sock"
     return Scene(
@@ -161,6 +174,8 @@ def relay_settings(plan: Plan, stack: EmbeddedStack, ports: Mapping[str, int], r
         "NATS_URL": f"nats://{LOOPBACK}:{nats}",
         "POSTGRES_DSN": re.sub(r"@[^/]+/", f"@{LOOPBACK}:{postgres}/", stack.postgres_dsn),
     }
+    if plan.has_redis:
+        addresses["REDIS_URL"] = f"redis://{LOOPBACK}:{ports[proxy_name(Link.RELAY_REDIS, replica)]}/0"
     return plan_settings(plan) | addresses
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from faults.plan import Agent, Plan, Workload
 
 T = TypeVar("T", bound=Hashable)
+STORES = (ProcessName.NATS, ProcessName.POSTGRES, ProcessName.REDIS)
 
 _WHERE = re.compile(r" - at `\$(.*)`$")
 _CHOICES = {
@@ -71,6 +72,7 @@ def problems_of(plan: Plan) -> list[str]:
         *_cluster_problems(plan),
         *_disk_problems(plan.faults),
         *_switch_problems(plan.faults),
+        *_redis_problems(plan),
         *_overlap_problems(plan.faults),
     ]
 
@@ -81,11 +83,13 @@ def _only_problems(fault: Fault, plan: Plan) -> Iterator[str]:
     hosts: dict[Link | ProcessName, set[str]] = {
         Link.RELAY_NATS: relays,
         Link.RELAY_POSTGRES: relays,
+        Link.RELAY_REDIS: relays,
         Link.PUBLISHER_NATS: {name for name, way in via.items() if way == "nats"},
         Link.AGENT_RELAY: relays | agents | {name for name in via if via[name] == "http"},
         ProcessName.RELAY: relays,
         ProcessName.NATS: set(),
         ProcessName.POSTGRES: set(),
+        ProcessName.REDIS: set(),
         ProcessName.AGENT: agents,
         ProcessName.PUBLISHER: set(via),
     }
@@ -187,10 +191,24 @@ def _cluster_problems(plan: Plan) -> Iterator[str]:
 def _disk_problems(faults: Sequence[Fault]) -> Iterator[str]:
     """What keeps events has a disk that they fill."""
     for fault in faults:
-        if isinstance(fault, DiskFull) and fault.process not in (ProcessName.NATS, ProcessName.POSTGRES):
+        if isinstance(fault, DiskFull) and fault.process not in STORES:
             yield (
-                f"fault {fault.id!r} (disk_full): expected process 'nats' or 'postgres', got {fault.process.value!r}; "
-                "only these keep events on a disk"
+                f"fault {fault.id!r} (disk_full): expected process 'nats', 'postgres' or 'redis', got "
+                f"{fault.process.value!r}; only these keep events on a disk"
+            )
+
+
+def _redis_problems(plan: Plan) -> Iterator[str]:
+    """Redis is there only for the transport of that name."""
+    if plan.has_redis:
+        return
+    if plan.servers.redis_sync != "always":
+        yield f"servers.redis_sync: expected it left out, for the transport is {plan.transport}, and no Redis is there"
+    for fault in plan.faults:
+        if fault.target in (Link.RELAY_REDIS, ProcessName.REDIS):
+            yield (
+                f"fault {fault.id!r} ({fault.kind}): expected transport 'redis' for a fault on {fault.target}, got "
+                f"{plan.transport!r}; no Redis is started under it"
             )
 
 

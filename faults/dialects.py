@@ -75,6 +75,22 @@ class PostgresDialect:
         return b"Q\0\0\0\x05\0"
 
 
+class RedisDialect:
+    """Asks for an echo, which a server without room on its disk gives, too: PING it refuses then (MISCONF)."""
+
+    def request(self, size_bytes: int) -> bytes:
+        """ECHO of so many bytes."""
+        return b"*2\r\n$4\r\nECHO\r\n$%d\r\n%b\r\n" % (size_bytes, b"x" * size_bytes)
+
+    def is_answered(self, request: bytes, received: bytes) -> bool:
+        """The whole echo has come; a server that still reads its file answers with an error instead."""
+        return received.startswith(b"$") and received.endswith(b"\r\n") and len(received) >= len(request) - 14
+
+    def farewell(self) -> bytes:
+        """QUIT: +OK, and closed."""
+        return b"*1\r\n$4\r\nQUIT\r\n"
+
+
 class HttpDialect:
     """Asks for `/healthz` as often as it takes, one request behind the other on one connection."""
 
@@ -116,5 +132,7 @@ def dialect_of(link: Link) -> Dialect:
             return NatsDialect()
         case Link.RELAY_POSTGRES:
             return PostgresDialect()
+        case Link.RELAY_REDIS:
+            return RedisDialect()
         case Link.AGENT_RELAY:
             return HttpDialect()

@@ -92,6 +92,8 @@ class Servers(_Part, frozen=True, kw_only=True):
 
     nats_sync: Literal["always", "interval"] = "always"
     """When NATS syncs its files: before each PubAck, or every two minutes, which is its default."""
+    redis_sync: Literal["always", "everysec", "no"] = "always"
+    """Transport redis: when Redis syncs its file (`appendfsync`)."""
     nats_replicas: Literal[1, 3] = 1
     """On how many servers NATS keeps each stream; `leader_change` and `quorum_loss` need three.
 
@@ -198,6 +200,11 @@ class Plan(_Part, frozen=True, kw_only=True):
         return frozenset(
             {self.transport, *(one.transport for one in self.faults if isinstance(one, Restart) and one.transport)}
         )
+
+    @property
+    def has_redis(self) -> bool:
+        """Whether a Redis is there."""
+        return "redis" in self.transports
 
     @classmethod
     def load(cls, path: Path) -> Plan:

@@ -212,6 +212,8 @@ def _servers_behind(fault: LinkFaultBase) -> tuple[str, ...]:
             return ("nats",)
         case Link.RELAY_POSTGRES:
             return ("postgres",)
+        case Link.RELAY_REDIS:
+            return ("redis",)
         case Link.AGENT_RELAY:
             return REPLICAS if fault.only is None else (fault.only,)
 

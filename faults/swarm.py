@@ -17,7 +17,7 @@ from faults.draws import TYPES, missed
 from faults.measures import LINK_KINDS, link_fault
 from faults.plan import Agent, Awake, Pinned, Plan, Publisher, RelayLimits, RelayTimes, Retention, Workload
 from faults.playable import not_playable
-from faults.vocabulary import REPLICAS, Direction, DiskFull, Fault, Kill, Link, Pause, ProcessName, Restart
+from faults.vocabulary import LINKS, REPLICAS, Direction, DiskFull, Fault, Kill, Link, Pause, ProcessName, Restart
 
 DURATION_S = 60.0
 FAULTS_MS = (2_000, 58_000)
@@ -152,7 +152,7 @@ def _fault(rng: random.Random, kind: str, number: int) -> Fault:
 
 
 def _on_link(rng: random.Random, kind: str, number: int) -> Fault:
-    link = rng.choice(list(Link))
+    link = rng.choice(LINKS)
     for_ms = rng.randint(*LENGTH_MS)
     at_ms = rng.randint(FAULTS_MS[0], FAULTS_MS[1] - for_ms)
     direction = Direction.BOTH if kind == "down" else rng.choice(list(Direction))

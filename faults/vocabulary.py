@@ -24,7 +24,9 @@ Both worlds read it. The simulator plays every kind; which kinds the real stack 
 | `clock_skew` | its wall clock is off by so much |
 | `leader_change` | NATS on three servers: the leading one is gone, and for a time nobody leads; then another does |
 | `quorum_loss` | NATS on three servers: two of them are gone for a time, so that nothing new is agreed on |
-| `disk_full` | NATS or Postgres: there is no room on its disk; once there is, NATS is restarted |
+| `disk_full` | NATS, Postgres or Redis: there is no room on its disk; once there is, NATS is restarted |
+
+The link `relay-redis` and the process `redis` are there only under the transport redis.
 
 An agent is the machine of its first client; what is stored of its cursor and of a publisher's outbox is on its disk.
 
@@ -55,6 +57,8 @@ class Link(enum.StrEnum):
     RELAY_POSTGRES = "relay-postgres"
     AGENT_RELAY = "agent-relay"
     """All of the relay's HTTP: streams, acks, and the publishers that use it."""
+    RELAY_REDIS = "relay-redis"
+    """Only where the relay's transport is redis."""
 
 
 class ProcessName(enum.StrEnum):
@@ -65,8 +69,22 @@ class ProcessName(enum.StrEnum):
     POSTGRES = "postgres"
     AGENT = "agent"
     PUBLISHER = "publisher"
+    REDIS = "redis"
+    """Only where the relay's transport is redis."""
 
 
+def links_of(transport: str) -> tuple[Link, ...]:
+    """The links that there are under a transport."""
+    return tuple(link for link in Link if link is not Link.RELAY_REDIS or transport == "redis")
+
+
+def processes_of(transport: str) -> tuple[ProcessName, ...]:
+    """The processes that there are under a transport."""
+    return tuple(process for process in ProcessName if process is not ProcessName.REDIS or transport == "redis")
+
+
+LINKS, PROCESSES = links_of("cursor"), processes_of("cursor")
+"""Those that there always are."""
 REPLICAS = ("relay-1", "relay-2")
 """The relay's replicas in a simulated world, by the names of their hosts."""
 
@@ -293,6 +311,7 @@ class DiskFull(ProcessFaultBase, frozen=True, kw_only=True, tag="disk_full"):
     NATS answers no publish from the first write that fails until it is restarted, whatever room there is by then; so
     its operator, who makes room, restarts it (seen with NATS 2.15.1). Postgres refuses what needs room, and goes on;
     if its log finds none either it ends, and is started again (the simulator's goes on: there `kill` covers that).
+    Redis ends at the first write that fails if it syncs each, and is started again; else it refuses to write (MISCONF).
     """
 
     for_s: Duration

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from faults.plan import Plan
 from faults.planted import planted
-from faults.transports import TransportName, over
+from faults.transports import TransportName
 from faults.vocabulary import KINDS
 from sim.marks import MARKS
-from sim.swarm import drawn, swarm_plan
+from sim.swarm import drawn, swarm_plan_over
 from sim.trial import Trial, try_plan
 
 DOMINANT_SHARE = 0.5
@@ -183,7 +183,7 @@ def campaign(
     def plans() -> Iterator[Plan]:
         yield from saved
         for seed in seeds:
-            plan = over(swarm_plan(seed), transport)
+            plan = swarm_plan_over(seed, transport)
             if plan.name not in names:
                 tally.add_swarm(seed)
                 yield plan

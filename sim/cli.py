@@ -23,7 +23,7 @@ from sim.campaign import Failures, try_encoded
 from sim.explain import explain, shown
 from sim.old_client import NatsPy, running
 from sim.shrink import shrink
-from sim.swarm import drawn, swarm_plan
+from sim.swarm import drawn, swarm_plan_over
 from sim.trace import Recording, write_trace
 from sim.trial import Trial, try_plan
 
@@ -65,8 +65,10 @@ def run(
     Exit codes: 0 held, 1 violated, 2 usage, 3 not converged, 4 could not run.
     """
     with _refusing():
-        chosen = Plan.load(plan) if plan is not None else main_plan(seed) if main else swarm_plan(seed)
-        chosen = over(chosen, transport)
+        if plan is None and not main:
+            chosen = swarm_plan_over(seed, transport)
+        else:
+            chosen = over(Plan.load(plan) if plan is not None else main_plan(seed), transport)
     if not as_json:
         shown = "" if plan is not None or main else f": {drawn(seed).shown()}"
         Console(stderr=True).print(f"simulating {chosen.duration_s:g} s of {chosen.name}{shown} …", highlight=False)

@@ -24,6 +24,7 @@ import aiohappyeyeballs.impl as happy_eyeballs
 import asyncpg.connection
 from aiohttp import connector as aiohttp_connector
 from aiohttp import web_app
+from redis.asyncio import connection as redis_connection
 
 from sim.errors import Fenced
 from sim.host import Process
@@ -201,6 +202,8 @@ _PATCHES: list[tuple[Any, str, Any]] = [
     (aiohttp_connector, "monotonic", _clock(time.monotonic, _mono_s)),
     # and has its sockets made by this one
     (happy_eyeballs, "socket", _Sockets()),
+    # redis-py's pool hangs up on connections in the order of a set that hashes by address
+    (redis_connection, "set", InOrder),
 ]
 
 

@@ -25,11 +25,14 @@ class Cast:
     relays: Sequence[Machine]
     agents: dict[str, Machine]
     publishers: dict[str, Machine]
+    redis: Machine | None = None
+    """Only under the transport of that name."""
 
     @property
     def machines(self) -> list[Machine]:
         """Everything that faults on processes are played on."""
-        return [self.nats, self.postgres, *self.relays, *self.agents.values(), *self.publishers.values()]
+        stores = [self.nats, self.postgres, *([] if self.redis is None else [self.redis])]
+        return [*stores, *self.relays, *self.agents.values(), *self.publishers.values()]
 
     def playing(self, process: ProcessName) -> dict[str, Machine]:
         """The machines of a process, each by the name that a fault may call it by."""
@@ -44,6 +47,15 @@ class Cast:
                 return {"nats": self.nats}
             case ProcessName.POSTGRES:
                 return {"postgres": self.postgres}
+            case ProcessName.REDIS:
+                return {"redis": self.the_redis}
+
+    @property
+    def the_redis(self) -> Machine:
+        """Redis. Raises NotModelled if there is none."""
+        if self.redis is None:
+            raise NotModelled("expected the transport redis, got a plan without it, whose world has no Redis")
+        return self.redis
 
 
 class Injector:
@@ -102,6 +114,8 @@ class Injector:
                 return [(host, nats) for host in relays]
             case Link.RELAY_POSTGRES:
                 return [(host, postgres) for host in relays]
+            case Link.RELAY_REDIS:
+                return [(host, cast.the_redis.host) for host in relays]
             case Link.AGENT_RELAY:
                 clients = [one.host for one in cast.agents.values()]
                 clients += [one.host for name, one in cast.publishers.items() if via[name] == "http"]

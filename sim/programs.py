@@ -1,4 +1,4 @@
-"""The programs that run on simulated hosts: the relay, agents and publishers of production, and the two servers.
+"""The programs that run on simulated hosts: the relay, agents and publishers of production, and the servers.
 
 Each is a process's main coroutine. Nothing of `system/` is changed or replaced for it: a relay is started as
 `meshrelay serve` starts it, an agent is the production client with a place that outlives its process.
@@ -32,6 +32,7 @@ SECRET = "the simulated world's shared secret, 32 bytes and more"
 RELAY_PORT = 8080
 NATS_PORT = 4222
 POSTGRES_PORT = 5432
+REDIS_PORT = 6379
 FOR_EVER_S = 1e9
 Program = Callable[[Process], Coroutine[Any, Any, None]]
 
@@ -73,6 +74,8 @@ def relay_settings(plan: Plan, **more: Any) -> Settings:
         **{name: getattr(times, name) for name in RelayTimes.__struct_fields__},
         **plan.limits.given(),
     }
+    if plan.has_redis:
+        given["redis_url"] = f"redis://redis:{REDIS_PORT}/0"
     return PlannedSettings.model_validate(given | more)
 
 

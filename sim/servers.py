@@ -1,4 +1,4 @@
-"""The two servers as machines of the world: their disks outlive their processes."""
+"""The servers as machines of the world: their disks outlive their processes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from faults.plan import Servers
 from faults.vocabulary import DiskFull, Fault, LeaderChange, PowerLoss, QuorumLoss
+from sim.environment import S
 from sim.errors import NotModelled
 from sim.faults import Machine
 from sim.host import Host, Process
@@ -16,11 +17,19 @@ from sim.jetstream.disk import NatsDisk
 from sim.jetstream.server import NatsServer
 from sim.postgres.disk import PostgresDisk
 from sim.postgres.server import PostgresServer
-from sim.programs import FOR_EVER_S, NATS_PORT, POSTGRES_PORT, Program
+from sim.programs import FOR_EVER_S, NATS_PORT, POSTGRES_PORT, REDIS_PORT, Program
+from sim.redis.disk import RedisDisk
+from sim.redis.server import RedisServer
+from sim.redis.settings import RedisSettings
 
 Start = Callable[[Host, Program], Process]
-NATS_BACKLOG, POSTGRES_BACKLOG = 4_096, 200
-"""Connections that wait to be accepted: Go asks for the kernel's limit, Postgres for twice its `max_connections`."""
+NATS_BACKLOG, POSTGRES_BACKLOG, REDIS_BACKLOG = 4_096, 200, 511
+"""Connections that wait to be accepted: Go asks for the kernel's limit, Postgres for twice its `max_connections`, Redis
+for its `tcp-backlog`."""
+REDIS_SYNC_S, REDIS_LOAD_S = (0.000_1, 0.004), (0.02, 0.4)
+"""How long a sync of its file takes, and how long the file is read at a start."""
+RESTART_NS = 1 * S
+"""How soon a server that ended by itself is started again, as any service manager would."""
 ONE_SAFE = Servers()
 """NATS as a plan has it that says nothing of it."""
 
@@ -144,6 +153,80 @@ class PostgresMachine(Machine):
         await asyncio.get_running_loop().create_server(
             server.protocol, "0.0.0.0", POSTGRES_PORT, backlog=POSTGRES_BACKLOG
         )
+        server.start()
+        await asyncio.sleep(FOR_EVER_S)
+
+
+class RedisMachine(Machine):
+    """Redis; a world has it only under the transport of that name."""
+
+    def __init__(self, host: Host, rng: random.Random, start: Start, servers: Servers = ONE_SAFE) -> None:
+        super().__init__(host, lambda: None)
+        self.start = self._start_once
+        self.stop = self._stop_politely
+        self.disk = RedisDisk()
+        self._start_process = start
+        self._settings = RedisSettings(appendfsync=servers.redis_sync, sync_s=REDIS_SYNC_S, load_s=REDIS_LOAD_S)
+        self._rng = rng
+        self._records_lost = 0
+        self._server: RedisServer | None = None
+        self._process: Process | None = None
+        self.on_power_loss = self._lose_power
+
+    def begin(self, fault: Fault) -> dict[str, Any]:
+        """Begin a fault; the proof of a power loss tells how Redis synced, and what that cost."""
+        if isinstance(fault, DiskFull):
+            self.disk.is_full = True
+            return {"unsynced": self.disk.unsynced}
+        proof = super().begin(fault)
+        if isinstance(fault, PowerLoss):
+            proof |= {"redis_sync": self._settings.appendfsync, "records_lost": self._records_lost}
+        return proof
+
+    def end(self, fault: Fault) -> None:
+        """Lift it."""
+        if isinstance(fault, DiskFull):
+            self.disk.is_full = False
+        super().end(fault)
+
+    def heal(self) -> None:
+        """Make room on its disk, and set the rest right."""
+        self.disk.is_full = False
+        super().heal()
+
+    def _start_once(self) -> None:
+        if not self.is_running:
+            self._start_process(self.host, self._main)
+
+    def _stop_politely(self, then: Callable[[], None]) -> None:
+        if self._server is not None and self._process is not None and self._process.is_alive:
+            self._process.loop.within(self._server.shut_down)
+            self._process.kill()
+        then()
+
+    def _ended_by_itself(self, process: Process) -> None:
+        """A write found no room, and each is to be synced: the process ends, and is started again after a time."""
+
+        def again() -> None:
+            if self.host.is_up and not self.is_down:
+                self.start()
+
+        self.host.environment.at(0, process.kill)
+        self.host.environment.at(RESTART_NS, again)
+
+    def _lose_power(self) -> None:
+        self._records_lost = self.disk.lose_power()
+
+    async def _main(self, process: Process) -> None:
+        server = RedisServer(
+            now_ns=process.host.clock.wall_ns,
+            rng=random.Random(self._rng.getrandbits(64)),
+            disk=self.disk,
+            settings=self._settings,
+            exit=lambda: self._ended_by_itself(process),
+        )
+        self._server, self._process = server, process
+        await asyncio.get_running_loop().create_server(server.protocol, "0.0.0.0", REDIS_PORT, backlog=REDIS_BACKLOG)
         server.start()
         await asyncio.sleep(FOR_EVER_S)
 

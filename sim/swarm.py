@@ -26,8 +26,9 @@ from faults.plan import (
     Servers,
     Workload,
 )
+from faults.transports import TransportName, over
 from faults.vocabulary import KINDS, PowerLoss, ProcessName
-from sim.swarm_faults import CLUSTER_KINDS, Swarm, drawn_faults, full_disks, length_s, skew_of
+from sim.swarm_faults import CLUSTER_KINDS, Swarm, drawn_faults, full_disks, length_s, redis_faults, skew_of
 from sim.weeks import weeks_plan
 
 FIRST_KINDS = tuple(kind for kind in KINDS if kind != "disk_full")
@@ -137,9 +138,31 @@ def unsynced_plan(seed: int) -> Plan:
     )
 
 
+def redis_plan(seed: int) -> Plan:
+    """The plan of a seed under the transport redis: what it has without, and faults on Redis beside them."""
+    plan = short_plan(seed)
+    more = redis_faults(random.Random(f"redis-faults/{seed}"), drawn(seed), plan.duration_s, length_s)
+    return msgspec.structs.replace(
+        plan,
+        name=f"redis-{seed}",
+        transport="redis",
+        slack_s=plan.slack_s + sum(abs(skew_of(fault)) for fault in more),
+        faults=(*plan.faults, *more),
+    )
+
+
+def swarm_plan_over(seed: int, transport: TransportName | None) -> Plan:
+    """What a seed plays over a transport: the same workload and faults, and with Redis faults on that beside them."""
+    plan = swarm_plan(seed)
+    if transport is TransportName.REDIS and plan.name == short_plan(seed).name:
+        return redis_plan(seed)
+    return over(plan, transport)
+
+
 PLANS: dict[str, Callable[[int], Plan]] = {
     "swarm": short_plan,
     "unsynced": unsynced_plan,
+    "redis": redis_plan,
     "weeks": lambda seed: weeks_plan(seed, drawn(seed)),
 }
 """Families of plans by name."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from faults.vocabulary import (
+    LINKS,
+    PROCESSES,
     REPLICAS,
     Bandwidth,
     ClockSkew,
@@ -58,21 +60,25 @@ class Swarm:
 CLUSTER_KINDS = ("leader_change", "quorum_loss")
 PROCESS_KINDS = ("pause", "kill", "restart", "power_loss", "clock_skew")
 PEOPLE = (ProcessName.AGENT, ProcessName.PUBLISHER)
-SERVERS = tuple(process for process in ProcessName if process not in PEOPLE)
+SERVERS = tuple(process for process in PROCESSES if process not in PEOPLE)
 LASTING_SHARE = 0.7
 """Clocks that stay wrong for the rest of the plan: outside, too, nobody sets them after a few seconds."""
+REDIS_SHARE = 0.5
+"""Of the swarm's faults, so many more on Redis, under the transport of that name."""
 PARTIAL_SHARE = 0.25
 """Link faults that hit one replica only."""
 SKEW_MS = (5_000, 60_000, 3_600_000)
-POSTGRES_SKEW_MS = (200, 1_500)
-"""Retention is by Postgres's clock: what it is off by is what nobody can hold against the relay."""
+JUDGED_SKEW_MS = (200, 1_500)
+"""Retention is by Postgres's clock, or Redis's: what it is off by is what nobody can hold against the relay."""
+JUDGED = (ProcessName.POSTGRES, ProcessName.REDIS)
+"""Whose clocks decide what is past retention."""
 
 
 def targets_of(kind: str) -> list[Link | ProcessName]:
     """What a kind of fault can be played on; what events depend on is there three times."""
     if kind in CLUSTER_KINDS:
         return [ProcessName.NATS]
-    return [*SERVERS * 3, *PEOPLE] if kind in PROCESS_KINDS else [*Link]
+    return [*SERVERS * 3, *PEOPLE] if kind in PROCESS_KINDS else [*LINKS]
 
 
 def length_s(rng: random.Random, kind: str) -> float:
@@ -88,15 +94,22 @@ def skew_of(fault: Fault) -> float:
 
 
 def drawn_faults(
-    rng: random.Random, swarm: Swarm, duration_s: float, length: Callable[[random.Random, str], float]
+    rng: random.Random,
+    swarm: Swarm,
+    duration_s: float,
+    length: Callable[[random.Random, str], float],
+    targets: Callable[[str], Sequence[Link | ProcessName]] = targets_of,
 ) -> list[Fault]:
-    """Faults of the swarm's kinds, none over another on one target; `length` draws how long one lasts, in s."""
-    kinds = [kind for kind, weight in swarm.weights.items() if weight and kind != "disk_full"]
+    """Faults of the swarm's kinds, none over another on one target; `length` draws how long one lasts, in s.
+
+    `targets` says what a kind can be played on; kinds without any are left out.
+    """
+    kinds = [kind for kind, weight in swarm.weights.items() if weight and kind != "disk_full" and targets(kind)]
     weights = [swarm.weights[kind] for kind in kinds]
     free_from: dict[Link | ProcessName, float] = dict.fromkeys([*Link, *ProcessName], 1.0)
     found = []
     for number, kind in enumerate(rng.choices(kinds, weights, k=swarm.faults) if kinds else (), start=1):
-        target = rng.choice(targets_of(kind))
+        target = rng.choice(targets(kind))
         for_s = length(rng, kind)
         at_s = round(free_from[target] + rng.uniform(0.0, (duration_s - free_from[target]) * 0.6), 3)
         if at_s + for_s > duration_s:
@@ -110,12 +123,38 @@ def drawn_faults(
     return sorted(found, key=lambda fault: fault.at_s)
 
 
-def full_disks(rng: random.Random, swarm: Swarm, others: Sequence[Fault], duration_s: float) -> list[Fault]:
+def redis_targets_of(kind: str) -> list[Link | ProcessName]:
+    """What a kind of fault can be played on beside that, where the relay's transport is redis."""
+    if kind in CLUSTER_KINDS:
+        return []
+    return [ProcessName.REDIS] if kind in PROCESS_KINDS else [Link.RELAY_REDIS]
+
+
+def redis_faults(
+    rng: random.Random, swarm: Swarm, duration_s: float, length: Callable[[random.Random, str], float]
+) -> list[Fault]:
+    """Faults on Redis and the way to it, of the swarm's kinds; `rng` is a stream of their own.
+
+    About half as many as the swarm's others, which they leave as they are.
+    """
+    fewer = replace(swarm, faults=sum(rng.random() < REDIS_SHARE for _ in range(swarm.faults)))
+    found = drawn_faults(rng, fewer, duration_s, length, redis_targets_of)
+    found += full_disks(rng, fewer, found, duration_s, (ProcessName.REDIS,))
+    return sorted(found, key=lambda fault: fault.at_s)
+
+
+def full_disks(
+    rng: random.Random,
+    swarm: Swarm,
+    others: Sequence[Fault],
+    duration_s: float,
+    stores: Sequence[ProcessName] = (ProcessName.NATS, ProcessName.POSTGRES),
+) -> list[Fault]:
     """Full disks in the swarm's proportion, wherever the other faults leave their server alone."""
     share = swarm.weights["disk_full"] / (sum(swarm.weights.values()) or 1.0)
     found: list[Fault] = []
     for number in range(1, sum(rng.random() < share for _ in range(swarm.faults)) + 1):
-        process = rng.choice((ProcessName.NATS, ProcessName.POSTGRES))
+        process = rng.choice(stores)
         for_s = round(rng.uniform(0.3, 6.0), 3)
         at_s = round(rng.uniform(1.0, duration_s - for_s - 0.5), 3)
         beside = [fault for fault in (*others, *found) if fault.target == process]
@@ -155,7 +194,7 @@ def _slicer(rng: random.Random, place: dict[str, Any]) -> Fault:
 
 
 def _skew(rng: random.Random, place: dict[str, Any], for_s: float) -> Fault:
-    choices = POSTGRES_SKEW_MS if place["process"] is ProcessName.POSTGRES else SKEW_MS
+    choices = JUDGED_SKEW_MS if place["process"] in JUDGED else SKEW_MS
     return ClockSkew(**place, for_s=for_s, skew_ms=rng.choice(choices) * rng.choice((-1, 1)))
 
 

@@ -17,6 +17,12 @@ READ_BYTES_MAX = 256 * 1024
 """What asyncio reads at once."""
 
 
+KEEPALIVE = tuple(
+    (socket.IPPROTO_TCP, getattr(socket, name)) for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+)
+"""When the kernel asks an idle connection's other side for a sign of life: never here, which is the harsher."""
+
+
 class FakeSocket:
     """What libraries ask of a socket beside its bytes: its family, its names, its options."""
 
@@ -50,6 +56,7 @@ class FakeSocket:
         elif (level, option) not in (
             (socket.IPPROTO_TCP, socket.TCP_NODELAY),
             (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+            *KEEPALIVE,
         ):
             raise NotModelled(f"expected no socket option {level}/{option}; the simulated kernel does not know it")
 

@@ -37,7 +37,7 @@ from sim.programs import (
     quiet_logs,
     relay_settings,
 )
-from sim.servers import NatsMachine, PostgresMachine
+from sim.servers import NatsMachine, PostgresMachine, RedisMachine
 
 READY_WITHIN_S = 60
 SUPERVISOR_NS = 1 * S
@@ -88,6 +88,7 @@ class World:
         self._watching: Process | None = None
         self.nats = NatsMachine(self._host("nats"), self._rng("nats"), self._start, plan.servers)
         self.postgres = PostgresMachine(self._host("postgres"), self._rng("postgres"), self._start)
+        self.redis = self._redis()
         self.relays = [
             RelayProgram(relay_settings(plan, stream_replicas=plan.servers.nats_replicas)) for _ in range(relays)
         ]
@@ -108,6 +109,7 @@ class World:
                 relays=self._relay_machines,
                 agents=self._mesh.agent_machines,
                 publishers=self._mesh.publisher_machines,
+                redis=self.redis,
             ),
         )
         self._safety_ns = 0
@@ -139,6 +141,16 @@ class World:
                 self.network.place(relay.name, server, rng.choice(distances_ns))
             for agent in self._mesh.agent_machines.values():
                 self.network.place(relay.name, agent.host.name, rng.choice(distances_ns))
+        if self.redis is not None:
+            rng = self._rng("distances/redis")
+            for relay in self._relay_hosts:
+                self.network.place(relay.name, "redis", rng.choice(distances_ns))
+
+    def _redis(self) -> RedisMachine | None:
+        """Only where relays read from it; all that it draws has a stream of its own."""
+        if not self._plan.has_redis:
+            return None
+        return RedisMachine(self._host("redis"), self._rng("redis"), self._start, self._plan.servers)
 
     def _start(self, host: Host, main: Program) -> Process:
         self._lives += 1
@@ -253,6 +265,8 @@ class World:
         )
         self.nats.start()
         self.postgres.start()
+        if self.redis is not None:
+            self.redis.start()
         for machine in self._relay_machines:
             machine.start()
         yield from self._ready()

@@ -15,6 +15,7 @@ ARMS = ("simulated", "real")
 SERVERS: dict[str, str] = {
     "tests/sim/jetstream/": "nats",
     "tests/sim/postgres/": "postgres",
+    "tests/sim/redis/": "redis",
     "tests/sim/test_full_disks.py::test_nats": "nats",
     "tests/sim/test_full_disks.py::test_postgres": "postgres",
     "tests/sim/test_broken_tcp.py": "tcp",

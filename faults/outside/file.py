@@ -158,6 +158,8 @@ class StackFile(_Part, frozen=True, kw_only=True):
     def refuses(self, plan: Plan) -> list[str]:
         """Why a plan can't be played on this stack; empty if it can."""
         found = []
+        if plan.transport == "redis":
+            found.append("transport: expected one without Redis, got 'redis'; a stack file does not say where it is")
         if plan.servers.nats_sync != "always":
             found.append(f"servers.nats_sync: expected 'always', got {plan.servers.nats_sync!r}; others configure NATS")
         if self.settings_file is not None:

@@ -16,6 +16,8 @@ NATS_BYTES = 128 * MIB
 """Some twenty times what a run publishes."""
 POSTGRES_BYTES = 256 * MIB
 """An empty cluster has 40 MiB, its log at most 100 with the settings below."""
+REDIS_BYTES = 64 * MIB
+"""Its log of a run, rewritten at 64 MiB by default, so hardly ever."""
 POSTGRES_SETTINGS = {"max_wal_size": "64MB", "min_wal_size": "32MB"}
 """For a small disk: the default lets the log grow to 1 GiB."""
 

@@ -18,7 +18,7 @@ from faults.stack import disks, servers
 from faults.stack.binaries import is_reachable, postgres_user
 from faults.stack.errors import PartUnavailable
 from faults.stack.process import ManagedProcess, program
-from faults.stack.redis import RedisProcess, RedisSync, redis_process
+from faults.stack.redis import REDIS_DATA, RedisProcess, RedisSync, redis_process
 from faults.stack.relay import RelayProcess
 from faults.stack.supervisor import Supervisor
 
@@ -120,13 +120,19 @@ class EmbeddedStack:
         """
         return servers.nats_process(self._supervisor, self.run_dir, name, sync=sync, more=more)
 
-    def add_redis(self, name: str = "redis", *, sync: RedisSync = "always", **settings: str) -> RedisProcess:
+    def add_redis(
+        self, name: str = "redis", *, sync: RedisSync = "always", small: bool = False, **settings: str
+    ) -> RedisProcess:
         """A Redis server under this name, not started; a stack has none until somebody asks.
 
-        `settings` override its own, with `_` for `-` in their names. Raises PartUnavailable.
+        `settings` override its own, with `_` for `-` in their names. With `small` its data is on a small disk, which
+        is in `disks` under its name. Raises PartUnavailable.
         """
         named = {key.replace("_", "-"): value for key, value in settings.items()}
-        return redis_process(self._supervisor, self.run_dir, name, sync=sync, settings=named)
+        if small:
+            self.disks[name] = self._small_disk(self.run_dir / name / REDIS_DATA, disks.REDIS_BYTES, None)
+        data = REDIS_DATA if small else ""
+        return redis_process(self._supervisor, self.run_dir, name, sync=sync, settings=named, data=data)
 
     def add_relay(self, name: str = "relay", settings: Mapping[str, str] | None = None) -> RelayProcess:
         """A relay on this stack, not started; `settings` (names without `MESHRELAY_`) override those made here."""

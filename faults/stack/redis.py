@@ -15,6 +15,8 @@ from faults.stack.supervisor import Supervisor
 RedisSync = Literal["always", "everysec", "no"]
 """Values of appendfsync: before every answer, once a second, or when the system likes."""
 
+REDIS_DATA = "data"
+"""Folder of its data, where it is to be on a disk of its own."""
 REDIS_SETTINGS = {
     "appendonly": "yes",
     "save": "",  # the log alone: a snapshot beside it would be read by nobody
@@ -39,15 +41,16 @@ def redis_process(
     *,
     sync: RedisSync = "always",
     settings: dict[str, str] | None = None,
+    data: str = "",
 ) -> RedisProcess:
     """A Redis server that logs every write, not started; `settings` come on top of REDIS_SETTINGS.
 
-    Raises PartUnavailable.
+    Its data is in `data` below its folder, or in the folder itself. Raises PartUnavailable.
     """
     program, port = binaries.redis_server(), ReservedPort()
     folder = run_dir / name
     folder.mkdir(exist_ok=True)
-    fixed = {"bind": LOOPBACK, "port": str(port.number), "dir": str(folder)}
+    fixed = {"bind": LOOPBACK, "port": str(port.number), "dir": str(folder / data)}
     given = REDIS_SETTINGS | {"appendfsync": sync} | (settings or {}) | fixed
     spec = ProcessSpec(
         name=name,

@@ -8,11 +8,11 @@ from concurrent.futures import Executor
 import msgspec
 
 from faults.plan import Plan, RelayLimits
-from faults.transports import TransportName, over
+from faults.transports import TransportName
 from reports.campaign import CampaignReport
 from reports.options import Cell
 from sim.campaign import run
-from sim.swarm import swarm_plan
+from sim.swarm import swarm_plan_over
 from sim.trial import Trial
 
 GUARANTEES = ("G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8")
@@ -88,7 +88,7 @@ def simulated(
             doubtful.append((plan, trial))
         told(found, trial)
 
-    plans: Iterable[Plan] = (over(swarm_plan(seed), transport) for seed in seeds)
+    plans: Iterable[Plan] = (swarm_plan_over(seed, transport) for seed in seeds)
     run(plans, pool, jobs=jobs, told=ended)
     failed = {plan.name: trial for plan, trial in doubtful}
 

@@ -16,7 +16,7 @@ from faults.gaps import GapKind, planned_gaps
 from faults.generate import hour_of_week, main_plan
 from faults.plan import Plan
 from faults.playable import TOXICS, not_playable, toxic_of
-from faults.vocabulary import Direction, Kill, Link, LinkFaultBase, ProcessName
+from faults.vocabulary import LINKS, Direction, Kill, Link, LinkFaultBase, ProcessName
 from system.event import ALL_AGENTS, RetentionClass, class_of, read_event
 
 seeds = st.integers(0, 2**63 - 1)
@@ -35,7 +35,7 @@ def test_faults(seed: int) -> None:
     """All four links have faults, all eight toxics occur, one-way and two-way, and the relay is killed twice."""
     faults = main_plan(seed).faults
     on_links = [fault for fault in faults if isinstance(fault, LinkFaultBase)]
-    assert {fault.link for fault in on_links} == set(Link)
+    assert {fault.link for fault in on_links} == set(LINKS)
     toxics = [toxic_of(fault) for fault in on_links if fault.kind != "cut"]
     assert {toxic.type for toxic in toxics if toxic is not None} == set(TOXICS)
     one_way = {fault.direction for fault in on_links if fault.kind != "down"}

@@ -15,6 +15,8 @@ from faults.generate import main_plan
 from faults.plan import Agent, Awake, Plan, PlanInvalid, Publisher, Retention, Servers, TypeWeight, Workload
 from faults.vocabulary import (
     KINDS,
+    LINKS,
+    PROCESSES,
     Cut,
     Direction,
     DiskFull,
@@ -64,7 +66,7 @@ lengths = st.integers(1, 20_000).map(lambda ms: ms / 1000)
 def plans(draw: st.DrawFn) -> Plan:
     """Sound plans with faults of several kinds, one after the other on each target."""
     faults: list[Fault] = []
-    ends = dict.fromkeys([*Link, *ProcessName], 0.0)
+    ends = dict.fromkeys([*LINKS, *PROCESSES], 0.0)
     for number in range(draw(st.integers(0, 6))):
         target = draw(st.sampled_from(sorted(ends)))
         at_s = ends[target] + draw(times)
@@ -203,7 +205,21 @@ def test_not_a_plan_is_refused(text: bytes) -> None:
         ),
         (
             {"faults": (DiskFull(id="full", process=ProcessName.RELAY, at_s=1.0, for_s=1.0),)},
-            "fault 'full' (disk_full): expected process 'nats' or 'postgres', got 'relay'",
+            "fault 'full' (disk_full): expected process 'nats', 'postgres' or 'redis', got 'relay'",
+        ),
+        (
+            {"faults": (Kill(id="end", process=ProcessName.REDIS, at_s=1.0, down_s=1.0),)},
+            "fault 'end' (kill): expected transport 'redis' for a fault on redis, got 'cursor'",
+        ),
+        (
+            {"faults": (latency(link=Link.RELAY_REDIS),)},
+            "(latency): expected transport 'redis' for a fault on relay-redis, got 'cursor'",
+        ),
+        ({"servers": Servers(redis_sync="no")}, "servers.redis_sync: expected it left out, for the transport is"),
+        (
+            {"faults": (Kill(id="end", process=ProcessName.REDIS, only="a", at_s=1.0, down_s=1.0),),
+             "transport": "redis"},
+            "fault end: expected only to be left out, for there is one redis",
         ),
     ],
 )  # fmt: skip

@@ -102,6 +102,20 @@ def test_a_full_disk_is_an_outage_of_its_server() -> None:
     assert [one.fault for one in not_playable(plan, ground=Ground(no_disks="no tmpfs here"))] == ["f"]
 
 
+def test_faults_on_redis_are_played_as_on_the_other_servers() -> None:
+    """Under the transport redis its links and its process are hit; a link is not, while Redis itself is away."""
+    faults = (
+        Latency(id="l", link=Link.RELAY_REDIS, at_s=1.0, for_s=5.0, latency_ms=50),
+        Pause(id="p", process=ProcessName.REDIS, at_s=12.0, for_s=2.0),
+        Cut(id="c", link=Link.RELAY_REDIS, at_s=13.0, for_s=3.0),
+        DiskFull(id="f", process=ProcessName.REDIS, at_s=15.0, for_s=1.0),
+        PowerLoss(id="w", process=ProcessName.REDIS, at_s=17.0, down_s=1.0),
+    )
+    plan = msgspec.structs.replace(small_plan(faults=faults), transport="redis")
+    assert [(one.fault, one.kind) for one in not_playable(plan)] == [("c", "cut"), ("w", "power_loss")]
+    assert [fault.id for fault in playable(plan)] == ["l", "p", "f"]
+
+
 def test_three_nats_servers_are_refused() -> None:
     """The real stack has one NATS server, and says so; how it syncs is a line of its configuration."""
     assert servers_refused(small_plan(servers=Servers(nats_sync="interval"))) is None

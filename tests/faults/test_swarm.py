@@ -13,7 +13,7 @@ from faults.arrivals import arrivals
 from faults.plan import Plan
 from faults.playable import not_playable, toxic_of
 from faults.swarm import FAULTS, PLAYED, PROCESS_KINDS, KindsInvalid, chaos_name, chaos_plan, kinds_of
-from faults.vocabulary import Link, LinkFaultBase, ProcessName
+from faults.vocabulary import LINKS, PROCESSES, LinkFaultBase, ProcessName
 
 seeds = st.integers(0, 2**31)
 
@@ -47,9 +47,9 @@ def test_a_few_seeds_have_everything() -> None:
         for fault in plan.faults
         if isinstance(fault, LinkFaultBase) and (toxic := toxic_of(fault)) is not None
     }
-    processes = [process.value for process in ProcessName if process is not ProcessName.PUBLISHER]
+    processes = [process.value for process in PROCESSES if process is not ProcessName.PUBLISHER]
     for kind in PLAYED:
-        targets = processes if kind in PROCESS_KINDS else [link.value for link in Link]
+        targets = processes if kind in PROCESS_KINDS else [link.value for link in LINKS]
         targets = ["nats", "postgres"] if kind == "disk_full" else targets
         missing = [target for target in targets if not found[kind, target]]
         assert not missing, (kind, missing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -33,7 +34,7 @@ from tests.faults.conftest import health_server, route_to
 
 pytestmark = pytest.mark.stack
 
-LINKS = [Link.RELAY_NATS, Link.RELAY_POSTGRES, Link.AGENT_RELAY]
+LINKS = [Link.RELAY_NATS, Link.RELAY_POSTGRES, Link.RELAY_REDIS, Link.AGENT_RELAY]
 WAYS = [Direction.BOTH, Direction.UPSTREAM, Direction.DOWNSTREAM]
 KINDS: list[tuple[type[LinkFault], dict[str, int]]] = [
     (Cut, {}),
@@ -52,10 +53,26 @@ KINDS: list[tuple[type[LinkFault], dict[str, int]]] = [
 async def _route(stack: EmbeddedStack, link: Link) -> AsyncIterator[tuple[Toxiproxy, Route]]:
     assert stack.toxiproxy is not None
     toxiproxy = Toxiproxy(stack.toxiproxy.address)
-    async with health_server() as http:
-        server = {Link.RELAY_POSTGRES: stack.postgres.address, Link.AGENT_RELAY: http}.get(link, stack.nats.address)
+    async with health_server() as http, _redis(stack, link) as redis:
+        server = {
+            Link.RELAY_POSTGRES: stack.postgres.address,
+            Link.RELAY_REDIS: redis,
+            Link.AGENT_RELAY: http,
+        }.get(link, stack.nats.address)
         async with route_to(toxiproxy, link.value, server) as route:
             yield toxiproxy, route
+
+
+@asynccontextmanager
+async def _redis(stack: EmbeddedStack, link: Link) -> AsyncIterator[tuple[str, int]]:
+    """A Redis where the link leads to one, else NATS."""
+    if link is not Link.RELAY_REDIS:
+        yield stack.nats.address
+        return
+    process = stack.add_redis(f"redis-{uuid.uuid4().hex[:8]}")
+    await process.start()
+    yield process.address
+    await stack.remove(process)
 
 
 def _fault(kind: type[LinkFault], link: Link, direction: Direction, **details: Any) -> LinkFault:

@@ -24,6 +24,8 @@ from faults.plan import (
     Workload,
 )
 from faults.vocabulary import (
+    LINKS,
+    PROCESSES,
     ClockSkew,
     Cut,
     Direction,
@@ -62,7 +64,7 @@ def moments(least_s: float, most_s: float) -> st.SearchStrategy[float]:
     return st.integers(round(least_s * 10), round(most_s * 10)).map(lambda tenths: tenths / 10)
 
 
-def link_faults(links: Sequence[Link] = tuple(Link)) -> st.SearchStrategy[Fault]:
+def link_faults(links: Sequence[Link] = LINKS) -> st.SearchStrategy[Fault]:
     """One fault on a link; at most 5 s of the first 12."""
     kinds: list[Any] = [Cut, ResetPeer, HalfOpen, Down]
 
@@ -98,7 +100,7 @@ def process_faults(kinds: Sequence[Any] = (Kill, Pause, Restart, PowerLoss, Cloc
         fault: Fault = kind(id=f"{process}", process=process, at_s=at_s, **length)
         return fault
 
-    return st.builds(made, st.sampled_from(kinds), st.sampled_from(ProcessName), moments(0.5, 7.0), moments(0.3, 5.0))
+    return st.builds(made, st.sampled_from(kinds), st.sampled_from(PROCESSES), moments(0.5, 7.0), moments(0.3, 5.0))
 
 
 def faults(most: int = 3) -> st.SearchStrategy[tuple[Fault, ...]]:

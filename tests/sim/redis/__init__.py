@@ -1,0 +1,1 @@
+"""The simulated Redis, held to the real one."""

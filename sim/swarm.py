@@ -44,6 +44,10 @@ HANDLERS_MS = (0, 0, 0, 20, 200, 500)
 SLOW_HANDLERS_MS = (20, 200, 500)
 WEEKS_EVERY = 40
 """One seed of so many plays weeks."""
+SWEEPS_WITHIN_MARGIN = 2.6
+"""The relay refuses a margin whose half a sweep may take to come."""
+MARGINS_S = (3.0, 8.0, 30.0)
+"""Beyond that, how much longer the stream keeps what Postgres has expired."""
 EDGE_S = (0.0, 0.05, 0.3, 1.0, 2.5)
 """How far from an edge of retention a sleep ends, either way."""
 
@@ -137,8 +141,24 @@ def unsynced_plan(seed: int) -> Plan:
     )
 
 
+def jetstream_plan(seed: int) -> Plan:
+    """The plan of a seed with sessions that read the stream itself, which keeps little more than Postgres does.
+
+    The margin is drawn apart, so that nothing else of a seed changes with it; it covers what the plan does to the two
+    clocks by which events expire, as an operator's must: beyond it this transport promises nothing.
+    """
+    plan = short_plan(seed)
+    rng = random.Random(f"swarm-jetstream/{seed}")
+    clocks = (ProcessName.NATS, ProcessName.POSTGRES)
+    skew_s = sum(abs(skew_of(fault)) for fault in plan.faults if fault.target in clocks)
+    margin_s = plan.relay.sweep_interval_s * SWEEPS_WITHIN_MARGIN + rng.choice(MARGINS_S) + 2 * skew_s
+    times = msgspec.structs.replace(plan.relay, expiry_margin_s=round(margin_s, 3))
+    return msgspec.structs.replace(plan, name=f"jetstream-{seed}", transport="jetstream", relay=times)
+
+
 PLANS: dict[str, Callable[[int], Plan]] = {
     "swarm": short_plan,
+    "jetstream": jetstream_plan,
     "unsynced": unsynced_plan,
     "weeks": lambda seed: weeks_plan(seed, drawn(seed)),
 }

@@ -10,9 +10,14 @@ import msgspec
 import typer
 
 from faults.plan import Plan
+from faults.vocabulary import ClockSkew, ProcessName
 
-MARGIN_SWEEPS = (4.0, 10.0, 60.0)
-"""How much longer than Postgres the stream of option A keeps an event, in intervals of a plan's sweeps."""
+MARGINS_S = (3.0, 8.0, 30.0)
+"""How much longer than Postgres the stream of option A keeps an event, squeezed as plans squeeze retention."""
+SWEEPS_WITHIN_MARGIN = 2.6
+"""Half of a margin must outlast an interval between two sweeps, or the relay refuses to start."""
+CLOCKS = (ProcessName.NATS, ProcessName.POSTGRES)
+"""By which events expire there: an operator's margin must cover what they may be off by."""
 LONG_S = 3_600.0
 """A plan whose retention is longer is not squeezed, and neither is its margin."""
 
@@ -40,11 +45,18 @@ def over(plan: Plan, transport: TransportName | None) -> Plan:
         return plan
     relay = plan.relay
     if transport is TransportName.JETSTREAM and plan.retention.critical_s < LONG_S:
-        sweeps = random.Random(f"margin/{plan.seed}").choice(MARGIN_SWEEPS)
-        relay = msgspec.structs.replace(relay, expiry_margin_s=sweeps * relay.sweep_interval_s)
+        relay = msgspec.structs.replace(relay, expiry_margin_s=_margin_s(plan))
     base = plan.name.removesuffix(f"-{plan.transport}")
     name = base if transport is TransportName.CURSOR else f"{base}-{transport.value}"
     return msgspec.structs.replace(plan, transport=transport.value, name=name, relay=relay)
+
+
+def _margin_s(plan: Plan) -> float:
+    """Drawn apart, so that nothing else of a seed changes with it."""
+    skews = (one for one in plan.faults if isinstance(one, ClockSkew) and one.process in CLOCKS)
+    skew_s = sum(abs(one.skew_ms) / 1_000 for one in skews)
+    drawn_s = random.Random(f"margin/{plan.seed}").choice(MARGINS_S)
+    return round(plan.relay.sweep_interval_s * SWEEPS_WITHIN_MARGIN + drawn_s + 2 * skew_s, 3)
 
 
 def as_option(transport: TransportName | None) -> str:

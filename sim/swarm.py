@@ -161,6 +161,7 @@ def swarm_plan_over(seed: int, transport: TransportName | None) -> Plan:
 
 PLANS: dict[str, Callable[[int], Plan]] = {
     "swarm": short_plan,
+    "jetstream": lambda seed: over(short_plan(seed), TransportName.JETSTREAM),
     "unsynced": unsynced_plan,
     "redis": redis_plan,
     "weeks": lambda seed: weeks_plan(seed, drawn(seed)),

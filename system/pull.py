@@ -24,6 +24,8 @@ FIRST_LIFE_S = 1.0
 """Of a request to a consumer that has not answered yet; doubled by each that ends in order."""
 LATE = 1.4
 """A request that has not ended after so many lives was lost."""
+BEAT_SHARE = 0.45
+"""Of a request's life, between two signs of it: the server takes at most a half."""
 ENDED_IN_ORDER = ("Batch Completed", "Message Size Exceeds MaxBytes")
 """How NATS says that a request with a limit of bytes ended at one of its limits: 409, as for a consumer's end."""
 BATCH_BYTES_MAX = 16 * 1024 * 1024
@@ -49,10 +51,13 @@ class PullReader(Generic[T]):
         expires_s: float,
         bytes_max: int = BATCH_BYTES_MAX,
         on_empty: Callable[[], None] = lambda: None,
+        on_beat: Callable[[int, int], None] | None = None,
     ) -> None:
         """`expires_s` is the longest life of a request, and so about how soon it is noticed that one was lost.
 
-        `on_empty` is called when a request ended unfilled because there was nothing left to give.
+        `on_empty` is called when a request ended unfilled because there was nothing left to give; `on_beat`, if there
+        is one, when the consumer says that it waits: how many messages it has given, and up to which sequence of the
+        stream it has looked for more.
 
         The first lives are short: it is a server that has just come up that forgets requests.
         """
@@ -67,6 +72,7 @@ class PullReader(Generic[T]):
         # twice what the server takes as one message: the largest one and its headers always fit
         self._bytes = max(bytes_max, 2 * connection.nc.max_payload)
         self._on_empty = on_empty
+        self._on_beat = on_beat
         self._ready: deque[T] = deque()
         self._wake = asyncio.Event()
         self._in_flight = 0
@@ -123,6 +129,8 @@ class PullReader(Generic[T]):
         if self._in_flight + len(self._ready) > (0 if self._is_idle else self._batch):
             return
         request = {"batch": self._batch, "expires": int(self._life_s * 1e9), "max_bytes": self._bytes}
+        if self._on_beat is not None:
+            request["idle_heartbeat"] = int(self._life_s * BEAT_SHARE * 1e9)
         self._in_flight += self._batch
         await self._connection.nc.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
 
@@ -149,7 +157,10 @@ class PullReader(Generic[T]):
             self._in_flight = max(0, self._in_flight - unfilled)
             if unfilled and status.code in ("404", "408"):
                 self._on_empty()
-        elif status.code != "100":
+        elif status.code == "100":
+            if self._on_beat is not None:
+                self._on_beat(int(status.headers["Nats-Last-Consumer"]), int(status.headers["Nats-Last-Stream"]))
+        else:
             # 409 consumer deleted or leader changed, 503 nobody answers, 400: all mean 'look again'.
             self._ended = f"{status.code} {status.description}".strip()
 

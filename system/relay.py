@@ -75,7 +75,9 @@ class Relay:
             on_epoch=lambda: self._sessions.close_all("epoch"),
             on_moved=self._sessions.head_moved,
         )
-        self._transport = make_transport(*shared, places=self._places, hub=self._hub, tail=self._tail)
+        self._transport = make_transport(
+            *shared, places=self._places, hub=self._hub, tail=self._tail, on_moved=self._sessions.head_moved
+        )
         self._writer = Writer(*shared)
         self._leader = Leader(
             *shared,

@@ -20,6 +20,7 @@ STREAM_DEFAULTS: dict[str, Any] = {
     "duplicate_window": 120_000_000_000,
     "allow_direct": False,
     "no_ack": False,
+    "allow_msg_ttl": False,
 }
 MODELLED: dict[str, tuple[Any, ...]] = {
     "retention": ("limits",),
@@ -48,7 +49,7 @@ FIXED = {
 """What can't be changed of a consumer, and what the server says to it, in the order in which it looks."""
 PULL_SETTINGS = {
     *CONSUMER_DEFAULTS, "durable_name", "name", "ack_policy", "opt_start_seq", "filter_subject", "backoff",
-    "inactive_threshold", "mem_storage",
+    "inactive_threshold", "mem_storage", "filter_subjects", "num_replicas",
 }  # fmt: skip
 PUSH_SETTINGS = {
     "deliver_subject", "deliver_policy", "opt_start_seq", "filter_subject", "ack_policy", "ack_wait", "max_deliver",
@@ -73,11 +74,13 @@ def stream_config(asked: dict[str, Any]) -> dict[str, Any]:
 def pull_config(config: dict[str, Any]) -> dict[str, Any]:
     """As the server keeps it. Raises NotModelled."""
     is_pulled = (config.get("durable_name") or config.get("name")) and not config.get("deliver_subject")
-    if config.get("ack_policy") not in ("all", "explicit") or not is_pulled:
-        raise NotModelled(f"expected a consumer with a name that is pulled and acknowledged, got {config}")
+    if config.get("ack_policy") not in ("all", "explicit", "none") or not is_pulled:
+        raise NotModelled(f"expected a consumer with a name that is pulled, got {config}")
     odd = sorted({key for key, value in config.items() if value} - PULL_SETTINGS)
     if config["max_deliver"] != -1 and (config["max_deliver"] < 0 or config["ack_policy"] != "explicit"):
         odd.append("a limit of deliveries without an explicit ack of each")
+    if config["ack_policy"] == "none" and not (config.get("mem_storage") and config.get("num_replicas") == 1):
+        odd.append("no acks, but for a consumer in the memory of one server")
     if odd:
         raise NotModelled(f"expected settings of a consumer that are modelled, got {odd}: {config}")
     return config | ({"ack_wait": config["backoff"][0]} if config.get("backoff") else {})

@@ -1,4 +1,4 @@
-"""A durable pull consumer, pure: which message goes to which request, what is acknowledged, what comes again."""
+"""A pull consumer, pure: which message goes to which request, what is acknowledged, what comes again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from typing import Any
 from sim.errors import NotModelled
 from sim.jetstream.redelivery import Pending, Redelivery
 from sim.jetstream.sending import Heard, Sending
-from sim.jetstream.stream import Stored, Stream, start_of
+from sim.jetstream.stream import Stored, Stream, Subjects, start_of
 from sim.jetstream.waiting import NONE_LEFT, Waiting, request_of, said
+
+
+def filter_of(config: dict[str, Any]) -> Subjects:
+    """The subjects that a consumer wants, of which it may name several."""
+    several = config.get("filter_subjects")
+    return tuple(several) if several else str(config.get("filter_subject") or ">")
 
 
 @dataclass(slots=True)
@@ -39,7 +45,7 @@ class Consumer:
         self.config = config
         self.created_ns = created_ns
         start = start_of(stream, config)
-        self._filter = str(config.get("filter_subject") or ">")
+        self._filter = filter_of(config)
         self.state = State(delivered_stream_seq=start - 1, floor_stream_seq=start - 1)
         self.flushed = self.state.copy()
         self.synced = self.state.copy()
@@ -63,7 +69,7 @@ class Consumer:
     def configure(self, config: dict[str, Any]) -> None:
         """Another configuration; what was looked at under the old filter is not looked at again."""
         self.config = config
-        self._filter = str(config.get("filter_subject") or ">")
+        self._filter = filter_of(config)
         self._again.configure(config)
 
     # Pulling
@@ -202,6 +208,10 @@ class Consumer:
     def _delivered(self, stored: Stored, again: Pending | None, now_ns: int) -> None:
         state = self.state
         state.delivered_consumer_seq += 1
+        if self.config["ack_policy"] == "none":  # as good as acknowledged
+            state.delivered_stream_seq = self._looked_seq = state.floor_stream_seq = stored.seq
+            state.floor_consumer_seq = state.delivered_consumer_seq
+            return
         if again is None:
             state.pending[stored.seq] = Pending(state.delivered_consumer_seq, now_ns, 1)
             state.delivered_stream_seq = self._looked_seq = stored.seq

@@ -11,7 +11,7 @@ from typing import Any
 from sim.jetstream import codec
 from sim.jetstream.advisory import advisories
 from sim.jetstream.api import Api
-from sim.jetstream.cluster import Cluster
+from sim.jetstream.cluster import SERVERS, Cluster
 from sim.jetstream.connection import Connection
 from sim.jetstream.consumer import Consumer
 from sim.jetstream.disk import NatsDisk
@@ -332,7 +332,10 @@ class NatsServer:
     def stop_consumers(self, steps_down: Callable[[], bool]) -> None:
         """Consumers have no leader: their requests end in a status if it steps down, else without a word."""
         self._api.pushing.clear()  # in the memory of a server that is gone, or that has lost the stream
-        for consumer in self._disk.consumers.values():
+        for key, consumer in tuple(self._disk.consumers.items()):
+            if consumer.config.get("mem_storage") and self._rng.randrange(SERVERS) == 0:
+                del self._disk.consumers[key]  # in the memory of the one that is gone: without a word
+                continue
             ended = consumer.end_requests(409, "Leadership Change")
             if steps_down():
                 self._send(ended)

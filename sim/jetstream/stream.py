@@ -10,7 +10,8 @@ from bisect import bisect_right, insort
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from heapq import heapify, heappop, heappush
+from typing import Any, NamedTuple, TypeAlias
 
 from sim.errors import NotModelled
 from sim.jetstream import codec
@@ -19,6 +20,10 @@ OVERHEAD_BYTES = 30
 """What a stored message takes beside its subject, headers and data: a record's head and its checksum."""
 HEADERS_OVERHEAD_BYTES = 4
 """What it takes to say how long the headers are."""
+
+
+Subjects: TypeAlias = "str | tuple[str, ...]"
+"""A pattern, or several of which one must match."""
 
 
 class Stored(NamedTuple):
@@ -44,6 +49,7 @@ KNOWN_HEADERS = {
     "Nats-Expected-Last-Msg-Id",
     "Nats-Expected-Last-Subject-Sequence",
     "Nats-Expected-Last-Subject-Sequence-Subject",
+    "Nats-TTL",
 }
 """Of the server's own; any other would be passed over in silence."""
 
@@ -53,6 +59,8 @@ def error(code: int, err_code: int, description: str) -> dict[str, Any]:
     return {"error": {"code": code, "err_code": err_code, "description": description}}
 
 
+TTL_DISABLED = error(400, 10166, "per-message TTL is disabled")
+TTL_INVALID = error(400, 10165, "invalid per-message TTL")
 OTHER_STREAM = error(400, 10060, "expected stream does not match")
 TOO_LARGE = error(400, 10054, "message size exceeds maximum allowed")
 
@@ -81,6 +89,8 @@ class Stream:
     _slots: deque[Stored | None] = field(default_factory=deque)
     """From `first_seq` on; None where a message was deleted. The first one is always there."""
     _holes: list[int] = field(default_factory=list)
+    _lives: list[tuple[int, int]] = field(default_factory=list)
+    """When messages end that said how long they live, and their sequences; the next one first."""
 
     @property
     def name(self) -> str:
@@ -105,7 +115,12 @@ class Stream:
             raise NotModelled(f"expected headers of the server's that are modelled, got {sorted(odd)}")
         self.expire(now_ns)
         stored = Stored(self.last_seq + 1, now_ns, subject, headers, data)
-        refused = self._too_large(stored) or self._other_stream(headers) or self._other_seq(subject, headers)
+        refused = (
+            self._short_lived(headers)
+            or self._too_large(stored)
+            or self._other_stream(headers)
+            or self._other_seq(subject, headers)
+        )
         message_id = codec.header(headers, "Nats-Msg-Id")
         if refused is None and message_id is not None and message_id in self.ids:
             return {"stream": self.name, "seq": self.ids[message_id][0], "duplicate": True}, None
@@ -118,6 +133,17 @@ class Stream:
         if message_id is not None:
             self.ids[message_id] = (stored.seq, now_ns)
         return {"stream": self.name, "seq": stored.seq}, stored
+
+    def _short_lived(self, headers: bytes) -> dict[str, Any] | None:
+        """What is wrong with the life that a message asks for. Raises NotModelled."""
+        text = codec.header(headers, "Nats-TTL")
+        if text is None:
+            return None
+        if not self.config["allow_msg_ttl"]:
+            return TTL_DISABLED
+        if not text.isdigit():
+            raise NotModelled(f"expected a Nats-TTL in whole seconds, got {text!r}")
+        return None if int(text) else TTL_INVALID
 
     def _other_stream(self, headers: bytes) -> dict[str, Any] | None:
         return OTHER_STREAM if codec.header(headers, "Nats-Expected-Stream") not in (None, self.name) else None
@@ -188,6 +214,12 @@ class Stream:
         self._slots.append(stored)
         self.last_seq = stored.seq
         self.size += stored.size
+        self._note_life(stored)
+
+    def _note_life(self, stored: Stored) -> None:
+        text = codec.header(stored.headers, "Nats-TTL")
+        if text is not None:
+            heappush(self._lives, (stored.ts_ns + int(text) * 1_000_000_000, stored.seq))
 
     # Looking
 
@@ -196,11 +228,11 @@ class Stream:
         place = seq - self.first_seq
         return self._slots[place] if 0 <= place < len(self._slots) else None
 
-    def next_from(self, seq: int, subject: str = ">") -> Stored | None:
+    def next_from(self, seq: int, subject: Subjects = ">") -> Stored | None:
         """The first message at or after a sequence, on a subject."""
         for one in range(max(seq, self.first_seq), self.last_seq + 1):
             stored = self.get(one)
-            if stored is not None and codec.matches(subject, stored.subject):
+            if stored is not None and _is_under(subject, stored.subject):
                 return stored
         return None
 
@@ -213,11 +245,11 @@ class Stream:
         found = (one for one in reversed(self._slots) if one is not None and codec.matches(subject, one.subject))
         return next(found, None)
 
-    def count_after(self, seq: int, subject: str = ">") -> int:
+    def count_after(self, seq: int, subject: Subjects = ">") -> int:
         """How many messages there are behind a sequence, on a subject."""
         if subject != ">" and self.config["subjects"] != [subject]:
             later = (self.get(one) for one in range(max(seq + 1, self.first_seq), self.last_seq + 1))
-            return sum(one is not None and codec.matches(subject, one.subject) for one in later)
+            return sum(one is not None and _is_under(subject, one.subject) for one in later)
         behind = max(seq + 1, self.first_seq)
         return max(0, self.last_seq + 1 - behind) - (len(self._holes) - bisect_right(self._holes, behind - 1))
 
@@ -242,6 +274,8 @@ class Stream:
         age_ns = self.config["max_age"]
         while age_ns and self._slots and self._first.ts_ns + age_ns <= now_ns:
             self._drop_first()
+        while self._lives and self._lives[0][0] <= now_ns:
+            self.delete(heappop(self._lives)[1])
         window_ns = self.config["duplicate_window"]
         while self.ids and now_ns >= self.ids_kept_until_ns:
             oldest = next(iter(self.ids))
@@ -252,7 +286,8 @@ class Stream:
     def next_expiry_ns(self) -> int | None:
         """When the oldest message will be too old."""
         age_ns = self.config["max_age"]
-        return self._first.ts_ns + age_ns if age_ns and self._slots else None
+        times = [self._first.ts_ns + age_ns] if age_ns and self._slots else []
+        return min(times + [at_ns for at_ns, _ in self._lives[:1]], default=None)
 
     def delete(self, seq: int) -> bool:
         """Remove one message; answers whether it was there."""
@@ -314,6 +349,8 @@ class Stream:
                 self.size -= lost.size
             self.last_seq -= 1
         self.last_seq = min(self.last_seq, self.synced_seq)
+        self._lives = [one for one in self._lives if one[1] <= self.last_seq]
+        heapify(self._lives)
         if not self._slots:
             self.first_seq = self.last_seq + 1 if self.last_seq else 0
         self.purged_seq = min(self.purged_seq, self.last_seq)
@@ -333,6 +370,11 @@ class Stream:
 
     def _stored(self) -> Iterator[Stored]:
         return (one for one in self._slots if one is not None)
+
+
+def _is_under(subjects: Subjects, subject: str) -> bool:
+    patterns = (subjects,) if isinstance(subjects, str) else subjects
+    return any(codec.matches(pattern, subject) for pattern in patterns)
 
 
 def start_of(stream: Stream, config: dict[str, Any]) -> int:

@@ -38,7 +38,6 @@ class Arrivals:
 
     def __init__(self, after_seq: int) -> None:
         self._waiting: deque[Arrival] = deque()
-        self._given_seq = after_seq
         self.last_seq = after_seq
         """Everything for this agent up to here has come."""
         self.bytes = 0
@@ -69,6 +68,10 @@ class Arrivals:
         if self.pending is not None:
             self.pending = 0
 
+    def looked(self, seq: int) -> None:
+        """The consumer has given all that it has for us up to a sequence, and that has come."""
+        self.last_seq = max(self.last_seq, seq)
+
     def add(self, arrived: Sequence[Arrival]) -> None:
         """Take what has come next; what lies at or before what came already is passed over."""
         for one in arrived:
@@ -93,9 +96,8 @@ class Arrivals:
         """A page was given: what it took waits no more."""
         for _ in range(cut.count):
             self.bytes -= self._waiting.popleft().size
-        self._given_seq = cut.reached_seq
 
     @property
     def given_seq(self) -> int:
-        """Everything for this agent up to here was given."""
-        return self._given_seq
+        """Everything for this agent up to here was given: the next that waits, or comes, lies beyond."""
+        return self._waiting[0].seq - 1 if self._waiting else self.last_seq

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from system.database import Database
 from system.host import Host
 from system.hub import Hub
@@ -25,13 +27,16 @@ def make_transport(
     places: Places,
     hub: Hub,
     tail: Tail,
+    on_moved: Callable[[], None],
 ) -> Transport:
     """What the setting `transport` asks for. Raises NotImplementedError for what this release does not have yet."""
     match settings.transport:
         case "cursor":
             return CursorTransport(places, hub, tail)
         case "jetstream":
-            return JetStreamTransport(settings, database, link, host, metrics, places=places, tail=tail)
+            return JetStreamTransport(
+                settings, database, link, host, metrics, places=places, tail=tail, on_moved=on_moved
+            )
         case other:
             raise NotImplementedError(
                 f"expected the transport cursor or jetstream, got {other!r}, which this release does not have"

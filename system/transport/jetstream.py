@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 import nats.js.errors
 import structlog
@@ -23,7 +24,7 @@ from system.stream import StreamUnsafe, stream_config
 from system.tail import Tail
 from system.transport.consumer import delete_consumer, fit_stream
 from system.transport.offers import sentences
-from system.transport.parts import Parts
+from system.transport.parts import Followed, Parts
 from system.transport.source import JetStreamSource
 
 log = structlog.get_logger(__name__)
@@ -50,7 +51,9 @@ class JetStreamTransport:
         *,
         places: Places,
         tail: Tail,
+        on_moved: Callable[[], None],
     ) -> None:
+        """`on_moved` is told when sessions may have bookmarks to write."""
         self._parts = Parts(
             settings=settings,
             database=database,
@@ -61,7 +64,8 @@ class JetStreamTransport:
             tail=tail,
             gate=asyncio.Semaphore(settings.replays_max),
         )
-        self._sources: dict[JetStreamSource, None] = {}
+        self.moved = on_moved
+        self._sources: dict[Followed, None] = {}
         self._ending: dict[asyncio.Task[None], None] = {}
         self._discarded: deque[str] = deque(maxlen=DISCARDED_MAX)
         self._stir = asyncio.Event()
@@ -98,12 +102,12 @@ class JetStreamTransport:
         except TimeoutError:
             raise NotReady(self._problem or "NATS has not told yet whether the stream is fit to be read") from None
 
-    def begun(self, source: JetStreamSource) -> None:
+    def begun(self, source: Followed) -> None:
         """A source follows the stream from now on."""
         self._sources[source] = None
         self._parts.metrics.consumers.set(len(self._sources))
 
-    def ended(self, source: JetStreamSource, reading: asyncio.Task[None]) -> None:
+    def ended(self, source: Followed, reading: asyncio.Task[None]) -> None:
         """It does no more; its task, which was cancelled, is held until it has ended."""
         self._sources.pop(source, None)
         self._parts.metrics.consumers.set(len(self._sources))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from nats.errors import Error as NatsError
@@ -35,7 +35,7 @@ from system.stream import read_state
 from system.transport.arrivals import Arrival, Arrivals, Cut
 from system.transport.consumer import consumer_name, make_consumer
 from system.transport.ground import Ground, doubtful
-from system.transport.parts import Parts
+from system.transport.parts import Parts, Registry
 
 log = structlog.get_logger(__name__)
 
@@ -53,27 +53,12 @@ LIFE_MAX_S = 60.0
 """Of a pull request that waits for an agent's next event: a request and its end for each session in that time."""
 
 
-class Registry(Protocol):
-    """Who looks after all sources of a replica."""
-
-    async def wait_fit(self) -> None:
-        """Wait until the stream may be read. Raises NotReady."""
-
-    def begun(self, source: JetStreamSource) -> None:
-        """A source follows the stream from now on."""
-
-    def ended(self, source: JetStreamSource, reading: asyncio.Task[None]) -> None:
-        """It does no more; its task was cancelled, and wants an owner until it has ended."""
-
-    def discard(self, name: str) -> None:
-        """Have a consumer deleted, some time."""
-
-
 class JetStreamSource:
     """A source that reads the stream itself (Source)."""
 
     __slots__ = (
-        "_agent", "_arrivals", "_boundary", "_changed", "_current_at", "_floors", "_given", "_ground", "_joined",
+        "_agent", "_arrivals", "_boundary", "_changed", "_current_at", "_floors", "_given",
+        "_given_by_consumer", "_ground", "_joined",
         "_loop", "_needs_floors", "_parts", "_problem", "_reader", "_registry", "_room", "_task", "_woken",
     )  # fmt: skip
 
@@ -95,6 +80,8 @@ class JetStreamSource:
         self._current_at: float | None = None
         """Loop time at which nothing was left to come, in s."""
         self._joined: LiveSession | None = None
+        self._given_by_consumer = 0
+        """How many messages of the consumer that there is have come."""
         self._problem = ""
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
@@ -104,7 +91,7 @@ class JetStreamSource:
     async def read_page(self, after: Position, rows_max: int) -> Page:
         """A page of the stream, or below the boundary of the table, with its floors (Source)."""
         await self._registry.wait_fit()
-        if self._ground is None or after != self._given:
+        if not self._goes_on(after):
             await self._restart(after)
         assert self._ground is not None
         if not self._boundary:
@@ -112,6 +99,10 @@ class JetStreamSource:
         if after < self._boundary:
             return await self._table_page(after, rows_max)
         return await self._stream_page(rows_max)
+
+    def _goes_on(self, after: Position) -> bool:
+        """Whether a page goes on where the last one ended, or beyond, where there was nothing to give."""
+        return after == self._given or (self._given is not None and self._given < after <= self.reached(self._given))
 
     async def _restart(self, after: Position) -> None:
         """Read from a position that is not where the last page ended; the first page always does."""
@@ -231,7 +222,7 @@ class JetStreamSource:
 
     def covers(self, position: Position) -> bool:
         """Whether nothing waits, and what comes next comes here (Source)."""
-        return position == self._given and not len(self._arrivals) and not self._needs_floors
+        return self._goes_on(position) and not len(self._arrivals) and not self._needs_floors
 
     def since(self, position: Position) -> Sequence[Released]:
         """Nothing: what comes is read as a page (Source)."""
@@ -246,8 +237,13 @@ class JetStreamSource:
         self._joined = None
 
     def reached(self, position: Position) -> Position:
-        """Where it joined: it loses live before anything is given (Source)."""
-        return position
+        """Up to where the consumer has looked and had nothing to give: it loses live before anything is given (Source).
+
+        But not where something may have expired unseen: that is told by a page.
+        """
+        if self._needs_floors or self._ground is None:
+            return position
+        return Position(max(position, pack(self._ground.epoch, self._arrivals.given_seq)))
 
     def close(self) -> None:
         """Stop reading; the consumer is deleted by whoever looks after all of them (Source)."""
@@ -295,6 +291,7 @@ class JetStreamSource:
         arrivals = self._arrivals
         name = consumer_name(self._agent, parts.host.new_id())
         life_s = min(LIFE_MAX_S, parts.settings.idle_check_s * 2, parts.settings.retention_standard_s / 8)
+        self._given_by_consumer = 0
         asked_at = self._loop.time()
         try:
             pending = await make_consumer(
@@ -312,6 +309,7 @@ class JetStreamSource:
                 expires_s=life_s,
                 bytes_max=BATCH_BYTES_MAX,
                 on_empty=self._emptied,
+                on_beat=self._looked,
             )
             async with self._reader as reader:
                 while True:
@@ -357,6 +355,14 @@ class JetStreamSource:
             self._current_at = self._loop.time()
         self._changed.set()
 
+    def _looked(self, given: int, stream_seq: int) -> None:
+        """The consumer waits: it has looked up to here for more than it has given (PullReader)."""
+        if given == self._given_by_consumer and self._reader is not None and not self._reader.at_hand:
+            self._arrivals.looked(stream_seq)
+            if not self._needs_floors:
+                self._current_at = self._loop.time()
+            self._registry.moved()
+
     def _take(self, arrived: Sequence[Arrival]) -> None:
         if not arrived:
             return
@@ -376,7 +382,8 @@ class JetStreamSource:
     def _prepare(self, message: Delivered) -> Arrival:
         assert self._ground is not None
         # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<ts ns>.<pending>
-        _, seq, _, _, pending = message.reply.rsplit(".", 4)
+        _, seq, number, _, pending = message.reply.rsplit(".", 4)
+        self._given_by_consumer = int(number)
         row = None
         try:
             event = read_message(message.subject, message.data, bytes_max=self._parts.settings.event_bytes_max)

@@ -8,8 +8,8 @@ import pytest
 from faults.plan import Plan, PlanInvalid
 from faults.playable import Ground, not_playable
 from faults.swarm import chaos_plan
-from faults.transports import MARGIN_SWEEPS, TransportName, as_option, over
-from faults.vocabulary import ProcessName, Restart
+from faults.transports import MARGINS_S, SWEEPS_WITHIN_MARGIN, TransportName, as_option, over
+from faults.vocabulary import ClockSkew, ProcessName, Restart
 from sim.swarm import swarm_plan
 
 
@@ -40,8 +40,24 @@ def test_the_same_workload_and_faults_over_another_transport(transport: Transpor
 
 def test_the_margin_is_squeezed_as_the_retention_is() -> None:
     """A day's margin over half a minute's retention would keep everything: option A would never be put to the test."""
-    relays = [over(swarm_plan(seed), TransportName.JETSTREAM).relay for seed in range(12)]
-    assert {relay.expiry_margin_s / relay.sweep_interval_s for relay in relays} == set(MARGIN_SWEEPS)
+    plans = [over(swarm_plan(seed), TransportName.JETSTREAM) for seed in range(30)]
+    margins = [plan.relay.expiry_margin_s - plan.relay.sweep_interval_s * SWEEPS_WITHIN_MARGIN for plan in plans]
+    calm = [
+        margin
+        for plan, margin in zip(plans, margins, strict=True)
+        if not any(f.kind == "clock_skew" for f in plan.faults)
+    ]
+    assert {round(margin, 3) for margin in calm} == set(MARGINS_S)
+    assert all(margin >= min(MARGINS_S) - 1e-6 for margin in margins)
+
+
+def test_the_margin_covers_what_the_clocks_are_off_by() -> None:
+    """Beyond that option A promises nothing, and no operator would run it so."""
+    plan = msgspec.structs.replace(swarm_plan(1), faults=())
+    skew = ClockSkew(id="s", process=ProcessName.NATS, at_s=1.0, for_s=2.0, skew_ms=60_000)
+    skewed = msgspec.structs.replace(plan, faults=(skew,))
+    calm_s, skewed_s = (over(one, TransportName.JETSTREAM).relay.expiry_margin_s for one in (plan, skewed))
+    assert skewed_s - calm_s == pytest.approx(120.0)
 
 
 def test_a_command_that_repeats_a_run_names_the_transport() -> None:

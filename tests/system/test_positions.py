@@ -107,6 +107,7 @@ async def test_acks_are_cumulative_and_never_go_back(relay: InProcess, five: lis
     assert (await relay.ack(five[0])).json() == {"acked": five[4]}
 
 
+@both_transports
 async def test_a_bookmark_is_a_place(relay: InProcess, five: list[str]) -> None:
     """A quiet agent's bookmarks move on with other agents' events, and going on from one misses nothing of its own."""
     async with relay.stream("bob", cursor="now") as stream:
@@ -118,6 +119,7 @@ async def test_a_bookmark_is_a_place(relay: InProcess, five: list[str]) -> None:
         assert await stream.events(1) == ["for-bob"]
 
 
+@both_transports
 async def test_bookmarks_come_while_nothing_else_does(start_relay: StartRelay) -> None:
     """A live stream without events of its own is told the head now and then, once for each move, and is kept alive."""
     relay = await start_relay(bookmark_s=0.1, heartbeat_s=0.1)

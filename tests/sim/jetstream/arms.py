@@ -16,6 +16,7 @@ from tests.sim.jetstream import (
     protocol,
     pulling,
     pushing,
+    reading,
     scenes,
     shortlived,
     telling,
@@ -46,7 +47,9 @@ def scenes_of(*modules: ModuleType) -> dict[str, Scene]:
     return found
 
 
-PEACEFUL = scenes_of(scenes, pulling, waiting, again, pushing, protocol, limits, telling, wires, ordering, shortlived)
+PEACEFUL = scenes_of(
+    scenes, pulling, waiting, again, pushing, protocol, limits, telling, wires, ordering, shortlived, reading
+)
 """Scenes that may share a server."""
 VIOLENT = scenes_of(lives)
 """Scenes that kill their server."""

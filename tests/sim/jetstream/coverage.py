@@ -149,6 +149,18 @@ FAILURES: dict[str, tuple[str, ...]] = {
         "kept_while_somebody_waits",
     ),
     "a slow client drops: a pull comes again, ordered loses in silence": ("a_pull_with_little_room", "a_slow_reader"),
+    "a consumer in memory, without acks, of several subjects: each has its place, and is forgotten": (
+        "several_subjects",
+        "without_acks",
+        "each_from_its_own_place",
+        "a_reader_that_pulls_no_more",
+        "readers_die_and_short_lives_end",
+    ),
+    "a message's own life: refused unless allowed, then it ends wherever it lies": (
+        "short_lives",
+        "readers_die_and_short_lives_end",
+    ),
+    "a window for repeats can be made wider": ("a_wider_window",),
     "gaps of the stream's sequence are not seen by ordered consumers": ("what_the_stream_lost",),
 }
 

@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from tests.sim.jetstream.pushing import heard, pushed
+from tests.sim.jetstream.reading import publish, reader
 from tests.sim.jetstream.shortlived import made
 from tests.sim.jetstream.stage import SHORT_S, UNTIL_S, Stage
 
@@ -69,6 +70,22 @@ async def ids_of_what_is_gone(at: Stage) -> None:
     await at.restart()
     await same_id(at, "deleted", "purged", "kept")
     await at.state()
+
+
+async def readers_die_and_short_lives_end(at: Stage) -> None:
+    """A reader in memory is gone with its server; a message's life goes on to its end, and begins no second time."""
+    await at.make_stream(allow_msg_ttl=True)
+    await publish(at, "ann", "bob", **{"Nats-TTL": "2"})
+    await publish(at, "ann")
+    name = await reader(at, "ann", inactive_threshold=60_000 * MS)
+    await at.hear(SHORT_S, name, batch=1, expires=200 * MS)
+    await at.restart()
+    await at.hear(SHORT_S, name, batch=1, expires=200 * MS)
+    await at.tries(at.js.consumer_info(at.stream, name))
+    await asyncio.sleep(3.5)
+    await at.state()
+    again = await reader(at, "ann", name="again")
+    await at.hear(SHORT_S, again, batch=9, expires=200 * MS)
 
 
 async def acks_are_forgotten(at: Stage) -> None:

@@ -39,7 +39,7 @@ async def test_unmodelled_events_are_refused_by_name() -> None:
     [
         ({"max_deliver": 3, "ack_policy": "all"}, "limit of deliveries"),
         ({"ack_policy": "explicit", "rate_limit_bps": 1}, "rate_limit_bps"),
-        ({"ack_policy": "none"}, "acknowledged"),
+        ({"ack_policy": "none"}, "in the memory of one server"),
     ],
 )
 def test_unmodelled_settings_of_a_consumer_are_refused_by_name(config: dict[str, Any], named: str) -> None:

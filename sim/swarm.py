@@ -26,7 +26,7 @@ from faults.plan import (
     Servers,
     Workload,
 )
-from faults.vocabulary import KINDS, PowerLoss, ProcessName
+from faults.vocabulary import KINDS, Link, PowerLoss, ProcessName
 from sim.swarm_faults import CLUSTER_KINDS, Swarm, drawn_faults, full_disks, length_s, skew_of
 from sim.weeks import weeks_plan
 
@@ -46,6 +46,8 @@ WEEKS_EVERY = 40
 """One seed of so many plays weeks."""
 SWEEPS_WITHIN_MARGIN = 2.6
 """The relay refuses a margin whose half a sweep may take to come."""
+STORING = (ProcessName.NATS, ProcessName.POSTGRES, ProcessName.RELAY, Link.RELAY_NATS, Link.RELAY_POSTGRES)
+"""What an event passes through until it is stored."""
 MARGINS_S = (3.0, 8.0, 30.0)
 """Beyond that, how much longer the stream keeps what Postgres has expired."""
 EDGE_S = (0.0, 0.05, 0.3, 1.0, 2.5)
@@ -144,15 +146,18 @@ def unsynced_plan(seed: int) -> Plan:
 def jetstream_plan(seed: int) -> Plan:
     """The plan of a seed with sessions that read the stream itself, which keeps little more than Postgres does.
 
-    The margin is drawn apart, so that nothing else of a seed changes with it; it covers what the plan does to the two
-    clocks by which events expire, as an operator's must: beyond it this transport promises nothing.
+    The margin is drawn apart, so that nothing else of a seed changes with it. It covers what an operator's must, for
+    beyond it this transport promises nothing: what the plan does to the two clocks by which events expire, and how
+    long it keeps pg-writer from storing them.
     """
     plan = short_plan(seed)
     rng = random.Random(f"swarm-jetstream/{seed}")
-    clocks = (ProcessName.NATS, ProcessName.POSTGRES)
-    skew_s = sum(abs(skew_of(fault)) for fault in plan.faults if fault.target in clocks)
-    margin_s = plan.relay.sweep_interval_s * SWEEPS_WITHIN_MARGIN + rng.choice(MARGINS_S) + 2 * skew_s
-    times = msgspec.structs.replace(plan.relay, expiry_margin_s=round(margin_s, 3))
+    skew_s = sum(abs(skew_of(fault)) for fault in plan.faults if fault.target in STORING)
+    away_s = sum(fault.until_s - fault.at_s for fault in plan.faults if fault.target in STORING and not skew_of(fault))
+    sweeps_s = plan.relay.sweep_interval_s * SWEEPS_WITHIN_MARGIN
+    times = msgspec.structs.replace(
+        plan.relay, expiry_margin_s=round(sweeps_s + rng.choice(MARGINS_S) + 2 * skew_s + away_s, 3)
+    )
     return msgspec.structs.replace(plan, name=f"jetstream-{seed}", transport="jetstream", relay=times)
 
 

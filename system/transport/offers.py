@@ -12,8 +12,10 @@ LIMITS: Mapping[str, tuple[str, ...]] = {
         "beside what is stored",
         "repeats are recognised by the stream alone, by Nats-Msg-Id within its duplicate window; what comes "
         "past the relay without that header may be delivered twice",
-        "an event that pg-writer stores later than half of EXPIRY_MARGIN_S may leave the stream before replay tells "
-        "that it is gone (relay_writer_late_total)",
+        "an event that pg-writer stores later than half of EXPIRY_MARGIN_S is replayed from Postgres, once it is there "
+        "(relay_writer_late_total)",
+        "an event that pg-writer has not stored within its retention and EXPIRY_MARGIN_S is lost "
+        "(relay_writer_lost_total)",
         "the stream forgets by the clock of NATS and tells nobody: a clock that leaps ahead by more than half of "
         "EXPIRY_MARGIN_S loses events without a word",
         "no replay while the last sweep is older than half of EXPIRY_MARGIN_S, nor where Postgres is away; "

@@ -10,14 +10,14 @@ import msgspec
 import typer
 
 from faults.plan import Plan
-from faults.vocabulary import ClockSkew, ProcessName
+from faults.vocabulary import ClockSkew, Link, ProcessName
 
 MARGINS_S = (3.0, 8.0, 30.0)
 """How much longer than Postgres the stream of option A keeps an event, squeezed as plans squeeze retention."""
 SWEEPS_WITHIN_MARGIN = 2.6
 """Half of a margin must outlast an interval between two sweeps, or the relay refuses to start."""
-CLOCKS = (ProcessName.NATS, ProcessName.POSTGRES)
-"""By which events expire there: an operator's margin must cover what they may be off by."""
+STORING = (ProcessName.NATS, ProcessName.POSTGRES, ProcessName.RELAY, Link.RELAY_NATS, Link.RELAY_POSTGRES)
+"""What an event passes through until it is stored, and by whose clocks it expires."""
 LONG_S = 3_600.0
 """A plan whose retention is longer is not squeezed, and neither is its margin."""
 
@@ -52,11 +52,16 @@ def over(plan: Plan, transport: TransportName | None) -> Plan:
 
 
 def _margin_s(plan: Plan) -> float:
-    """Drawn apart, so that nothing else of a seed changes with it."""
-    skews = (one for one in plan.faults if isinstance(one, ClockSkew) and one.process in CLOCKS)
-    skew_s = sum(abs(one.skew_ms) / 1_000 for one in skews)
+    """A margin such as an operator's must be, drawn apart, so that nothing else of a seed changes with it.
+
+    It covers what the plan does to the clocks by which events expire, and how long it keeps pg-writer from storing
+    them: beyond that option A promises nothing.
+    """
+    storing = [fault for fault in plan.faults if fault.target in STORING]
+    skew_s = sum(abs(fault.skew_ms) / 1_000 for fault in storing if isinstance(fault, ClockSkew))
+    away_s = sum(fault.until_s - fault.at_s for fault in storing if not isinstance(fault, ClockSkew))
     drawn_s = random.Random(f"margin/{plan.seed}").choice(MARGINS_S)
-    return round(plan.relay.sweep_interval_s * SWEEPS_WITHIN_MARGIN + drawn_s + 2 * skew_s, 3)
+    return round(plan.relay.sweep_interval_s * SWEEPS_WITHIN_MARGIN + drawn_s + 2 * skew_s + away_s, 3)
 
 
 def as_option(transport: TransportName | None) -> str:

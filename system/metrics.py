@@ -70,7 +70,7 @@ class Metrics:
         )
         self.writer_late = counter(
             "relay_writer_late_total",
-            "Batches stored so late that the stream may forget their events before replay tells that they are gone",
+            "Batches stored so late that their events are replayed from Postgres, not the stream",
         )
         self.consumers = gauge("relay_session_consumers", "JetStream consumers that sessions read from")
         self.consumers_made = counter("relay_session_consumers_made_total", "JetStream consumers made for sessions")

@@ -162,6 +162,12 @@ CROSS JOIN LATERAL ({_FLOORS}) f WHERE s.name = $1
 """$1 stream, $2 agent. What a page of the stream itself is read against: whose stream it is, what of it is gone, and
 how long ago the sweep began that last told all of that; null if none has."""
 
+TELL_BY_TABLE = """
+UPDATE stream_epoch e SET last_seq = greatest(e.last_seq, $3::bigint)
+FROM event_stream s WHERE s.name = $1 AND s.fence = $2 AND e.ordinal = s.epoch
+"""
+"""$1 stream, $2 fence, $3 sequence: up to here the stream may forget events before the table does, and tells nobody."""
+
 READ_RETAINED = "SELECT pos FROM agent_events WHERE pos = ANY($1::text[]::bigint[])"
 """Which of these positions the table has."""
 

@@ -51,6 +51,8 @@ class _Place:
     ordinal: int
     watermark: int
     former: Former | None
+    clock_ns: int
+    """Postgres's clock less the event loop's, as it was when writing began."""
 
 
 class Writer:
@@ -97,7 +99,13 @@ class Writer:
         former = (
             None if row["decided_ns"] is None else Former(decided_ns=row["decided_ns"], kept_since_ns=kept_since_ns)
         )
-        place = _Place(fence=fence, ordinal=row["epoch"], watermark=row["watermark"], former=former)
+        place = _Place(
+            fence=fence,
+            ordinal=row["epoch"],
+            watermark=row["watermark"],
+            former=former,
+            clock_ns=row["now_ns"] - round(asyncio.get_running_loop().time() * 1e9),
+        )
         reason = lineage_break(
             known_created=row["created"],
             watermark_seq=seq_of(place.watermark),
@@ -170,6 +178,8 @@ class Writer:
 
     async def _commit_piece(self, place: _Place, taken: list[Incoming]) -> _Place:
         """Write contiguous messages and move the watermark over them, in one statement."""
+        if self._is_late(place, taken[0]):
+            await self._database.execute(sql.TELL_BY_TABLE, self._settings.stream, place.fence, taken[-1].seq)
         batch = decide(taken, former=place.former, critical_types=self._settings.critical_types)
         try:
             after = await self._execute(place, batch)
@@ -179,21 +189,25 @@ class Writer:
             batch = without_stored(batch, {row["id"]: row["payload"] for row in rows})
             after = await self._execute(place, batch)
         self._metrics.wrote(batch)
-        self._tell_if_late(taken[0])
         for letter in batch.dead:
             log.error("writer.dead_letter", seq=letter.seq, reason=letter.reason, detail=letter.detail)
         return after
 
-    def _tell_if_late(self, first: Incoming) -> None:
-        """Where sessions read the stream, an event must not leave it before the table does: that takes half the margin.
+    def _is_late(self, place: _Place, first: Incoming) -> bool:
+        """Where sessions read the stream, an event must not leave it before the table tells that it is gone.
 
-        The other half is for a sweep that comes late (see `READ_GROUND`).
+        One half of the margin is for pg-writer, one for a sweep that comes late; what takes longer the table tells.
         """
         settings = self._settings
-        late_s = self._host.wall() - first.ts_ns / 1e9
-        if settings.transport == "jetstream" and first.ts_ns and late_s > settings.expiry_margin_s / 2:
-            self._metrics.writer_late.inc()
-            log.error("writer.late", seq=first.seq, late_s=round(late_s, 1), expiry_margin_s=settings.expiry_margin_s)
+        if settings.transport != "jetstream" or not first.ts_ns:
+            return False
+        now_ns = place.clock_ns + round(asyncio.get_running_loop().time() * 1e9)
+        late_s = (now_ns - first.ts_ns) / 1e9
+        if late_s <= settings.expiry_margin_s / 2:
+            return False
+        self._metrics.writer_late.inc()
+        log.error("writer.late", seq=first.seq, late_s=round(late_s, 1), expiry_margin_s=settings.expiry_margin_s)
+        return True
 
     async def _execute(self, place: _Place, batch: Batch) -> _Place:
         settings = self._settings

@@ -93,7 +93,7 @@ def _reset(_: Run) -> Outcome:
 _FILES: tuple[tuple[str, str, Callable[[Run], Waiting[Outcome]]], ...] = (
     ("0001_events.sql", "6068016585b9", _create_tables),
     ("0002_former_epoch.sql", "cfaf92bc4415", _add_former_epoch),
-    ("0003_transport.sql", "7ea4ce0f3a0e", _add_transport),
+    ("0003_transport.sql", "6c04fe250236", _add_transport),
 )
 
 

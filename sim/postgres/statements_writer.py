@@ -124,6 +124,21 @@ def _new_epoch(
     return Outcome([(row.watermark,)], "UPDATE")
 
 
+def _tell_by_table(run: Run, name: str | None, fence: int | None, seq: int | None) -> Waiting[Outcome]:
+    tables, snapshot = run.tables, run.snapshot
+    stream = tables.event_stream.find(snapshot, name)
+    if stream is None or stream.fence != fence:
+        return Outcome([], "UPDATE")
+    version = tables.stream_epoch.find_version(snapshot, stream.epoch)
+    assert version is not None, "an epoch is never deleted"
+
+    def change(row: StreamEpoch) -> StreamEpoch:
+        return row._replace(last_seq=row.last_seq if seq is None else max(row.last_seq, seq))
+
+    row = yield from tables.stream_epoch.update(snapshot, version, lambda _: True, change)
+    return Outcome([], "UPDATE", int(row is not None))
+
+
 def write_batch(run: Run, *values: Any, is_fenced: bool = True) -> Waiting[Outcome]:
     """WRITE_BATCH."""
     name, fence, before, after = values[:4]
@@ -274,6 +289,13 @@ STATEMENTS = (
         parameters=(TEXT, INT8, TEXT, TEXT, TEXT, INT8, INT8),
         columns=(("watermark", INT8),),
         needs=("event_stream", "stream_epoch", "event_stream.decided_ns", "stream_epoch.last_seq"),
+    ),
+    Statement(
+        text=sql.TELL_BY_TABLE,
+        pin="dd412feb97b4",
+        handler=_tell_by_table,
+        parameters=(TEXT, INT8, INT8),
+        needs=("event_stream", "stream_epoch", "stream_epoch.last_seq"),
     ),
     Statement(
         text=sql.WRITE_BATCH,

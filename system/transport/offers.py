@@ -10,10 +10,14 @@ from collections.abc import Mapping
 LIMITS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "cursor": {"G6": ("while Postgres is away nothing is delivered; nothing is lost meanwhile",)},
     "jetstream": {
-        "G1": ("what only the stream holds is lost with it: a stream that is made anew has what was published since",),
+        "G1": (
+            "what only the stream holds is lost with it: a stream that is made anew has what was published since",
+            "an event that pg-writer has not stored within its retention and EXPIRY_MARGIN_S is lost "
+            "(relay_writer_lost_total)",
+        ),
         "G2": (
-            "an event that pg-writer stores later than half of EXPIRY_MARGIN_S may leave the stream before replay "
-            "tells that it is gone (relay_writer_late_total)",
+            "an event that pg-writer stores later than half of EXPIRY_MARGIN_S is replayed from Postgres, once it is "
+            "there (relay_writer_late_total)",
             "the stream forgets by the clock of NATS and tells nobody: a clock that leaps ahead by more than half of "
             "EXPIRY_MARGIN_S loses events without a word",
         ),

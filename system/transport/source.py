@@ -2,8 +2,9 @@
 
 What has come waits here, bounded, until the session asks for a page. Three rules make its pages as good as the table's:
 
-1. **Below the boundary the table tells.** What the stream no longer has, and what an epoch reads again that the one
-   before had decided, is read from Postgres as with option C. Beyond the boundary everything is read from the stream.
+1. **Below the boundary the table tells.** What the stream no longer has, what an epoch reads again that the one before
+   had decided, and what pg-writer stored late, is read from Postgres as with option C. Beyond the boundary everything
+   is read from the stream.
 2. **First the messages, then the floors.** What is gone is decided by Postgres alone, whose floors are read after the
    messages of the page: what lies at or below them and is not stored is gone though the stream may still have it. The
    stream keeps events longer than Postgres, by the margin, so what it does not have any more lies below a floor, as
@@ -158,6 +159,9 @@ class JetStreamSource:
         problem = ground.problem(self._ground, swept_within_s=parts.settings.expiry_margin_s / 2)
         if problem is not None:
             raise NotReady(problem)
+        if pack(ground.epoch, ground.last_seq) > max(self._boundary, self._given or 0):
+            self._given = None  # begin anew, with what the table tells
+            raise NotReady("pg-writer has fallen behind; up to where it has, replay is to come from the table")
         self._floors = ground.floors
         asked = doubtful(rows, ground.floors, parts.settings.critical_types)
         if not asked:

@@ -293,7 +293,7 @@ def failure(error: Exception) -> Any:
 
 def _timeless(name: str, value: Any) -> Any:
     """A value without what follows from the moment at which it was read."""
-    if name == "now_ns" or isinstance(value, datetime):
+    if name == "now_ns" or isinstance(value, datetime) or (name == "age_us" and value is not None):
         return "a time"
     return ("left", value > 0, math.isinf(value)) if name == "left_s" else value
 

@@ -29,6 +29,9 @@ STREAM = "MESH_EVENTS"
 QUICK: dict[str, Any] = {"tail_poll_s": 0.05, "sweep_interval_s": 0.1, "sweep_pause_s": 0.0, "drain_deadline_s": 4.0}
 """Settings that shorten waits and change no decision."""
 
+TRANSPORTS = "cursor", "redis"
+"""What a test of streams is parametrized with, for what must hold wherever sessions read from."""
+
 VOLATILE = "fence", "holder", "lease_until"
 """Columns of `event_stream` that move without any event."""
 

@@ -9,10 +9,10 @@ import pytest
 
 from system.session import FIRST_PAGE_ROWS
 from tests.system.conftest import StartRelay
-from tests.system.harness import InProcess, event, eventually, problem
+from tests.system.harness import TRANSPORTS, InProcess, event, eventually, problem
 from tests.system.sse_reader import SseReader
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.parametrize("transport", TRANSPORTS, indirect=True)]
 
 
 async def first_events(relay: InProcess, count: int, last_event_id: str | None = None, **query: str) -> list[str]:

@@ -21,6 +21,7 @@ import aiohttp
 from faults.plan import Plan
 from faults.stack import EmbeddedStack, ManagedProcess, ProcessFailed, RedisProcess, RelayProcess, ReservedPort
 from faults.stack.ports import LOOPBACK
+from faults.stack.redis import redis_version
 from faults.targets import Board, Line, Relay, Steered
 from faults.toxiproxy import Toxiproxy
 from faults.vocabulary import REPLICAS, DiskFull, Fault, Link, ProcessName, links_of
@@ -146,9 +147,16 @@ async def _scene(
         nursery_socket=socket,
         board=Board(toxiproxy=toxiproxy, lines=lines, processes=processes, disks=stack.disks),
         agent_pids=agent_pids,
-        server_versions=stack.versions,
+        server_versions=partial(_server_versions, stack, redis),
         keep_logs=lambda logs: asyncio.to_thread(copy_logs, stack.run_dir, logs),
     )
+
+
+async def _server_versions(stack: EmbeddedStack, redis: Mapping[str, RedisProcess]) -> Mapping[str, str]:
+    found = await stack.versions()
+    for process in redis.values():
+        found["redis-server"] = await redis_version(*process.address)
+    return found
 
 
 def nursery_command(socket: Path) -> tuple[str, ...]:
@@ -235,7 +243,7 @@ async def first_epoch(scene: Scene) -> str:
 
 async def versions(scene: Scene) -> dict[str, str]:
     """What took part in a run, the machine included."""
-    packages = ("aiohttp", "asyncpg", "httpx", "nats-py", "toxiproxy-python")
+    packages = ("aiohttp", "asyncpg", "httpx", "nats-py", "redis", "toxiproxy-python")
     return {
         **await scene.server_versions(),
         **{name: metadata.version(name) for name in packages},

@@ -18,6 +18,11 @@ from system.event import Event, RetentionClass, class_of, same_content
 DEAD_LETTER_BYTES_MAX = 64 * 1024
 """What of a message is kept among the dead letters: enough to see what it was."""
 
+PIECE_BYTES_MAX = 4 * 1024 * 1024
+"""One write's events: well within the time limit on any link that deserves the name."""
+PIECE_BYTES_MIN = 16 * 1024
+"""Still moves at 4 KB/s; a single larger event goes alone."""
+
 
 class Incoming(msgspec.Struct, frozen=True, gc=False):
     """One stream message, read: an event, or why it is none. `ts_ns` is JetStream's time of storage."""

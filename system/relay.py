@@ -145,7 +145,9 @@ class Relay:
         silence_s = self.settings.ready_after_silence_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ASK_LIMIT_S):
-                await asyncio.gather(self._link.prove(silence_s), self._tail.prove(silence_s))
+                await asyncio.gather(
+                    self._link.prove(silence_s), self._tail.prove(silence_s), self._transport.prove(silence_s)
+                )
 
     def readiness(self, *, asked: bool = False) -> tuple[bool, dict[str, Any]]:
         """Ready: the last progress of each part is recent, `asked` for just now or not.
@@ -161,14 +163,16 @@ class Relay:
             "adopted": self._hub.start is not None,
             "writer": self._writer.problem is None,
             "accepting": not self._sessions.draining,
+            **self._transport.parts(limit_s),
         }
         good = all(parts.values())
         details: dict[str, Any] = {"status": "ready" if good else "not ready", "parts": parts}
         details["leading"] = self._leader.fence is not None
         if self._hub.start is not None:
             details["head"] = self._places.cursor_of(self._hub.head)
-        if self._writer.problem is not None:
-            details["problem"] = self._writer.problem
+        problem = self._writer.problem or self._transport.problem
+        if problem is not None:
+            details["problem"] = problem
         return good, details
 
     async def _prepare(self) -> None:

@@ -118,6 +118,29 @@ ORDER BY pos NULLS FIRST
 then the events, of the same snapshot, in order. A NULL costs nothing to send and read;
 the watermark in every row would."""
 
+READ_RETAINED = """
+WITH s AS MATERIALIZED (
+    SELECT watermark, mark_ns FROM event_stream WHERE name = $1
+), e AS MATERIALIZED (
+    SELECT pos, agent, class, id, type, payload, persisted_at FROM agent_events
+    WHERE pos > $2 AND pos <= (SELECT watermark FROM s) ORDER BY pos LIMIT $3
+), page AS MATERIALIZED (
+    SELECT CASE WHEN count(*) < $3 THEN (SELECT watermark FROM s) ELSE max(pos) END AS last FROM e
+)
+SELECT s.watermark, s.mark_ns, NULL::bigint AS pos, NULL::text AS agent, NULL::smallint AS class, NULL::text AS id,
+       NULL::text AS type, NULL::text AS payload, NULL::bigint AS age_us FROM s
+UNION ALL
+SELECT NULL, NULL, e.pos, e.agent, e.class, e.id, e.type, e.payload,
+       (extract(epoch FROM now() - e.persisted_at) * 1000000)::bigint FROM e
+UNION ALL
+(SELECT NULL, NULL, f.floor, f.agent, f.class, NULL, NULL, NULL, NULL FROM agent_floors f
+ WHERE f.floor > $2 AND f.floor <= (SELECT last FROM page) ORDER BY f.agent, f.class)
+"""
+"""$1 stream, $2 after this position, $3 events at most: what another store of events is filled from. First a row of
+the stream itself, unless it is not adopted yet; then the events, all agents', with their ages in us; then the floors
+that lie where this page does (up to its last event, or on the last page to the watermark), with no id. One snapshot:
+what is missing among the events because it was swept is below one of the floors."""
+
 _FLOORS = """
     SELECT coalesce(max(floor) FILTER (WHERE class = 1), 0) AS critical,
            coalesce(max(floor) FILTER (WHERE class = 2), 0) AS standard
@@ -168,7 +191,7 @@ FROM event_stream s WHERE s.name = $1 AND s.fence = $2 AND e.ordinal = s.epoch
 """
 """$1 stream, $2 fence, $3 sequence: up to here the stream may forget events before the table does, and tells nobody."""
 
-READ_RETAINED = "SELECT pos FROM agent_events WHERE pos = ANY($1::text[]::bigint[])"
+READ_KEPT = "SELECT pos FROM agent_events WHERE pos = ANY($1::text[]::bigint[])"
 """Which of these positions the table has."""
 
 READ_CLOCK = "SELECT now() AS now"

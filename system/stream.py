@@ -138,19 +138,22 @@ async def read_last_seq(link: NatsLink, stream: str) -> int:
         raise NatsUnavailable(f"expected the stream's state from NATS, got {describe(error)}") from error
 
 
-async def ensure_consumer(js: JetStreamContext, stream: str, *, after_seq: int, pending_max: int) -> int:
-    """Make sure that pg-writer's durable consumer exists; answers the last stream sequence that it has delivered.
+async def ensure_consumer(
+    js: JetStreamContext, stream: str, *, after_seq: int, pending_max: int, name: str = WRITER
+) -> int:
+    """Make sure that a durable consumer exists, pg-writer's or another of this name that reads as pg-writer does;
+    answers the last stream sequence that it has delivered.
 
     Acks are cumulative (`all`): pg-writer commits in stream order, so one ack after the commit covers a batch, and an
     ack that gets lost is made good by the next.
     """
     try:
-        info = await js.consumer_info(stream, WRITER)
+        info = await js.consumer_info(stream, name)
     except nats.js.errors.NotFoundError:
         await js.add_consumer(
             stream,
             ConsumerConfig(
-                durable_name=WRITER,
+                durable_name=name,
                 ack_policy=AckPolicy.ALL,
                 ack_wait=ACK_WAIT_S,
                 max_deliver=-1,  # a limit would skip an event for ever after so many failures

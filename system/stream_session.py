@@ -38,6 +38,7 @@ from system.session import (
 )
 from system.settings import Settings
 from system.transport import Transport
+from system.transport.errors import RedisUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -189,7 +190,7 @@ class StreamSession:
         try:
             ahead, self._ahead = self._ahead, None
             page = await (ahead or self._read_page(self.position))
-        except (DatabaseUnavailable, NatsUnavailable, NotReady) as error:
+        except (DatabaseUnavailable, NatsUnavailable, NotReady, RedisUnavailable) as error:
             # what did not come through within the limit is asked for in smaller pieces
             self._page_rows = max(1, self._page_rows // 4)
             log.warning("session.page_unavailable", agent=self.agent, error=str(error))

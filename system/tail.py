@@ -63,9 +63,9 @@ class Tail:
         self._hub = hub
         self._on_epoch = on_epoch
         self._on_moved = on_moved
-        self._reads_rows = settings.transport == "cursor"
-        """Else it looks only at the watermark and the epoch: sessions get their events from elsewhere."""
-        self._rows_max = settings.tail_rows if self._reads_rows else 0
+        self._rows_limit = settings.tail_rows if settings.transport == "cursor" else 0
+        """None where sessions read elsewhere: then only the watermark and the epoch are followed."""
+        self._rows_max = self._rows_limit
         self._ahead: asyncio.Task[_Reading] | None = None
         self._is_hinted = False
         self._expected_at: float | None = None
@@ -131,7 +131,7 @@ class Tail:
                 more = await self._step()
             except DatabaseUnavailable as error:
                 # what did not come through within the limit is asked for in smaller pieces
-                self._rows_max = max(1, self._rows_max // 4) if self._reads_rows else 0
+                self._rows_max = max(min(1, self._rows_limit), self._rows_max // 4)
                 log.warning("tail.database_unavailable", error=describe(error))
                 await asyncio.sleep(self._host.rng.uniform(0.1, 0.5))
                 continue
@@ -164,7 +164,7 @@ class Tail:
         hub = self._hub
         ahead, self._ahead = self._ahead, None
         reading = await (ahead or self._read(_FAR if hub.start is None else hub.head))
-        self._rows_max = min(self._settings.tail_rows, reading.rows_max * 2)
+        self._rows_max = min(self._rows_limit, reading.rows_max * 2)
         self.read_at = asyncio.get_running_loop().time()
         self._read_again.set()
         self._expected_at = None
@@ -175,7 +175,7 @@ class Tail:
         await self._places.ensure_tag(watermark)
         if not self._goes_on(watermark, reading.rows[0]["swept"]):
             return False
-        full = self._reads_rows and len(reading.rows) > reading.rows_max  # beside the stream's own row
+        full = 0 < reading.rows_max < len(reading.rows)  # beside the stream's own row
         head = Position(reading.rows[-1]["pos"]) if full else watermark
         if full:
             await self._read_ahead(head)

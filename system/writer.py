@@ -10,17 +10,27 @@ import asyncio
 from dataclasses import dataclass, replace
 
 import asyncpg
-import nats
 import structlog
 from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
 
-from system import hints, sql
-from system.batch import Batch, Former, Incoming, columns, contiguous, decide, lineage_break, pieces, without_stored
+from system import hints, intake, sql
+from system.batch import (
+    PIECE_BYTES_MAX,
+    PIECE_BYTES_MIN,
+    Batch,
+    Former,
+    Incoming,
+    columns,
+    contiguous,
+    decide,
+    lineage_break,
+    pieces,
+    without_stored,
+)
 from system.cursor import pack, seq_of, tag_from
 from system.database import Database, DatabaseUnavailable
 from system.direct import Delivered
-from system.event import EventInvalid, RetentionClass, read_message
+from system.event import RetentionClass
 from system.host import Host
 from system.link import Connection, NatsLink, NatsUnavailable, describe, heed_cancellation
 from system.metrics import Metrics
@@ -29,14 +39,6 @@ from system.settings import Settings
 from system.stream import WRITER, StreamState, StreamUnsafe, ensure_consumer, ensure_stream, read_state, stream_config
 
 log = structlog.get_logger(__name__)
-
-PIECE_BYTES_MAX = 4 * 1024 * 1024
-"""One statement's events: well within the time limit on any link that deserves the name."""
-PIECE_BYTES_MIN = 16 * 1024
-"""Still moves at 4 KB/s; a single larger event goes alone."""
-FILL_CONCURRENCY = 64
-NO_MESSAGE = 10037
-"""JetStream's error code for 'the stream has no such message'; a 404 with another code is about the stream."""
 
 
 class LeaseLost(Exception):
@@ -95,15 +97,11 @@ class Writer:
         row = await self._database.fetchrow(sql.READ_STATE, settings.stream)
         if row["fence"] != fence:
             raise LeaseLost(f"the fence is {row['fence']}, ours was {fence}")
-        kept_since_ns = {one: row["now_ns"] - round(settings.retention_s(one) * 1e9) for one in RetentionClass}
-        former = (
-            None if row["decided_ns"] is None else Former(decided_ns=row["decided_ns"], kept_since_ns=kept_since_ns)
-        )
         place = _Place(
             fence=fence,
             ordinal=row["epoch"],
             watermark=row["watermark"],
-            former=former,
+            former=former_of(settings, row["decided_ns"], row["now_ns"]),
             clock_ns=row["now_ns"] - round(asyncio.get_running_loop().time() * 1e9),
         )
         reason = lineage_break(
@@ -112,7 +110,7 @@ class Writer:
             created=state.created,
             last_seq=state.last_seq,
             mark_ns=row["mark_ns"],
-            found_ns=await _message_time_ns(connection.js, settings.stream, seq_of(place.watermark)),
+            found_ns=await intake.message_time_ns(connection.js, settings.stream, seq_of(place.watermark)),
         )
         if reason is not None:
             await self._new_epoch(place, state, reason)
@@ -240,46 +238,20 @@ class Writer:
 
     async def _fill(self, connection: Connection, first: int, last: int) -> list[Incoming]:
         """Read a hole's messages directly; those that the stream no longer has come back as lost."""
-        gate = asyncio.Semaphore(FILL_CONCURRENCY)
-
-        async def one(seq: int) -> Incoming:
-            async with gate:
-                try:
-                    found = await connection.js.get_msg(self._settings.stream, seq=seq)
-                except nats.js.errors.NotFoundError as error:
-                    if error.err_code != NO_MESSAGE:
-                        raise  # the stream itself is not there just now: that says nothing about its messages
-                    return Incoming(seq, 0, None, "", lost_until=seq)
-            ts_ns = round(found.time.timestamp() * 1e6) * 1000 if found.time else 0
-            return self._parse(seq, ts_ns, found.subject or "", found.data or b"")
-
-        filled = await asyncio.gather(*(one(seq) for seq in range(first, last + 1)))
+        settings = self._settings
+        filled = await intake.fill(connection, settings.stream, first, last, bytes_max=settings.event_bytes_max)
         lost = sum(one.lost_until > 0 for one in filled)
         self._metrics.writer_lost.inc(lost)
         log.warning("writer.filled", first=first, last=last, lost=lost)
-        return list(filled)
+        return filled
 
     def _read(self, message: Delivered) -> tuple[Incoming, Delivered]:
-        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<ts ns>.<pending>
-        _, seq, _, ts_ns, _ = message.reply.rsplit(".", 4)
-        return self._parse(int(seq), int(ts_ns), message.subject, message.data), message
-
-    def _parse(self, seq: int, ts_ns: int, subject: str, data: bytes) -> Incoming:
-        try:
-            event = read_message(subject, data, bytes_max=self._settings.event_bytes_max)
-        except EventInvalid as error:
-            return Incoming(seq, ts_ns, None, subject, data, str(error))
-        return Incoming(seq, ts_ns, event, subject)
+        return intake.read_message(message, bytes_max=self._settings.event_bytes_max), message
 
 
-async def _message_time_ns(js: JetStreamContext, stream: str, seq: int) -> int | None:
-    """JetStream's time of a stored message, or None if it is no longer there."""
-    if seq == 0:
+def former_of(settings: Settings, decided_ns: int | None, now_ns: int) -> Former | None:
+    """What is known of an earlier epoch of the same stream, by READ_STATE's columns."""
+    if decided_ns is None:
         return None
-    try:
-        found = await js.get_msg(stream, seq=seq)
-    except nats.js.errors.NotFoundError as error:
-        if error.err_code != NO_MESSAGE:
-            raise
-        return None
-    return round(found.time.timestamp() * 1e6) * 1000 if found.time else None
+    kept_since_ns = {one: now_ns - round(settings.retention_s(one) * 1e9) for one in RetentionClass}
+    return Former(decided_ns=decided_ns, kept_since_ns=kept_since_ns)

@@ -63,6 +63,22 @@ def redis_process(
     return RedisProcess(supervisor=supervisor, port=port, spec=spec)
 
 
+async def redis_version(host: str, port: int) -> str:
+    """What a Redis server says that it is. Raises OSError, TimeoutError."""
+    async with asyncio.timeout(PROBE_S):
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            writer.write(b"INFO server\r\nQUIT\r\n")
+            told = (await reader.read()).decode(errors="replace")
+        finally:
+            writer.close()
+    for line in told.splitlines():
+        name, _, version = line.partition(":")
+        if name == "redis_version":
+            return version
+    raise ConnectionResetError(f"expected Redis's version from {host}:{port}, got {told[:40]!r}")
+
+
 def redis_probe(host: str, port: int) -> Probe:
     """A probe that wants an answer to PING; a server that still reads its log answers with an error."""
 

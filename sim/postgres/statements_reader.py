@@ -7,7 +7,7 @@ from typing import Any
 
 from sim.postgres.schema import AgentEvent
 from sim.postgres.statement import Outcome, Run, Statement, limit
-from sim.postgres.types import FLOAT8, INT4, INT8, TEXT, TEXTS, TIMESTAMPTZ, epoch_s, unix_ns
+from sim.postgres.types import FLOAT8, INT2, INT4, INT8, TEXT, TEXTS, TIMESTAMPTZ, epoch_s, unix_ns
 from system import sql
 
 ALL_AGENTS = "_all"
@@ -67,6 +67,28 @@ def _read_tail(run: Run, name: str | None, after: int | None, rows_max: int | No
         versions = run.tables.agent_events.primary.between(after + 1, stream.watermark + 1)
         events = (version.row for version in versions if run.snapshot.sees(version))
         rows += [(None, None, e.pos, e.agent, e.type, e.payload) for e in islice(events, most)]
+    return Outcome(rows, "SELECT")
+
+
+def _read_retained(run: Run, name: str | None, after: int | None, rows_max: int | None) -> Outcome:
+    most = limit(rows_max)
+    snapshot = run.snapshot
+    stream = run.tables.event_stream.find(snapshot, name)
+    if stream is None:
+        return Outcome([], "SELECT")
+    rows: list[tuple[Any, ...]] = [(stream.watermark, stream.mark_ns, *[None] * 7)]
+    if after is None:
+        return Outcome(rows, "SELECT")
+    versions = run.tables.agent_events.primary.between(after + 1, stream.watermark + 1)
+    events = list(islice((version.row for version in versions if snapshot.sees(version)), most))
+    rows += [
+        (None, None, e.pos, e.agent, e.kept_class, e.id, e.type, e.payload, snapshot.now - e.persisted_at)
+        for e in events
+    ]
+    # without a limit `count(*) < NULL` is not true either
+    last = stream.watermark if most is not None and len(events) < most else max((e.pos for e in events), default=0)
+    floors = [row for row in run.tables.agent_floors.rows(snapshot) if after < row.floor <= last]
+    rows += [(None, None, row.floor, row.agent, row.kept_class, *[None] * 4) for row in floors]
     return Outcome(rows, "SELECT")
 
 
@@ -130,7 +152,7 @@ def _read_ground(run: Run, name: str | None, agent: str | None) -> Outcome:
     return Outcome([row], "SELECT")
 
 
-def _read_retained(run: Run, positions: list[str | None] | None) -> Outcome:
+def _read_kept(run: Run, positions: list[str | None] | None) -> Outcome:
     wanted = sorted({int(one): None for one in positions or () if one is not None})
     found = [run.tables.agent_events.find(run.snapshot, one) for one in wanted]
     return Outcome([(row.pos,) for row in found if row is not None], "SELECT")
@@ -220,6 +242,24 @@ STATEMENTS = (
         needs=("event_stream", "sweep_mark", "agent_events"),
     ),
     Statement(
+        text=sql.READ_RETAINED,
+        pin="0d96cd3362c2",
+        handler=_read_retained,
+        parameters=(TEXT, INT8, INT8),
+        columns=(
+            ("watermark", INT8),
+            ("mark_ns", INT8),
+            ("pos", INT8),
+            ("agent", TEXT),
+            ("class", INT2),
+            ("id", TEXT),
+            ("type", TEXT),
+            ("payload", TEXT),
+            ("age_us", INT8),
+        ),
+        needs=("event_stream", "agent_events", "agent_floors"),
+    ),
+    Statement(
         text=sql.READ_PLACE,
         pin="a3567cf65a33",
         handler=read_place,
@@ -251,9 +291,9 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        text=sql.READ_RETAINED,
+        text=sql.READ_KEPT,
         pin="e0a751aa0f8f",
-        handler=_read_retained,
+        handler=_read_kept,
         parameters=(TEXTS,),
         columns=(("pos", INT8),),
         needs=("agent_events",),

@@ -24,6 +24,7 @@ from system.sessions import AtCapacity, Sessions
 from system.stream_session import Services, StreamSession
 from system.tokens import Grant, TokenChecker
 from system.transport import Source
+from system.transport.errors import RedisUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,7 @@ class AgentEndpoint:
         types = _types(request)
         wish = request.headers.get("Last-Event-ID") or request.query.get("cursor") or None
         try:
-            place = await self._services.places.resolve(agent, wish)
+            place = await self._resolve(agent, wish)
             await self._ensure_tags(place)
         except CursorForeign as error:
             await self._ensure_tags(error.place)
@@ -220,6 +221,15 @@ class AgentEndpoint:
             page = more
         return Page(rows=rows, floors=floors, watermark=page.watermark, full=page.full, reached=page.end)
 
+    async def _resolve(self, agent: str, wish: str | None) -> Place:
+        """The place, with the floors of the transport. Raises as `Places.resolve` and `Transport.located`."""
+        services = self._services
+        try:
+            place = await services.places.resolve(agent, wish)
+        except CursorForeign as error:
+            raise CursorForeign(error.reason, await services.transport.located(agent, error.place)) from None
+        return await services.transport.located(agent, place)
+
     async def _ensure_tags(self, place: Place) -> None:
         for position in (place.position, place.head, place.floors.critical, place.floors.standard):
             await self._services.places.ensure_tag(position)
@@ -229,7 +239,7 @@ class _Ack(msgspec.Struct):
     cursor: str
 
 
-_REFUSALS = (CursorMalformed, DatabaseUnavailable, NatsUnavailable, NotReady)
+_REFUSALS = (CursorMalformed, DatabaseUnavailable, NatsUnavailable, NotReady, RedisUnavailable)
 
 
 def refusal(error: Exception) -> Problem:

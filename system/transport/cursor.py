@@ -9,6 +9,7 @@ from system.hub import Hub, LiveSession, Released
 from system.places import Places
 from system.session import Page
 from system.tail import Tail
+from system.transport import Transport
 
 
 class CursorSource:
@@ -58,7 +59,7 @@ class CursorSource:
         """Nothing is held (Source)."""
 
 
-class CursorTransport:
+class CursorTransport(Transport):
     """What the sessions of a replica share under option C; the tail and pg-writer run with every option."""
 
     def __init__(self, places: Places, hub: Hub, tail: Tail) -> None:

@@ -22,6 +22,7 @@ from system.places import NotReady, Places
 from system.settings import Settings
 from system.stream import StreamUnsafe, stream_config
 from system.tail import Tail
+from system.transport import Transport
 from system.transport.consumer import delete_consumer, fit_stream
 from system.transport.offers import sentences
 from system.transport.parts import Followed, Parts
@@ -38,7 +39,7 @@ LAST_WORD_S = 1.0
 """How long a replica that ends takes to delete what is left."""
 
 
-class JetStreamTransport:
+class JetStreamTransport(Transport):
     """What the sessions of a replica share under option A (Transport)."""
 
     def __init__(

@@ -34,7 +34,21 @@ LIMITS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "valid beside what is stored",
         ),
     },
-    "redis": {},
+    "redis": {
+        "G2": (
+            "retention counts by Redis's clock, from the moment of feeding; a Redis that is filled anew takes ages and "
+            "floors from Postgres",
+        ),
+        "G6": (
+            "live delivery waits for Redis: while it is away, or syncs slowly, nothing is delivered; nothing is lost",
+            "every retained event is in memory: a full Redis refuses writes, and delivery stops until there is room",
+            "an ack of what pg-writer has not stored yet waits for Postgres",
+        ),
+        "G8": (
+            "Redis replicates asynchronously: after a failover its tail is fed again, at the same positions",
+            "what NATS acknowledged and lost was perhaps delivered: agents are then told by a new epoch",
+        ),
+    },
 }
 """By transport and guarantee."""
 

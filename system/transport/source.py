@@ -167,7 +167,7 @@ class JetStreamSource:
         if not asked:
             return rows
         async with parts.gate:
-            found = await parts.database.fetch(sql.READ_RETAINED, [str(position) for position in asked])
+            found = await parts.database.fetch(sql.READ_KEPT, [str(position) for position in asked])
         gone = {*asked} - {row["pos"] for row in found}
         return [row for row in rows if row.pos not in gone]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 import pytest
 import structlog
 
-from faults.stack import NatsProcess
+from faults.stack import EmbeddedStack, NatsProcess
 from tests.system.harness import InProcess
 
 # structlog's default shows the variables of every frame: pages, with the servers' passwords among them
@@ -30,18 +31,27 @@ class StartRelay(Protocol):
 
 
 @pytest.fixture
-def transport() -> str:
-    """Where relays read from, unless a test says otherwise: `both_transports` runs it over either."""
-    return "cursor"
+async def transport(request: pytest.FixtureRequest, stack: EmbeddedStack) -> AsyncIterator[dict[str, Any]]:
+    """The settings of the transport that a test is parametrized with (indirectly), and what it needs, started."""
+    name = getattr(request, "param", "cursor")
+    if name != "redis":
+        yield {"transport": name}
+        return
+    server = stack.add_redis(f"redis-{uuid.uuid4().hex[:8]}")
+    await server.start()
+    yield {"transport": name, "redis_url": server.url}
+    await stack.remove(server)
 
 
 @pytest.fixture
-async def start_relay(fresh_database: str, fresh_nats: NatsProcess, transport: str) -> AsyncIterator[StartRelay]:
+async def start_relay(
+    fresh_database: str, fresh_nats: NatsProcess, transport: dict[str, Any]
+) -> AsyncIterator[StartRelay]:
     """Start relays in this process on servers of this test's own; they are drained afterwards."""
     running: list[InProcess] = []
 
     async def start(*, wait: bool = True, **settings: Any) -> InProcess:
-        relay = await InProcess.start(fresh_database, fresh_nats, **{"transport": transport} | settings)
+        relay = await InProcess.start(fresh_database, fresh_nats, **(transport | settings))
         running.append(relay)
         return await relay.ready() if wait else relay
 

@@ -30,7 +30,8 @@ STREAM = "MESH_EVENTS"
 QUICK: dict[str, Any] = {"tail_poll_s": 0.05, "sweep_interval_s": 0.1, "sweep_pause_s": 0.0, "drain_deadline_s": 4.0}
 """Settings that shorten waits and change no decision."""
 
-both_transports = pytest.mark.parametrize("transport", ["cursor", "jetstream"])
+TRANSPORTS = "cursor", "jetstream", "redis"
+all_transports = pytest.mark.parametrize("transport", TRANSPORTS, indirect=True)
 """Marks what must hold wherever sessions read from."""
 
 VOLATILE = "fence", "holder", "lease_until"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.system.conftest import StartRelay
-from tests.system.harness import STREAM, InProcess, both_transports, event, eventually, problem
+from tests.system.harness import STREAM, InProcess, all_transports, event, eventually, problem
 
 pytestmark = pytest.mark.stack
 
@@ -49,7 +49,7 @@ async def publish_until_taken(relay: InProcess, *ids: str) -> list[str]:
     return cursors
 
 
-@both_transports
+@all_transports
 async def test_a_recreated_stream_is_a_new_epoch(relay: InProcess) -> None:
     """Delete the stream under a running relay: live sessions end with reason `epoch`, old cursors and acks are 410
     wrong_epoch, new events flow under a new tag although their sequences begin at 1 again, and what is stored stays.
@@ -86,7 +86,7 @@ async def test_a_recreated_stream_is_a_new_epoch(relay: InProcess) -> None:
         assert (await stream.named("relay.cursor")).id == new[1]
 
 
-@both_transports
+@all_transports
 async def test_an_event_of_the_old_life_published_again_is_no_new_one(relay: InProcess) -> None:
     """G4: ids are remembered across epochs: a retry after the stream was lost is a duplicate with its old cursor."""
     (cursor,) = await relay.publish(made := event("a1"))
@@ -98,7 +98,7 @@ async def test_an_event_of_the_old_life_published_again_is_no_new_one(relay: InP
     problem(await relay.post(made | {"data": "other"}), 409)
 
 
-@both_transports
+@all_transports
 async def test_a_stream_recreated_while_no_relay_ran(start_relay: StartRelay) -> None:
     """The identity is checked at every start: a watermark is never applied to another stream's sequences, even if the
     new stream has grown beyond it.
@@ -125,7 +125,7 @@ def _json(event_id: str) -> bytes:
     return json.dumps(event(event_id)).encode()
 
 
-@both_transports
+@all_transports
 async def test_a_stream_that_lost_its_tail_is_a_new_epoch(start_relay: StartRelay) -> None:
     """Power loss without fsync: the server hands out sequences again that agents have seen. The relay notices by the
     last sequence, or by the time of the message at the watermark, begins a new epoch, and delivers the new events.
@@ -153,7 +153,7 @@ async def test_a_stream_that_lost_its_tail_is_a_new_epoch(start_relay: StartRela
         assert await stream.events(7) == ["a1", "a2", "a3", "a4", "a5", "b1", "c1"]
 
 
-@both_transports
+@all_transports
 async def test_what_was_swept_does_not_come_back_with_a_new_epoch(start_relay: StartRelay) -> None:
     """G4: a stream that lost its tail is read again from its start; what had been delivered and swept before is not
     stored and delivered once more, though its id is known no longer.
@@ -191,7 +191,7 @@ async def test_a_deleted_consumer_is_made_anew(relay: InProcess) -> None:
     assert len(await epochs(relay)) == 1
 
 
-@both_transports
+@all_transports
 async def test_a_purged_stream_goes_on(relay: InProcess) -> None:
     """A purge takes the messages and keeps the sequence: the same epoch, nothing stored is lost, events flow."""
     cursors = await relay.publish(event("a1"), event("a2"))
@@ -237,7 +237,7 @@ async def test_a_stream_that_can_lose_events_is_not_used(start_relay: StartRelay
     await publish_until_taken(again, "a1")
 
 
-@both_transports
+@all_transports
 async def test_everyone_ends_when_the_epoch_changes(relay: InProcess) -> None:
     """All live sessions and those in replay end; none goes on under the old tag."""
     await relay.publish(*(event(subject="_all") for _ in range(3)))

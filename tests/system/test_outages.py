@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from faults.stack import EmbeddedStack, ManagedProcess
-from tests.system.harness import InProcess, both_transports, event, eventually, problem
+from tests.system.harness import InProcess, all_transports, event, eventually, problem
 from tests.system.traffic import traffic
 
 pytestmark = pytest.mark.stack
@@ -56,7 +56,7 @@ def process(stack: EmbeddedStack, name: str) -> ManagedProcess:
     return {"nats": stack.nats, "postgres": stack.postgres}[name]
 
 
-@both_transports
+@all_transports
 @pytest.mark.parametrize("name", ["nats", "postgres"])
 @pytest.mark.parametrize("how", ["kill", "restart", "pause"])
 async def test_an_outage_in_mid_traffic_loses_nothing(
@@ -87,7 +87,7 @@ async def test_an_outage_in_mid_traffic_loses_nothing(
     assert (await relay.http.get("/healthz")).status_code == 200
 
 
-@both_transports
+@all_transports
 async def test_publishing_goes_on_while_postgres_is_away(own_stack: EmbeddedStack, relay: InProcess) -> None:
     """The stream takes events without Postgres; they are stored and delivered when it is back, an id used twice with
     other content among them as a dead letter; meanwhile streams and acks are an honest 503.
@@ -111,7 +111,7 @@ async def test_publishing_goes_on_while_postgres_is_away(own_stack: EmbeddedStac
         assert await stream.events(1) == ["meanwhile"]
 
 
-@both_transports
+@all_transports
 async def test_a_live_stream_outlives_postgres(own_stack: EmbeddedStack, relay: InProcess) -> None:
     """An open stream stays open while Postgres is away, and goes on where it was; so does one that had to replay."""
     made = [event() for _ in range(10)]

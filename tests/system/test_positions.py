@@ -9,7 +9,7 @@ import pytest
 
 from system.session import FIRST_PAGE_ROWS
 from tests.system.conftest import StartRelay
-from tests.system.harness import InProcess, both_transports, event, eventually, problem
+from tests.system.harness import InProcess, all_transports, event, eventually, problem
 from tests.system.sse_reader import SseReader
 
 pytestmark = pytest.mark.stack
@@ -32,7 +32,7 @@ async def five(relay: InProcess) -> list[str]:
     return cursors
 
 
-@both_transports
+@all_transports
 async def test_each_way_to_name_a_place(relay: InProcess, five: list[str]) -> None:
     """A cursor goes on behind it; `earliest` has all; `now` none; without a word and without an ack it is the earliest;
     `acked` without an ack too.
@@ -74,7 +74,7 @@ async def test_a_publishers_cursor_is_good_before_its_event_is_stored(
     assert (await relay.ack(cursor)).status_code == 200
 
 
-@both_transports
+@all_transports
 async def test_last_event_id_wins_over_the_query(relay: InProcess, five: list[str]) -> None:
     """A browser keeps the address of its first connection and adds the header: the header knows better."""
     assert await first_events(relay, 1, last_event_id=five[3], cursor=five[0]) == ["e5"]
@@ -83,7 +83,7 @@ async def test_last_event_id_wins_over_the_query(relay: InProcess, five: list[st
     assert await first_events(relay, 3, last_event_id="", cursor=five[1]) == ["e3", "e4", "e5"]
 
 
-@both_transports
+@all_transports
 async def test_without_a_cursor_it_goes_on_from_the_last_ack(relay: InProcess, five: list[str]) -> None:
     """An agent that lost its state gets what it has not acknowledged; another agent's ack does not matter."""
     assert (await relay.ack(five[2])).json() == {"acked": five[2]}
@@ -95,7 +95,7 @@ async def test_without_a_cursor_it_goes_on_from_the_last_ack(relay: InProcess, f
         assert await bob.events(1) == ["broadcast"]
 
 
-@both_transports
+@all_transports
 async def test_acks_are_cumulative_and_never_go_back(relay: InProcess, five: list[str]) -> None:
     """The answer is the highest ack so far, whatever the order in which acks arrive."""
     tag = five[0].split("-")[0]
@@ -107,7 +107,7 @@ async def test_acks_are_cumulative_and_never_go_back(relay: InProcess, five: lis
     assert (await relay.ack(five[0])).json() == {"acked": five[4]}
 
 
-@both_transports
+@all_transports
 async def test_a_bookmark_is_a_place(relay: InProcess, five: list[str]) -> None:
     """A quiet agent's bookmarks move on with other agents' events, and going on from one misses nothing of its own."""
     async with relay.stream("bob", cursor="now") as stream:
@@ -119,7 +119,7 @@ async def test_a_bookmark_is_a_place(relay: InProcess, five: list[str]) -> None:
         assert await stream.events(1) == ["for-bob"]
 
 
-@both_transports
+@all_transports
 async def test_bookmarks_come_while_nothing_else_does(start_relay: StartRelay) -> None:
     """A live stream without events of its own is told the head now and then, once for each move, and is kept alive."""
     relay = await start_relay(bookmark_s=0.1, heartbeat_s=0.1)
@@ -133,7 +133,7 @@ async def test_bookmarks_come_while_nothing_else_does(start_relay: StartRelay) -
         assert len(ids) == len(set(ids))
 
 
-@both_transports
+@all_transports
 async def test_a_type_filter_skips_and_still_moves_on(start_relay: StartRelay) -> None:
     """Only wanted types arrive, by replay and live; a page without any moves the cursor by a bookmark, so that coming
     back does not read it again.
@@ -162,7 +162,7 @@ def check_order(stream: SseReader) -> None:
     assert seqs == sorted(set(seqs))
 
 
-@both_transports
+@all_transports
 async def test_broadcasts_come_in_order_with_ones_own(relay: InProcess) -> None:
     """G3, G5: own events and broadcasts arrive merged by cursor, live and by replay, and nobody else's among them."""
     subjects = ["ann", "_all", "bob", "ann", "_all", "_all", "bob", "ann", "cyd"] * 5
@@ -181,7 +181,7 @@ async def test_broadcasts_come_in_order_with_ones_own(relay: InProcess) -> None:
     ]
 
 
-@both_transports
+@all_transports
 async def test_coming_and_going_loses_and_repeats_nothing(relay: InProcess) -> None:
     """G1, G3, G4: an agent that cuts its connection after every few events, while others are being published, gets all
     of them, once, in order.
@@ -205,7 +205,7 @@ async def test_coming_and_going_loses_and_repeats_nothing(relay: InProcess) -> N
     assert got == [one["id"] for one in made]
 
 
-@both_transports
+@all_transports
 async def test_pages_walk_through_everything_once(relay: InProcess, five: list[str]) -> None:
     """JSON pages: `next` leads on, `more` says whether it pays, `head` is the end; the last page's `next` is a cursor
     for a stream that begins right behind it.
@@ -227,7 +227,7 @@ async def test_pages_walk_through_everything_once(relay: InProcess, five: list[s
     assert (await relay.page(cursor="now")).json()["events"] == []
 
 
-@both_transports
+@all_transports
 async def test_a_page_of_large_events_is_cut_by_bytes(start_relay: StartRelay) -> None:
     """G7: whatever the limit asked for, a page grows past its first rows only as far as its bytes allow; one of
     1,000 events of 256 KiB each was 256 MB in memory for every client that asked.
@@ -249,7 +249,7 @@ async def test_a_page_of_large_events_is_cut_by_bytes(start_relay: StartRelay) -
     assert got == [one["id"] for one in made]
 
 
-@both_transports
+@all_transports
 async def test_what_is_counted(relay: InProcess, five: list[str]) -> None:
     """Operators see replayed and live events, sessions and acks apart."""
     async with relay.stream(cursor="earliest") as stream:
@@ -272,7 +272,7 @@ async def test_what_is_counted(relay: InProcess, five: list[str]) -> None:
     assert await relay.metric("sse_sessions_closed_total", reason="client_left") == 1
 
 
-@both_transports
+@all_transports
 async def test_five_streams_of_one_agent_get_everything_each(relay: InProcess) -> None:
     """An agent may have several connections; each is complete and in order."""
     made = [event() for _ in range(20)]

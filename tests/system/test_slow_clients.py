@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.system.conftest import StartRelay
-from tests.system.harness import InProcess, both_transports, event, eventually
+from tests.system.harness import InProcess, all_transports, event, eventually
 
 pytestmark = pytest.mark.stack
 
@@ -109,7 +109,7 @@ BOUND = 64 * SIZE * 1.1 + 200_000
 """The first page of a replay, whose events' size nobody knows, and what a live session may hold."""
 
 
-@both_transports
+@all_transports
 async def test_a_slow_client_falls_behind_and_catches_up(start_relay: StartRelay, transport: str) -> None:
     """G1, G7: a live client that does not read while 15 MB come is sent back to replay, where it sets the pace: the
     relay holds no more than a page for it, and it gets everything, once, in order; its neighbour notices nothing.
@@ -149,7 +149,7 @@ async def test_what_is_in_the_window_is_sent_in_pieces(start_relay: StartRelay) 
         assert slow.ids == cursors
 
 
-@both_transports
+@all_transports
 async def test_a_client_that_stops_reading_is_cut_and_keeps_its_place(start_relay: StartRelay) -> None:
     """A client that reads nothing for the limit loses its connection, not its place: it can get the rest."""
     relay = await start_relay(**(LIMITS | {"slow_client_timeout_s": 0.5}))
@@ -175,7 +175,7 @@ async def test_a_client_that_stops_reading_is_cut_and_keeps_its_place(start_rela
         assert got + again.cursors == cursors
 
 
-@both_transports
+@all_transports
 async def test_a_client_that_vanishes_leaves_nothing(start_relay: StartRelay) -> None:
     """A connection that is reset while much is unsent: its session ends at once, also in mid-replay."""
     relay = await start_relay(**LIMITS)

@@ -293,7 +293,7 @@ def failure(error: Exception) -> Any:
 
 def _timeless(name: str, value: Any) -> Any:
     """A value without what follows from the moment at which it was read."""
-    if name == "now_ns" or isinstance(value, datetime):
+    if name == "now_ns" or isinstance(value, datetime) or (name == "age_us" and value is not None):
         return "a time"
     if name == "swept_ago_s":
         return None if value is None else ("ago", value > 0)

@@ -1,0 +1,50 @@
+"""Whole worlds under the transport redis: the relay, redis-py and the simulated Redis under faults, from one seed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from faults.vocabulary import Link, ProcessName
+from sim.swarm import redis_plan
+from sim.trial import try_plan
+
+pytestmark = pytest.mark.sim
+
+SEEDS = (3, 9, 17, 25)
+"""With restarts, power losses, a full disk and wrong clocks of Redis, and a link that resets, narrows or half-opens."""
+PROGRAM = """
+from tests.sim.redis.test_world import *
+print(*(try_plan(redis_plan(seed)).trace_sha256 for seed in SEEDS))
+"""
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_promised_holds_under_faults_on_redis(seed: int) -> None:
+    """Deaths, full disks and partitions of Redis cost no event, and nobody is left in silence."""
+    plan = redis_plan(seed)
+    assert {fault.target for fault in plan.faults} & {ProcessName.REDIS, Link.RELAY_REDIS}
+    trial = try_plan(plan)
+    assert trial.verdict == "held", trial.reason
+    assert trial.deliveries > 20
+
+
+def test_a_world_with_redis_leaves_the_same_trace_whatever_python_hashes() -> None:
+    """Seeds in two processes with different PYTHONHASHSEEDs: every segment and its moment are equal."""
+    traces = []
+    for hash_seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
+        )
+        traces.append(done.stdout.split())
+    assert traces[0] == traces[1]
+    assert len(set(traces[0])) == len(SEEDS)
+    assert all(len(one) == 64 for one in traces[0]), "a world that could not run has no trace"

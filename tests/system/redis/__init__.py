@@ -1,0 +1,1 @@
+"""The transport `redis`, on a real redis-server, NATS and Postgres."""

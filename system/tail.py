@@ -89,6 +89,10 @@ class Tail:
             if self._ahead is not None:
                 self._ahead.cancel()
 
+    def announce(self) -> None:
+        """A head has moved that sessions are marked by: ours, or a transport's own."""
+        self._on_moved()
+
     async def wait_moved(self, timeout_s: float) -> None:
         """Wait until the head moves, or the time is over."""
         with contextlib.suppress(TimeoutError):

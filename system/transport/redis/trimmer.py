@@ -125,7 +125,10 @@ class Trimmer:
         """Raise floors, trim streams and note what is the oldest then; all or nothing, and only behind our fence."""
         keys = self._keys
         async with self._redis.lend() as lent:
-            _, held = await lent.ask(("WATCH", keys.fence), ("GET", keys.fence))
+            kept_floors = keys.floors(kept_class)
+            _, held, had = await lent.ask(
+                ("WATCH", keys.fence, kept_floors), ("GET", keys.fence), ("HMGET", kept_floors, *agents)
+            )
             if int(held or 0) > fence:
                 raise LeaseLost(f"the fence in Redis is {int(held)}, ours was {fence}")
             doomed = await self._look(lent, kept_class, agents, cutoff)
@@ -136,8 +139,9 @@ class Trimmer:
                 again = {one.agent: one for one in await self._look(lent, kept_class, emptied, cutoff)}
                 doomed = [again.get(one.agent, one) for one in doomed]
             todo: list[Command] = []
+            floors = {agent: Position(int(floor or 0)) for agent, floor in zip(agents, had, strict=True)}
             for one in doomed:
-                todo += _trim_commands(keys, kept_class, one, ages, now_ms)
+                todo += _trim_commands(keys, kept_class, one, ages, now_ms, floor=floors[one.agent])
             results = await lent.transact(todo)
         if results is None:
             raise _Contended
@@ -158,12 +162,15 @@ class Trimmer:
         ]
 
 
-def _trim_commands(keys: Keys, kept_class: RetentionClass, one: Doomed, ages: Ages, now_ms: int) -> list[Command]:
-    """What trims one stream."""
+def _trim_commands(
+    keys: Keys, kept_class: RetentionClass, one: Doomed, ages: Ages, now_ms: int, *, floor: Position
+) -> list[Command]:
+    """What trims one stream, whose floor may already lie higher: the feeder knows what was never fed."""
     found: list[Command] = []
     stream = keys.events(one.agent, kept_class)
     if one.last is not None:
-        found.append(("HSET", keys.floors(kept_class), one.agent, one.last))
+        if one.last > floor:
+            found.append(("HSET", keys.floors(kept_class), one.agent, one.last))
         found.append(("XTRIM", stream, "MINID", "=", next_id(one.last)))
     if one.following is None:
         found.append(("DEL", stream))

@@ -19,6 +19,7 @@ SEEDS = (3, 9, 17, 25)
 FOUND = {
     6: "the trimmer lowered a floor that the feeder had raised for what expired before it was fed: silence",
     57: "floors rose with nothing fed, and the news of it named nobody: live sessions passed over what was gone",
+    60: "a page of what is restored left out the floors beyond it, so that what was gone within it was told too late",
     22: "Redis's watermark moved after Postgres's, and nobody marked the sessions that were not concerned: no end",
 }
 """Seeds that found something, and what."""

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from tests.system.conftest import StartRelay
-from tests.system.harness import InProcess, event, eventually
+from tests.system.harness import TRANSPORTS, InProcess, event, eventually
 
 pytestmark = pytest.mark.stack
+each_transport = pytest.mark.parametrize("transport", TRANSPORTS, indirect=True)
 
 SIZE = 100_000
 COUNT = 150
@@ -129,6 +130,7 @@ async def test_a_slow_client_falls_behind_and_catches_up(start_relay: StartRelay
         assert slow.ids == [*cursors, last]
 
 
+@each_transport
 async def test_what_is_in_the_window_is_sent_in_pieces(start_relay: StartRelay) -> None:
     """G7: a client that is behind by the whole window, all of it in memory, is sent a piece at a time: the window is
     64 MB, and a herd of clients that come back had each all of it in its buffer.
@@ -147,6 +149,7 @@ async def test_what_is_in_the_window_is_sent_in_pieces(start_relay: StartRelay) 
         assert slow.ids == cursors
 
 
+@each_transport
 async def test_a_client_that_stops_reading_is_cut_and_keeps_its_place(start_relay: StartRelay) -> None:
     """A client that reads nothing for the limit loses its connection, not its place: it can get the rest."""
     relay = await start_relay(**(LIMITS | {"slow_client_timeout_s": 0.5}))
@@ -172,6 +175,7 @@ async def test_a_client_that_stops_reading_is_cut_and_keeps_its_place(start_rela
         assert got + again.cursors == cursors
 
 
+@each_transport
 async def test_a_client_that_vanishes_leaves_nothing(start_relay: StartRelay) -> None:
     """A connection that is reset while much is unsent: its session ends at once, also in mid-replay."""
     relay = await start_relay(**LIMITS)

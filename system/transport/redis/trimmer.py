@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 STREAMS_MAX = 100
 """Streams in one transaction: a millisecond or two, in which Redis answers nobody else."""
+CONTENDED_MAX = 10
+"""Transactions in a row that came to nothing: the rest is left to the next interval."""
 
 
 class _Contended(Exception):
@@ -87,8 +89,14 @@ class Trimmer:
         """Trim everything past retention now; returns the number of events. Raises RedisUnavailable, LeaseLost."""
         total = 0
         for kept_class in RetentionClass:
-            while True:
-                looked_at, trimmed = await self._trim_some(fence, kept_class)
+            contended = 0
+            while contended < CONTENDED_MAX:
+                try:
+                    looked_at, trimmed = await self._trim_some(fence, kept_class)
+                except _Contended:
+                    contended += 1
+                    continue
+                contended = 0
                 total += trimmed
                 self._metrics.trimmed.labels(kept_class.name.lower()).inc(trimmed)
                 if looked_at < STREAMS_MAX:
@@ -110,10 +118,7 @@ class Trimmer:
         (flat,) = await link.ask(("ZRANGEBYSCORE", keys.ages, "-inf", "+inf", "WITHSCORES"))
         ages = Ages([int(float(one)) for one in flat[1::2]], [Position(int(one)) for one in flat[::2]])
         cutoff = ages.reached_by(limit_ms)
-        try:
-            trimmed = await self._transact(fence, kept_class, [name.decode() for name in names], cutoff, ages, now_ms)
-        except _Contended:
-            return STREAMS_MAX, 0
+        trimmed = await self._transact(fence, kept_class, [name.decode() for name in names], cutoff, ages, now_ms)
         if kept_class is RetentionClass.CRITICAL and len(names) < STREAMS_MAX:
             # of what lies below nothing is left in any stream: the other class is kept for no longer
             await link.ask(("ZREMRANGEBYSCORE", keys.ages, "-inf", f"({limit_ms}"))

@@ -124,8 +124,6 @@ WITH s AS MATERIALIZED (
 ), e AS MATERIALIZED (
     SELECT pos, agent, class, id, type, payload, persisted_at FROM agent_events
     WHERE pos > $2 AND pos <= (SELECT watermark FROM s) ORDER BY pos LIMIT $3
-), page AS MATERIALIZED (
-    SELECT CASE WHEN count(*) < $3 THEN (SELECT watermark FROM s) ELSE max(pos) END AS last FROM e
 )
 SELECT s.watermark, s.mark_ns, NULL::bigint AS pos, NULL::text AS agent, NULL::smallint AS class, NULL::text AS id,
        NULL::text AS type, NULL::text AS payload, NULL::bigint AS age_us FROM s
@@ -134,12 +132,12 @@ SELECT NULL, NULL, e.pos, e.agent, e.class, e.id, e.type, e.payload,
        (extract(epoch FROM now() - e.persisted_at) * 1000000)::bigint FROM e
 UNION ALL
 (SELECT NULL, NULL, f.floor, f.agent, f.class, NULL, NULL, NULL, NULL FROM agent_floors f
- WHERE f.floor > $2 AND f.floor <= (SELECT last FROM page) ORDER BY f.agent, f.class)
+ WHERE f.floor > $2 AND EXISTS (SELECT FROM s) ORDER BY f.agent, f.class)
 """
 """$1 stream, $2 after this position, $3 events at most: what another store of events is filled from. First a row of
-the stream itself, unless it is not adopted yet; then the events, all agents', with their ages in us; then the floors
-that lie where this page does (up to its last event, or on the last page to the watermark), with no id. One snapshot:
-what is missing among the events because it was swept is below one of the floors."""
+the stream itself, unless it is not adopted yet; then the events, all agents', with their ages in us; then every
+floor above that position, with no id. One snapshot: what is missing among the events because it was swept is below one
+of the floors. They may lie beyond this page: a floor is the highest that was deleted, and says it for all below it."""
 
 _FLOORS = """
     SELECT coalesce(max(floor) FILTER (WHERE class = 1), 0) AS critical,

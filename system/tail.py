@@ -64,7 +64,7 @@ class Tail:
         self._on_epoch = on_epoch
         self._on_moved = on_moved
         self._rows_limit = settings.tail_rows if settings.transport == "cursor" else 0
-        """None where sessions read elsewhere: then only the watermark and the epoch are followed."""
+        """Nought where sessions read elsewhere: then only the watermark and the epoch are followed."""
         self._rows_max = self._rows_limit
         self._ahead: asyncio.Task[_Reading] | None = None
         self._is_hinted = False
@@ -88,6 +88,10 @@ class Tail:
         finally:
             if self._ahead is not None:
                 self._ahead.cancel()
+
+    def announce(self) -> None:
+        """A head has moved that sessions are marked by: ours, or a transport's own."""
+        self._on_moved()
 
     async def wait_moved(self, timeout_s: float) -> None:
         """Wait until the head moves, or the time is over."""

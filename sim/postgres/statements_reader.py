@@ -85,9 +85,7 @@ def _read_retained(run: Run, name: str | None, after: int | None, rows_max: int 
         (None, None, e.pos, e.agent, e.kept_class, e.id, e.type, e.payload, snapshot.now - e.persisted_at)
         for e in events
     ]
-    # without a limit `count(*) < NULL` is not true either
-    last = stream.watermark if most is not None and len(events) < most else max((e.pos for e in events), default=0)
-    floors = [row for row in run.tables.agent_floors.rows(snapshot) if after < row.floor <= last]
+    floors = [row for row in run.tables.agent_floors.rows(snapshot) if after < row.floor]
     rows += [(None, None, row.floor, row.agent, row.kept_class, *[None] * 4) for row in floors]
     return Outcome(rows, "SELECT")
 
@@ -243,7 +241,7 @@ STATEMENTS = (
     ),
     Statement(
         text=sql.READ_RETAINED,
-        pin="0d96cd3362c2",
+        pin="4707f2dfa500",
         handler=_read_retained,
         parameters=(TEXT, INT8, INT8),
         columns=(

@@ -131,6 +131,7 @@ async def test_a_slow_client_falls_behind_and_catches_up(start_relay: StartRelay
         assert slow.ids == [*cursors, last]
 
 
+@all_transports
 async def test_what_is_in_the_window_is_sent_in_pieces(start_relay: StartRelay) -> None:
     """G7: a client that is behind by the whole window, all of it in memory, is sent a piece at a time: the window is
     64 MB, and a herd of clients that come back had each all of it in its buffer.

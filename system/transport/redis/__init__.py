@@ -68,7 +68,7 @@ class RedisTransport(Transport):
         self._redis = RedisLink(url, size_max=settings.database_pool_max, timeout_s=limit_s, metrics=counted)
         self._feeding = RedisLink(url, size_max=FEEDING_CONNECTIONS, timeout_s=limit_s, metrics=counted)
         self._keys = Keys(settings.stream)
-        self._news = News()
+        self._news = News(on_moved=tail.announce)
         self._gate = asyncio.Semaphore(settings.replays_max)
         self._feeder = Feeder(settings, database, link, host, counted, redis=self._feeding, hub=hub)
         self._trimmer = Trimmer(settings, self._feeding, host, counted)

@@ -122,6 +122,7 @@ def commands(
         found.append(("ZADD", keys.ages, fed_ms, after.watermark))
     mark = "" if after.mark_ns is None else after.mark_ns
     found.append(("HSET", keys.feed, "watermark", after.watermark, "mark_ns", mark, "tag", after.tag))
-    agents = dict.fromkeys(agent for agent, _ in streams)
+    # whoever lost something unfed is concerned like whoever was given something: to stay live would be silence
+    agents = dict.fromkeys([agent for agent, _ in streams] + [agent for higher in floors.values() for agent in higher])
     found.append(("PUBLISH", keys.news, " ".join([str(step.before), str(after.watermark), *agents])))
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from system.cursor import Position
 from system.event import ALL_AGENTS
@@ -17,7 +18,9 @@ from system.hub import LiveSession
 class News:
     """What one replica has heard."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_moved: Callable[[], None]) -> None:
+        """`on_moved` is told when the head has moved: whoever is live and not concerned is to be marked."""
+        self._on_moved = on_moved
         self._open: dict[str, int] = {}
         self._heard: dict[str, Position] = {}
         """The last news of each agent that has a source open."""
@@ -102,6 +105,7 @@ class News:
         self.head = watermark
         self._moved.set()
         self._moved.clear()
+        self._on_moved()
 
     def _nudge(self, agent: str) -> None:
         for session in self._live.pop(agent, {}):

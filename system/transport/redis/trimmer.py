@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 STREAMS_MAX = 100
 """Streams in one transaction: a millisecond or two, in which Redis answers nobody else."""
+CONTENDED_MAX = 10
+"""Transactions in a row that came to nothing: the rest is left to the next interval."""
 
 
 class _Contended(Exception):
@@ -87,8 +89,14 @@ class Trimmer:
         """Trim everything past retention now; returns the number of events. Raises RedisUnavailable, LeaseLost."""
         total = 0
         for kept_class in RetentionClass:
-            while True:
-                looked_at, trimmed = await self._trim_some(fence, kept_class)
+            contended = 0
+            while contended < CONTENDED_MAX:
+                try:
+                    looked_at, trimmed = await self._trim_some(fence, kept_class)
+                except _Contended:
+                    contended += 1
+                    continue
+                contended = 0
                 total += trimmed
                 self._metrics.trimmed.labels(kept_class.name.lower()).inc(trimmed)
                 if looked_at < STREAMS_MAX:
@@ -110,10 +118,7 @@ class Trimmer:
         (flat,) = await link.ask(("ZRANGEBYSCORE", keys.ages, "-inf", "+inf", "WITHSCORES"))
         ages = Ages([int(float(one)) for one in flat[1::2]], [Position(int(one)) for one in flat[::2]])
         cutoff = ages.reached_by(limit_ms)
-        try:
-            trimmed = await self._transact(fence, kept_class, [name.decode() for name in names], cutoff, ages, now_ms)
-        except _Contended:
-            return STREAMS_MAX, 0
+        trimmed = await self._transact(fence, kept_class, [name.decode() for name in names], cutoff, ages, now_ms)
         if kept_class is RetentionClass.CRITICAL and len(names) < STREAMS_MAX:
             # of what lies below nothing is left in any stream: the other class is kept for no longer
             await link.ask(("ZREMRANGEBYSCORE", keys.ages, "-inf", f"({limit_ms}"))
@@ -125,7 +130,10 @@ class Trimmer:
         """Raise floors, trim streams and note what is the oldest then; all or nothing, and only behind our fence."""
         keys = self._keys
         async with self._redis.lend() as lent:
-            _, held = await lent.ask(("WATCH", keys.fence), ("GET", keys.fence))
+            kept_floors = keys.floors(kept_class)
+            _, held, had = await lent.ask(
+                ("WATCH", keys.fence, kept_floors), ("GET", keys.fence), ("HMGET", kept_floors, *agents)
+            )
             if int(held or 0) > fence:
                 raise LeaseLost(f"the fence in Redis is {int(held)}, ours was {fence}")
             doomed = await self._look(lent, kept_class, agents, cutoff)
@@ -136,8 +144,9 @@ class Trimmer:
                 again = {one.agent: one for one in await self._look(lent, kept_class, emptied, cutoff)}
                 doomed = [again.get(one.agent, one) for one in doomed]
             todo: list[Command] = []
+            floors = {agent: Position(int(floor or 0)) for agent, floor in zip(agents, had, strict=True)}
             for one in doomed:
-                todo += _trim_commands(keys, kept_class, one, ages, now_ms)
+                todo += _trim_commands(keys, kept_class, one, ages, now_ms, floor=floors[one.agent])
             results = await lent.transact(todo)
         if results is None:
             raise _Contended
@@ -158,12 +167,15 @@ class Trimmer:
         ]
 
 
-def _trim_commands(keys: Keys, kept_class: RetentionClass, one: Doomed, ages: Ages, now_ms: int) -> list[Command]:
-    """What trims one stream."""
+def _trim_commands(
+    keys: Keys, kept_class: RetentionClass, one: Doomed, ages: Ages, now_ms: int, *, floor: Position
+) -> list[Command]:
+    """What trims one stream, whose floor may already lie higher: the feeder knows what was never fed."""
     found: list[Command] = []
     stream = keys.events(one.agent, kept_class)
     if one.last is not None:
-        found.append(("HSET", keys.floors(kept_class), one.agent, one.last))
+        if one.last > floor:
+            found.append(("HSET", keys.floors(kept_class), one.agent, one.last))
         found.append(("XTRIM", stream, "MINID", "=", next_id(one.last)))
     if one.following is None:
         found.append(("DEL", stream))

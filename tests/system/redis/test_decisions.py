@@ -173,7 +173,7 @@ class Session:
 @pytest.fixture
 async def news() -> News:
     """News with a head at 10."""
-    made = News()
+    made = News(on_moved=lambda: None)
     made.polled(Position(10), since=None)
     return made
 

@@ -123,3 +123,23 @@ async def test_a_live_agent_is_served_while_postgres_writes_nothing(
         writing.set()
         await relay.settled()
         assert len(await relay.rows("SELECT 1 FROM agent_events")) == 6
+
+
+async def test_a_full_redis_delays_and_drops_nothing(relay: InProcess, fresh_redis: RedisProcess) -> None:
+    """Without room Redis refuses what is fed: publishes go on, what was fed can be read, nothing is evicted; with room
+    the rest is delivered, in order.
+    """
+    async with relay.stream() as stream:
+        await relay.publish(event("e1"))
+        assert await stream.events(1) == ["e1"]
+        await asked(fresh_redis, "CONFIG", "SET", "maxmemory", "1mb")
+        cursors = await relay.publish(*(event(f"big{number}", data="x" * 60_000) for number in range(40)))
+        await relay.settled()
+        await eventually(lambda: _is_refused(relay), "a refused feed")
+        assert (await relay.page(cursor="earliest", limit=1)).json()["events"][0]["event"]["id"] == "e1"
+        await asked(fresh_redis, "CONFIG", "SET", "maxmemory", "0")
+        assert await stream.events(len(cursors)) == [f"big{number}" for number in range(40)]
+
+
+async def _is_refused(relay: InProcess) -> bool:
+    return await relay.metric("relay_redis_feeder_restarts_total") > 0 < await relay.metric("relay_redis_errors_total")

@@ -2,9 +2,9 @@
 
 What has come waits here, bounded, until the session asks for a page. Three rules make its pages as good as the table's:
 
-1. **Below the boundary the table tells.** What the stream no longer has, what an epoch reads again that the one before
-   had decided, and what pg-writer stored late, is read from Postgres as with option C. Beyond the boundary everything
-   is read from the stream.
+1. **Below the boundary the table tells.** What the stream no longer has, what is partly gone by the floors, what an
+   epoch reads again that the one before had decided, and what pg-writer stored late, is read from Postgres as with
+   option C. Beyond the boundary everything is read from the stream.
 2. **First the messages, then the floors.** What is gone is decided by Postgres alone, whose floors are read after the
    messages of the page: what lies at or below them and is not stored is gone though the stream may still have it. The
    stream keeps events longer than Postgres, by the margin, so what it does not have any more lies below a floor, as
@@ -328,8 +328,9 @@ class JetStreamSource:
     def _find_boundary(self, first_seq: int, ground: Ground) -> int:
         """Where the stream itself is to be read from; once known, the boundary stays."""
         if not self._boundary:
-            seq = max(first_seq - 1, ground.last_seq, 0)
-            self._boundary = pack(ground.epoch, seq)
+            start = pack(ground.epoch, max(first_seq - 1, ground.last_seq, 0))
+            self._boundary = max(start, ground.floors.critical, ground.floors.standard)
+            seq = seq_of(self._boundary)
             if self._arrivals.last_seq < seq:
                 self._arrivals = Arrivals(seq)
         return self._arrivals.last_seq

@@ -19,7 +19,7 @@ from faults.vocabulary import Kill, Link, ProcessName, ResetPeer
 from sim.campaign import Failures, Tally, campaign
 from sim.marks import MARKS
 from sim.shrink import shrink
-from sim.swarm import drawn, jetstream_plan, short_plan, swarm_plan
+from sim.swarm import PLANS, drawn, short_plan, swarm_plan
 from sim.trial import Trial, try_plan
 from sim.window import PRODUCTION
 from system.settings import SWEEP_JITTER, Settings
@@ -59,7 +59,7 @@ def test_swarm_plans_are_sound_and_follow_from_the_seed() -> None:
 def test_plans_over_the_stream_differ_in_nothing_else() -> None:
     """The same seed plays the same with either transport, but for the margin, which its own relay accepts."""
     for seed in range(300):
-        plan, usual = jetstream_plan(seed), short_plan(seed)
+        plan, usual = PLANS["jetstream"](seed), short_plan(seed)
         assert not problems_of(plan), (seed, problems_of(plan))
         assert plan.relay.sweep_interval_s * SWEEP_JITTER < plan.relay.expiry_margin_s / 2
         relay = msgspec.structs.replace(plan.relay, expiry_margin_s=usual.relay.expiry_margin_s)
@@ -69,10 +69,10 @@ def test_plans_over_the_stream_differ_in_nothing_else() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_sessions_that_read_the_stream_hold_what_is_promised(seed: int) -> None:
     """Transport jetstream under the faults of some seeds; and the same seed plays the same again."""
-    trial = try_plan(jetstream_plan(seed))
+    trial = try_plan(PLANS["jetstream"](seed))
     assert trial.verdict == "held", trial.reason
     if seed == 0:
-        assert try_plan(jetstream_plan(seed)).trace_sha256 == trial.trace_sha256
+        assert try_plan(PLANS["jetstream"](seed)).trace_sha256 == trial.trace_sha256
 
 
 def test_a_campaign_remembers_what_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

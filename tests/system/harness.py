@@ -33,6 +33,8 @@ QUICK: dict[str, Any] = {"tail_poll_s": 0.05, "sweep_interval_s": 0.1, "sweep_pa
 TRANSPORTS = "cursor", "jetstream", "redis"
 all_transports = pytest.mark.parametrize("transport", TRANSPORTS, indirect=True)
 """Marks what must hold wherever sessions read from."""
+told_by_postgres = pytest.mark.parametrize("transport", ["cursor", "jetstream"], indirect=True)
+"""Marks what must hold where Postgres's sweeps and floors say what is gone."""
 
 VOLATILE = "fence", "holder", "lease_until"
 """Columns of `event_stream` that move without any event."""

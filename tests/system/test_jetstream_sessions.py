@@ -12,7 +12,7 @@ from tests.system.conftest import StartRelay
 from tests.system.harness import InProcess, event, eventually, under_test
 from tests.system.traffic import traffic
 
-pytestmark = [pytest.mark.stack, pytest.mark.parametrize("transport", ["jetstream"])]
+pytestmark = [pytest.mark.stack, pytest.mark.parametrize("transport", ["jetstream"], indirect=True)]
 
 
 async def no_consumers(relay: InProcess) -> None:

@@ -13,7 +13,7 @@ from tests.system.conftest import StartRelay
 from tests.system.harness import InProcess, event, eventually, problem
 from tests.system.test_retention import CRITICAL, STANDARD, expire, notices, publish, replayed
 
-pytestmark = [pytest.mark.stack, pytest.mark.parametrize("transport", ["jetstream"])]
+pytestmark = [pytest.mark.stack, pytest.mark.parametrize("transport", ["jetstream"], indirect=True)]
 
 DAY_NS = 86_400 * 10**9
 
@@ -45,7 +45,7 @@ async def test_a_stream_of_the_other_transport_is_changed_and_nothing_else_of_it
 
 
 async def test_a_stream_that_cannot_be_changed_is_not_read(
-    stack: EmbeddedStack, fresh_database: str, transport: str
+    stack: EmbeddedStack, fresh_database: str, transport: dict[str, Any]
 ) -> None:
     """What NATS refuses is said, and replay is an honest 503 until it is mended: repeats would pass unseen."""
     name = f"nats-{fresh_database[-8:]}"
@@ -56,7 +56,7 @@ async def test_a_stream_that_cannot_be_changed_is_not_read(
         old = await InProcess.start(fresh_database, server, transport="cursor", allow_unsafe_storage=True)
         await old.ready()
         await old.publish(event("e1"))
-        new = await InProcess.start(fresh_database, server, transport=transport, allow_unsafe_storage=True)
+        new = await InProcess.start(fresh_database, server, **transport, allow_unsafe_storage=True)
         await new.ready()
 
         async def told() -> bool:

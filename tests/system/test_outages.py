@@ -30,9 +30,9 @@ async def own_stack() -> AsyncIterator[EmbeddedStack]:
 
 
 @pytest.fixture
-async def relay(own_stack: EmbeddedStack, transport: str) -> AsyncIterator[InProcess]:
+async def relay(own_stack: EmbeddedStack, transport: dict[str, Any]) -> AsyncIterator[InProcess]:
     """A relay on them, quick to notice."""
-    running = await InProcess.start(own_stack.postgres_dsn, own_stack.nats, transport=transport, **BRISK)
+    running = await InProcess.start(own_stack.postgres_dsn, own_stack.nats, **(BRISK | transport))
     await running.ready()
     yield running
     await running.stop()
@@ -125,7 +125,7 @@ async def test_a_live_stream_outlives_postgres(own_stack: EmbeddedStack, relay: 
         assert await live.events(5) == [one["id"] for one in made[5:]]
 
 
-@pytest.mark.parametrize("transport", ["jetstream"])
+@pytest.mark.parametrize("transport", ["jetstream"], indirect=True)
 async def test_who_reads_the_stream_is_served_without_postgres(own_stack: EmbeddedStack, relay: InProcess) -> None:
     """Transport jetstream: a connected agent gets what is published while Postgres is away, also across a restart of
     NATS, and comes back to nothing missed or repeated; who connects meanwhile is told 503.

@@ -12,11 +12,10 @@ import pytest
 
 from faults.stack import EmbeddedStack, NatsProcess, RelayProcess
 from tests.system.conftest import StartRelay
-from tests.system.harness import QUICK, TRANSPORTS, UnderTest, event, eventually, under_test
+from tests.system.harness import QUICK, UnderTest, all_transports, event, eventually, under_test
 from tests.system.traffic import traffic
 
 pytestmark = pytest.mark.stack
-each_transport = pytest.mark.parametrize("transport", TRANSPORTS, indirect=True)
 
 LEASE_S = 2.0
 TAKE_OVER_S = LEASE_S * 1.4 + 3.0
@@ -115,7 +114,7 @@ async def test_a_cursor_of_one_replica_is_good_at_another_that_is_behind(
         assert stream.delivered == ["e2"]
 
 
-@each_transport
+@all_transports
 async def test_killed_and_stopped_leaders_are_replaced(replicas: tuple[Replica, Replica]) -> None:
     """G8, under traffic: after SIGKILL of the leader the other one leads within the lease's bound; the killed one comes
     back as a follower; after SIGTERM of the second it leads at once, because the lease was handed back, exit code 0,
@@ -141,7 +140,7 @@ async def test_killed_and_stopped_leaders_are_replaced(replicas: tuple[Replica, 
         assert books.closes == ["drain"]
 
 
-@each_transport
+@all_transports
 async def test_paused_replicas_do_no_harm_when_they_wake(replicas: tuple[Replica, Replica]) -> None:
     """G8: SIGSTOP of the leader past its lease makes a zombie that believes it leads: its writes are refused by the
     fence, it steps down, and the books of what came before, meanwhile and after are exact. Then the same replica, now

@@ -9,7 +9,7 @@ import pytest
 
 from system import stream_session, sweeper
 from tests.system.conftest import StartRelay
-from tests.system.harness import InProcess, all_transports, event, eventually, problem
+from tests.system.harness import InProcess, event, eventually, problem, told_by_postgres
 from tests.system.sse_reader import SseReader
 
 pytestmark = pytest.mark.stack
@@ -49,7 +49,7 @@ def notices(stream: SseReader) -> list[str]:
     return ["." if frame.is_event else str(frame.event)[6:] for frame in stream.seen if frame.event]
 
 
-@all_transports
+@told_by_postgres
 async def test_a_cursor_at_the_floor_has_missed_nothing_and_one_before_it_has(relay: InProcess) -> None:
     """Exact to one sequence, for both classes: the floor itself is a good cursor."""
     cursors = await publish(relay, CRITICAL, STANDARD, CRITICAL, STANDARD, CRITICAL)
@@ -68,7 +68,7 @@ async def test_a_cursor_at_the_floor_has_missed_nothing_and_one_before_it_has(re
     assert document["head"] == cursors[4]
 
 
-@all_transports
+@told_by_postgres
 async def test_a_gap_is_told_ahead_of_the_replay_without_an_id(relay: InProcess) -> None:
     """Only standard events gone: relay.gap, which must not move the cursor, then all that is retained."""
     cursors = await publish(relay, STANDARD, CRITICAL, STANDARD, STANDARD)
@@ -90,7 +90,7 @@ async def test_a_gap_is_told_ahead_of_the_replay_without_an_id(relay: InProcess)
     assert await relay.metric("sse_cursor_410_total", reason="expired") == 0
 
 
-@all_transports
+@told_by_postgres
 async def test_a_quiet_agent_is_never_told_of_others_losses(relay: InProcess) -> None:
     """Another agent's expired events are not one's own: no 410 and no gap, however old the cursor; an expired
     broadcast is everybody's.
@@ -106,7 +106,7 @@ async def test_a_quiet_agent_is_never_told_of_others_losses(relay: InProcess) ->
     problem(await relay.get(f"/v1/agents/bob/events?cursor={place}", "bob", Accept="text/event-stream"), 410)
 
 
-@all_transports
+@told_by_postgres
 async def test_whoever_asks_for_what_there_is_is_told_of_no_loss(relay: InProcess) -> None:
     """A new agent, and `earliest` and `now`, get what is retained; an agent that goes on from an ack is told."""
     cursors = await publish(relay, CRITICAL, STANDARD, CRITICAL)
@@ -131,7 +131,7 @@ async def gone(relay: InProcess) -> str:
     return cursors[0]
 
 
-@all_transports
+@told_by_postgres
 async def test_410_leads_to_all_that_is_retained(relay: InProcess, gone: str) -> None:
     """The document has an address; followed as it is, by stream or by pages, it tells once more and goes on with what
     is retained after the cursor.
@@ -150,7 +150,7 @@ async def test_410_leads_to_all_that_is_retained(relay: InProcess, gone: str) ->
     assert await relay.metric("sse_cursor_410_total", reason="expired") == 3
 
 
-@all_transports
+@told_by_postgres
 async def test_gone_in_band_ends_the_stream_without_moving_the_cursor(relay: InProcess, gone: str) -> None:
     """on_gone=event: 200, relay.gone without an id, and the end; a client that comes back is told again."""
     for _ in range(2):
@@ -163,7 +163,7 @@ async def test_gone_in_band_ends_the_stream_without_moving_the_cursor(relay: InP
             assert (told["status"], told["reason"], told["cursor"]) == (410, "expired", gone)
 
 
-@all_transports
+@told_by_postgres
 async def test_skip_goes_on_live(relay: InProcess, gone: str) -> None:
     """on_gone=skip: told once, then what is retained, then live, and nothing is told a second time."""
     async with relay.stream(cursor=gone, on_gone="skip") as stream:
@@ -175,7 +175,7 @@ async def test_skip_goes_on_live(relay: InProcess, gone: str) -> None:
     assert notices(await replayed(relay, cursor=str(again))) == ["cursor"]
 
 
-@all_transports
+@told_by_postgres
 async def test_pages_tell_too(relay: InProcess, gone: str) -> None:
     """JSON: a 410 by default; a gap beside the events if only standard ones are gone; neither if nothing is."""
     problem(await relay.page(cursor=gone), 410)
@@ -188,7 +188,7 @@ async def test_pages_tell_too(relay: InProcess, gone: str) -> None:
     assert (page["gone"], page["gap"]["class"], page["events"]) == (None, "standard", [])
 
 
-@all_transports
+@told_by_postgres
 async def test_a_live_agent_is_not_told_of_what_it_has_got(relay: InProcess) -> None:
     """Events that were delivered may expire: neither the live stream nor the place it leaves behind has lost any."""
     async with relay.stream(cursor="now") as stream:
@@ -202,7 +202,7 @@ async def test_a_live_agent_is_not_told_of_what_it_has_got(relay: InProcess) -> 
     assert notices(await replayed(relay, cursor=str(place))) == ["cursor"]
 
 
-@all_transports
+@told_by_postgres
 async def test_age_counts_in_seconds_of_postgres(start_relay: StartRelay) -> None:
     """With retentions of one and two seconds, by the servers' own time: first nothing, then a gap, then 410, for good;
     what came later is still there.
@@ -237,7 +237,7 @@ SLOW: dict[str, Any] = {"hub_window_events": 1, "hub_window_bytes": 1024, "page_
 """A replay that goes page by page at the client's pace, and no window to jump into."""
 
 
-@all_transports
+@told_by_postgres
 @pytest.mark.usefixtures("_single_rows")
 @pytest.mark.parametrize("on_gone", ["status", "event", "skip"])
 async def test_a_sweep_in_mid_replay_is_told(start_relay: StartRelay, on_gone: str) -> None:
@@ -268,7 +268,7 @@ async def test_a_sweep_in_mid_replay_is_told(start_relay: StartRelay, on_gone: s
             assert stream.delivered == got
 
 
-@all_transports
+@told_by_postgres
 @pytest.mark.usefixtures("_single_rows")
 async def test_a_sweep_of_standard_events_in_mid_replay_is_a_gap(start_relay: StartRelay) -> None:
     """The same with standard events: relay.gap, once, and the stream goes on with what is retained."""
@@ -320,7 +320,7 @@ async def test_a_sweep_that_overtakes_the_live_tail_is_told(
     assert await relay.metric("relay_hub_resets_total") == 1
 
 
-@all_transports
+@told_by_postgres
 async def test_no_page_during_a_sweep_hides_a_loss(start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows and floors are of one snapshot: while a sweep goes on, row by row, each page either has everything after
     its cursor or says that it has not; and it always has what is retained.
@@ -349,7 +349,7 @@ async def test_no_page_during_a_sweep_hides_a_loss(start_relay: StartRelay, monk
     assert "gone" in told
 
 
-@all_transports
+@told_by_postgres
 async def test_what_was_swept_is_counted_by_class(relay: InProcess) -> None:
     """Operators see how much expires; a swept assignment is no longer waited for."""
     await publish(relay, CRITICAL, STANDARD, STANDARD)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tests.system.conftest import StartRelay
-from tests.system.harness import STREAM, InProcess, event, eventually, problem
+from tests.system.harness import STREAM, TRANSPORTS, InProcess, event, eventually, problem
 
 pytestmark = pytest.mark.stack
+each_transport = pytest.mark.parametrize("transport", TRANSPORTS, indirect=True)
 
 
 async def recreate(relay: InProcess) -> None:
@@ -49,6 +50,7 @@ async def publish_until_taken(relay: InProcess, *ids: str) -> list[str]:
     return cursors
 
 
+@each_transport
 async def test_a_recreated_stream_is_a_new_epoch(relay: InProcess) -> None:
     """Delete the stream under a running relay: live sessions end with reason `epoch`, old cursors and acks are 410
     wrong_epoch, new events flow under a new tag although their sequences begin at 1 again, and what is stored stays.
@@ -85,6 +87,7 @@ async def test_a_recreated_stream_is_a_new_epoch(relay: InProcess) -> None:
         assert (await stream.named("relay.cursor")).id == new[1]
 
 
+@each_transport
 async def test_an_event_of_the_old_life_published_again_is_no_new_one(relay: InProcess) -> None:
     """G4: ids are remembered across epochs: a retry after the stream was lost is a duplicate with its old cursor."""
     (cursor,) = await relay.publish(made := event("a1"))
@@ -96,6 +99,7 @@ async def test_an_event_of_the_old_life_published_again_is_no_new_one(relay: InP
     problem(await relay.post(made | {"data": "other"}), 409)
 
 
+@each_transport
 async def test_a_stream_recreated_while_no_relay_ran(start_relay: StartRelay) -> None:
     """The identity is checked at every start: a watermark is never applied to another stream's sequences, even if the
     new stream has grown beyond it.
@@ -122,6 +126,7 @@ def _json(event_id: str) -> bytes:
     return json.dumps(event(event_id)).encode()
 
 
+@each_transport
 async def test_a_stream_that_lost_its_tail_is_a_new_epoch(start_relay: StartRelay) -> None:
     """Power loss without fsync: the server hands out sequences again that agents have seen. The relay notices by the
     last sequence, or by the time of the message at the watermark, begins a new epoch, and delivers the new events.
@@ -231,6 +236,7 @@ async def test_a_stream_that_can_lose_events_is_not_used(start_relay: StartRelay
     await publish_until_taken(again, "a1")
 
 
+@each_transport
 async def test_everyone_ends_when_the_epoch_changes(relay: InProcess) -> None:
     """All live sessions and those in replay end; none goes on under the old tag."""
     await relay.publish(*(event(subject="_all") for _ in range(3)))

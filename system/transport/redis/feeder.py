@@ -263,7 +263,7 @@ class Feeder:
             while True:
                 heed_cancellation()
                 arrived = await reader.next_batch(timeout_s=settings.idle_check_s)
-                if self._hub.start is not None and ordinal_of(self._hub.head) != place.ordinal:
+                if self._hub.start is not None and ordinal_of(self._hub.head) > place.ordinal:
                     raise FeedMoved("an epoch began meanwhile")
                 if not arrived:
                     await self._look(place)

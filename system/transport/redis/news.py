@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from system.cursor import Position
+from system.cursor import Position, ordinal_of
 from system.event import ALL_AGENTS
 from system.hub import LiveSession
 
@@ -61,9 +61,12 @@ class News:
     def reached(self, position: Position) -> Position:
         """What a live session that joined at this position has been given: all of it up to the head.
 
-        Had there been news of it, or a hole among them, it would not be live any more.
+        Had there been news of it, or a hole among them, it would not be live any more. Into another epoch nobody goes
+        but by a page: a replica may not know its tag yet.
         """
-        return position if self.head is None else max(position, self.head)
+        if self.head is None or ordinal_of(self.head) != ordinal_of(position):
+            return position
+        return max(position, self.head)
 
     def take(self, text: str) -> None:
         """Take one message of the channel: `<watermark before> <after> <agent> …`. Raises ValueError if it is none."""

@@ -202,6 +202,16 @@ async def test_a_hole_makes_everybody_look_again(news: News, text: str) -> None:
     assert not news.covers("ann", Position(after - 1))
 
 
+async def test_nobody_reaches_another_epoch_by_news(news: News) -> None:
+    """A live session's place stays in its epoch, whatever the head: the next one's tag may be unknown here."""
+    Session(news, "ann", 10)
+    news.take(f"10 {pack(1, 0)} bob")
+    assert news.reached(Position(10)) == 10
+    assert news.reached(pack(1, 0)) == pack(1, 0)
+    news.take(f"{pack(1, 0)} {pack(1, 5)} bob")
+    assert news.reached(pack(1, 0)) == pack(1, 5)
+
+
 async def test_a_poll_finds_lost_news(news: News) -> None:
     """A watermark above the head was not told: everybody looks again. One below it counts only if it lies below what
     was known when it was asked for: an answer may be older than the news that overtook it.

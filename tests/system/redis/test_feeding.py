@@ -268,3 +268,18 @@ async def test_news_that_others_write_do_no_harm(relay: InProcess, fresh_redis: 
             await asked(fresh_redis, "PUBLISH", f"{PREFIX}news", body)
         await relay.publish(event("e2"))
         assert await stream.events(1) == ["e2"]
+
+
+async def test_a_deleted_consumer_is_made_anew(relay: InProcess, fresh_redis: RedisProcess) -> None:
+    """The feeder's consumer may be deleted at any time: it is made again behind the watermark in Redis, and what came
+    meanwhile is delivered, once.
+    """
+    jetstream = (await relay.nats()).jetstream()
+    async with relay.stream() as stream:
+        (cursor,) = await relay.publish(event("e1"))
+        await fed(relay, fresh_redis, cursor)
+        await jetstream.delete_consumer("MESH_EVENTS", "redis-feeder")
+        await relay.publish(event("e2"), event("e3"))
+        assert await stream.events(3) == ["e1", "e2", "e3"]
+    assert await relay.metric("relay_redis_feeder_restarts_total") >= 1
+    assert (await jetstream.consumer_info("MESH_EVENTS", "redis-feeder")).config.durable_name == "redis-feeder"

@@ -17,11 +17,22 @@ WATERMARK_SUBJECT = "mesh.relay.watermark"
 """A batch was committed; the body is the watermark."""
 LEASE_SUBJECT = "mesh.relay.lease"
 """The lease was handed back."""
+YIELD_SUBJECT = "mesh.relay.yield"
+"""A replica over another transport than option C needs the lease: only a leader of its own kind does what it needs."""
 LISTEN_RETRY_S = 0.5
 
 
-async def listen(link: NatsLink, subject: str, *, hint: Callable[[], None], listening: Callable[[bool], None]) -> None:
+async def listen(
+    link: NatsLink,
+    subject: str,
+    *,
+    hint: Callable[[], None],
+    listening: Callable[[bool], None] = lambda _: None,
+    missed: Callable[[], None] | None = None,
+) -> None:
     """Keep a subscription on whichever connection is current; `listening` is told when hints can come, and when not.
+
+    `missed` is called when hints may have been missed; by default that is as good as a hint.
 
     A direct one: anybody may write on this subject, and headers that nats-py can't read would end its read loop.
     """
@@ -29,6 +40,7 @@ async def listen(link: NatsLink, subject: str, *, hint: Callable[[], None], list
     def heard(_: Delivered) -> None:
         hint()
 
+    missed = hint if missed is None else missed
     while True:
         connection = await link.wait_connected()
         try:
@@ -38,10 +50,10 @@ async def listen(link: NatsLink, subject: str, *, hint: Callable[[], None], list
             await asyncio.sleep(LISTEN_RETRY_S)
             continue
         listening(True)
-        hint()  # what was hinted before is not told again
+        missed()  # what was hinted before is not told again
         await connection.over.wait()
         listening(False)
-        hint()
+        missed()
 
 
 async def give(link: NatsLink, subject: str, body: bytes = b"") -> None:

@@ -33,6 +33,10 @@ RETRY_MAX_S = 10.0
 """Of this and the lease, the shorter sets the pace while Postgres or NATS is away."""
 
 
+class _Yielded(Exception):
+    """The lease is given to a replica that asked for it."""
+
+
 class Leader:
     """Tries for the lease for ever, and does the leader's work while it holds it."""
 
@@ -63,6 +67,7 @@ class Leader:
         self._on_watermark = on_watermark
         self._holder = host.new_id()
         self._handed_back = asyncio.Event()
+        self._asked_for = asyncio.Event()
         self.fence: int | None = None
         """The fence while leading, else None."""
 
@@ -85,8 +90,13 @@ class Leader:
             await self._release()
 
     async def listen(self) -> None:
-        """Keep listening for a lease that is handed back."""
-        await hints.listen(self._link, hints.LEASE_SUBJECT, hint=self._handed_back.set, listening=lambda _: None)
+        """Keep listening for a lease that is handed back, and for those who need ours."""
+        async with asyncio.TaskGroup() as group:
+            handed_back = hints.listen(self._link, hints.LEASE_SUBJECT, hint=self._handed_back.set)
+            # whoever needs the lease asks again: what was missed must not cost a leader its lease
+            asked_for = hints.listen(self._link, hints.YIELD_SUBJECT, hint=self._asked_for.set, missed=lambda: None)
+            group.create_task(handed_back, name="lease-handed-back")
+            group.create_task(asked_for, name="lease-asked-for")
 
     async def _try_once(self) -> bool:
         """Lead until the lease is lost; answers True to try again at once."""
@@ -114,13 +124,26 @@ class Leader:
                 group.create_task(self._sweeper.run(), name="sweeper")
                 group.create_task(self._redispatcher.run(), name="redispatcher")
                 group.create_task(self._transport.lead(row["fence"]), name="transport")
+                group.create_task(self._yield(), name="yield")
         except* LeaseLost as lost:
             log.warning("leader.lost", why=str(lost.exceptions[0]))
             self.fence = None
             self._writer.problem = None  # from here on the next leader's
+        except* _Yielded:
+            log.info("leader.yielded")
+            await self._release()
+            await asyncio.sleep(settings.lease_s)  # whoever asked is to be the first to try
         finally:
             self._metrics.leading.set(0)
         return False
+
+    async def _yield(self) -> None:
+        """While sessions are switched from option C: hand over to a replica that can do what its transport needs."""
+        if self._settings.transport != "cursor":
+            return
+        self._asked_for.clear()
+        await self._asked_for.wait()
+        raise _Yielded
 
     async def _renew(self, fence: int) -> None:
         """Renew at half of the lease, try again at tenths; one that could not be renewed for its whole life is lost."""
@@ -143,6 +166,8 @@ class Leader:
     async def _wait_while_led(self, left_s: float) -> None:
         """Wait until the lease may have run out, and not at the same moment as the others; or is handed back."""
         settings = self._settings
+        if settings.transport != "cursor":
+            await hints.give(self._link, hints.YIELD_SUBJECT)
         wait_s = min(left_s + self._host.rng.uniform(0.0, 0.1) * settings.lease_s, settings.idle_check_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):

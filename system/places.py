@@ -115,7 +115,7 @@ class Places:
                     return Position(row["acked"])
             place = await self.resolve(agent, str(cursor))  # it says why, or there was an epoch to learn
             if place.position > place.head:
-                if self._settings.transport != "jetstream":
+                if self._settings.transport == "cursor":
                     raise CursorForeign("ahead", place)  # nobody was given this event yet
                 # its agent may have it from the stream before pg-writer does
                 if loop.time() >= deadline:

@@ -8,6 +8,8 @@ LIMITS: Mapping[str, tuple[str, ...]] = {
     "cursor": ("while Postgres is away nothing is delivered; nothing is lost meanwhile",),
     "jetstream": (
         "what only the stream holds is lost with it: a stream that is made anew has what was published since",
+        "a tail that NATS lost for want of fsync was delivered already, and its cursors are given out again until "
+        "pg-writer begins a new epoch",
         "a live event is delivered as soon as the stream has it, before pg-writer confirms that it is stored and valid "
         "beside what is stored",
         "repeats are recognised by the stream alone, by Nats-Msg-Id within its duplicate window; what comes "

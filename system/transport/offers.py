@@ -32,6 +32,8 @@ LIMITS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "G8": (
             "a live event is delivered as soon as the stream has it, before pg-writer confirms that it is stored and "
             "valid beside what is stored",
+            "a tail that NATS lost for want of fsync was delivered already, and its cursors are given out again until "
+            "pg-writer begins a new epoch",
         ),
     },
     "redis": {

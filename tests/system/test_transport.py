@@ -11,9 +11,11 @@ from system.settings import Settings
 from system.transport.arrivals import Arrival, Arrivals
 from system.transport.consumer import consumer_name, consumer_request
 from system.transport.ground import Ground, doubtful
-from system.transport.offers import LIMITS
+from system.transport.offers import LIMITS, NOT_OFFERED, sentences
 
 CRITICAL = frozenset({"task.assigned"})
+
+GUARANTEES = {f"G{number}" for number in range(1, 9)}
 
 
 def arrival(seq: int, pending: int = 0, *, is_event: bool = True, size: int = 10) -> Arrival:
@@ -117,5 +119,6 @@ def test_every_transport_says_what_it_cannot_give() -> None:
     """Whoever chooses one, and a report that compares them, finds its limits in sentences."""
     names = Settings.model_fields["transport"].annotation
     assert set(LIMITS) <= set(getattr(names, "__args__", ()))
-    assert {"cursor", "jetstream"} <= set(LIMITS)
-    assert all(len(one) > 30 for limits in LIMITS.values() for one in limits)
+    assert set(LIMITS) == set(NOT_OFFERED) == {"cursor", "jetstream", "redis"}
+    assert all(len(text) > 30 for name in LIMITS for text in sentences(name))
+    assert all(guarantee in GUARANTEES for limits in LIMITS.values() for guarantee in limits)

@@ -19,10 +19,10 @@ from faults.vocabulary import Kill, Link, ProcessName, ResetPeer
 from sim.campaign import Failures, Tally, campaign
 from sim.marks import MARKS
 from sim.shrink import shrink
-from sim.swarm import PLANS, drawn, short_plan, swarm_plan
+from sim.swarm import drawn, swarm_plan
 from sim.trial import Trial, try_plan
 from sim.window import PRODUCTION
-from system.settings import SWEEP_JITTER, Settings
+from system.settings import Settings
 from tests.sim.test_world import plan_with
 
 pytestmark = pytest.mark.sim
@@ -54,25 +54,6 @@ def test_swarm_plans_are_sound_and_follow_from_the_seed() -> None:
         assert plan.encode() == swarm_plan(seed).encode()
         assert Plan.decode(plan.encode()) == plan
         assert {fault.kind for fault in plan.faults} <= {kind for kind, weight in drawn(seed).weights.items() if weight}
-
-
-def test_plans_over_the_stream_differ_in_nothing_else() -> None:
-    """The same seed plays the same with either transport, but for the margin, which its own relay accepts."""
-    for seed in range(300):
-        plan, usual = PLANS["jetstream"](seed), short_plan(seed)
-        assert not problems_of(plan), (seed, problems_of(plan))
-        assert plan.relay.sweep_interval_s * SWEEP_JITTER < plan.relay.expiry_margin_s / 2
-        relay = msgspec.structs.replace(plan.relay, expiry_margin_s=usual.relay.expiry_margin_s)
-        assert msgspec.structs.replace(plan, name=usual.name, transport=usual.transport, relay=relay) == usual
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_sessions_that_read_the_stream_hold_what_is_promised(seed: int) -> None:
-    """Transport jetstream under the faults of some seeds; and the same seed plays the same again."""
-    trial = try_plan(PLANS["jetstream"](seed))
-    assert trial.verdict == "held", trial.reason
-    if seed == 0:
-        assert try_plan(PLANS["jetstream"](seed)).trace_sha256 == trial.trace_sha256
 
 
 def test_a_campaign_remembers_what_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,19 +101,3 @@ def test_a_start_does_not_wait_for_an_answer_that_is_lost() -> None:
     """
     trial = try_plan(Plan.load(PLANS_FOLDER / "lost-answer-to-commit.json"))
     assert trial.verdict == "held", trial.reason
-
-
-def test_an_agent_far_behind_is_not_led_through_what_is_gone() -> None:
-    """Sessions that read the stream were given each gone event that it still had, to leave it out: oceans away, by
-    pages of two rows and tokens of five seconds, an agent never came to its end. What is partly gone the table tells.
-    """
-    trial = try_plan(Plan.load(PLANS_FOLDER / "far-behind-by-stream.json"))
-    assert trial.verdict == "held", trial.reason
-
-
-def test_what_was_stored_late_does_not_leave_the_stream_in_silence() -> None:
-    """Postgres was away for most of what the stream keeps beyond it: events left the stream before any floor told of
-    them, and their agent heard nothing. What pg-writer stores late is replayed from the table.
-    """
-    trial = try_plan(Plan.load(PLANS_FOLDER / "stored-late-by-stream.json"))
-    assert trial.verdict == "held", trial.reason

@@ -15,7 +15,7 @@ from sim.swarm import short_plan
 from sim.trial import try_plan
 from tests.sim.test_world import plan_with
 
-pytestmark = pytest.mark.sim
+pytestmark = pytest.mark.options
 BETWEEN_S = 2.5
 """Both kinds of replicas serve for so long."""
 

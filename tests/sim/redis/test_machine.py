@@ -26,7 +26,7 @@ from sim.world import World
 from tests.sim.redis.wire import Wire
 from tests.sim.worlds import SmallWorld
 
-pytestmark = pytest.mark.sim
+pytestmark = pytest.mark.options
 
 PLACE: dict[str, Any] = {"id": "f", "process": ProcessName.REDIS, "at_s": 0.0}
 SEEDS = range(60)

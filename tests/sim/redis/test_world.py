@@ -12,7 +12,7 @@ from faults.vocabulary import Link, ProcessName
 from sim.swarm import redis_plan
 from sim.trial import try_plan
 
-pytestmark = pytest.mark.sim
+pytestmark = pytest.mark.options
 
 SEEDS = (3, 9, 17, 25)
 """With restarts, power losses, a full disk and wrong clocks of Redis, and a link that resets, narrows or half-opens."""

@@ -1,0 +1,50 @@
+"""Sessions that read the stream itself, simulated: seeds by which that holds, and plans by which it did not."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from faults.check import problems_of
+from faults.plan import Plan
+from sim.swarm import PLANS, short_plan
+from sim.trial import try_plan
+from system.settings import SWEEP_JITTER
+from tests.sim.test_regressions import PLANS_FOLDER
+
+pytestmark = pytest.mark.options
+
+
+def test_plans_over_the_stream_differ_in_nothing_else() -> None:
+    """The same seed plays the same with either transport, but for the margin, which its own relay accepts."""
+    for seed in range(300):
+        plan, usual = PLANS["jetstream"](seed), short_plan(seed)
+        assert not problems_of(plan), (seed, problems_of(plan))
+        assert plan.relay.sweep_interval_s * SWEEP_JITTER < plan.relay.expiry_margin_s / 2
+        relay = msgspec.structs.replace(plan.relay, expiry_margin_s=usual.relay.expiry_margin_s)
+        assert msgspec.structs.replace(plan, name=usual.name, transport=usual.transport, relay=relay) == usual
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_sessions_that_read_the_stream_hold_what_is_promised(seed: int) -> None:
+    """Transport jetstream under the faults of some seeds; and the same seed plays the same again."""
+    trial = try_plan(PLANS["jetstream"](seed))
+    assert trial.verdict == "held", trial.reason
+    if seed == 0:
+        assert try_plan(PLANS["jetstream"](seed)).trace_sha256 == trial.trace_sha256
+
+
+def test_an_agent_far_behind_is_not_led_through_what_is_gone() -> None:
+    """Sessions that read the stream were given each gone event that it still had, to leave it out: oceans away, by
+    pages of two rows and tokens of five seconds, an agent never came to its end. What is partly gone the table tells.
+    """
+    trial = try_plan(Plan.load(PLANS_FOLDER / "far-behind-by-stream.json"))
+    assert trial.verdict == "held", trial.reason
+
+
+def test_what_was_stored_late_does_not_leave_the_stream_in_silence() -> None:
+    """Postgres was away for most of what the stream keeps beyond it: events left the stream before any floor told of
+    them, and their agent heard nothing. What pg-writer stores late is replayed from the table.
+    """
+    trial = try_plan(Plan.load(PLANS_FOLDER / "stored-late-by-stream.json"))
+    assert trial.verdict == "held", trial.reason

@@ -5,10 +5,9 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 
-import jinja2
-
 from reports.campaign import CampaignReport, RunShown
 from reports.render.markdown import MARKS
+from reports.render.pages import rendered
 
 FAILED_SHOWN_MAX = 20
 
@@ -51,14 +50,13 @@ def markdown(campaign: CampaignReport) -> str:
 
 def html(campaign: CampaignReport, promises: Mapping[str, str]) -> str:
     """The page that leads to every run's report; equal campaigns give equal pages. `promises` are the guarantees'."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("reports.render", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("campaign.html.j2").render(
-        c=campaign, promises=promises, targets=targets_of(campaign), proved=proved, most=_most(campaign)
+    return rendered(
+        "campaign.html.j2",
+        c=campaign,
+        promises=promises,
+        targets=targets_of(campaign),
+        proved=proved,
+        most=_most(campaign),
     )
 
 

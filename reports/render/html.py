@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import jinja2
 from markupsafe import Markup
 
+from reports.render.pages import rendered
 from reports.report import Report
 
 
@@ -13,15 +13,9 @@ def render(report: Report) -> str:
     # the plotting library is a third of what every command would otherwise wait for at its start
     from reports.render import charts
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("reports.render", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
     pictures = {
         "timeline": Markup(charts.timeline(report)) if report.timeline else "",
         "gaps": Markup(charts.reconnect_gaps(report)) if report.gaps else "",
         "latency": Markup(charts.latency(report)),
     }
-    return environment.get_template("page.html.j2").render(r=report, charts=pictures)
+    return rendered("page.html.j2", r=report, charts=pictures)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import jinja2
 from markupsafe import Markup
 
 from reports.options import METRICS, OPTIONS, Cell, OptionsReport, Row, Spread, sentence_of
 from reports.render.markdown import MARKS
+from reports.render.pages import rendered
 
 PARTS = ("relay", "nats", "postgres", "redis")
 
@@ -47,13 +47,8 @@ def markdown(report: OptionsReport) -> str:
 
 def html(report: OptionsReport, promises: Mapping[str, str]) -> str:
     """One self-contained page; equal reports give equal pages. `promises` are the guarantees'."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("reports.render", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("options.html.j2").render(
+    return rendered(
+        "options.html.j2",
         r=report,
         options=shown_options(report),
         names=OPTIONS,

@@ -1,0 +1,18 @@
+"""How every page is made: one template, escaped, with nothing left undefined."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jinja2
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A template of this folder with these values. Raises jinja2.UndefinedError for one that is missing."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("reports.render", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(**values)

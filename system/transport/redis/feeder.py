@@ -205,6 +205,7 @@ class Feeder:
             reason,
             state.created,
             max(0, state.first_seq - 1),
+            state.last_seq,
         )
         log.error("feeder.new_epoch", reason=reason)
         raise FeedMoved("a new epoch begins" if row is not None else "the fence is no longer ours")

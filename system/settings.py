@@ -19,6 +19,8 @@ Seconds = Annotated[float, Field(gt=0, le=TEN_YEARS_S, allow_inf_nan=False)]
 StreamSeconds = Annotated[float, Field(ge=0.1, le=TEN_YEARS_S, allow_inf_nan=False)]
 """JetStream refuses ages and windows below 100 ms."""
 
+CONSUMERS_MAX = 100_000
+"""Of the stream under the transport jetstream, one a session: without a number NATS 2.15 allows a thousand."""
 SWEEP_JITTER = 1.2
 """A sweep follows the last one after up to so many intervals."""
 
@@ -213,7 +215,7 @@ class Settings(BaseSettings):
         if self.transport == "jetstream":
             # there only the stream recognises repeats, which Postgres otherwise does for the whole retention
             window_s = max(self.dedupe_window_s, self.retention_critical_s)
-            limits |= {"dedupe_window_s": window_s, "allow_msg_ttl": True}
+            limits |= {"dedupe_window_s": window_s, "allow_msg_ttl": True, "max_consumers": CONSUMERS_MAX}
         return limits
 
     def ttl_rule(self, *, allowed: bool) -> Callable[[str], int | None]:

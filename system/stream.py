@@ -61,11 +61,20 @@ class Published:
 
 
 def stream_config(
-    name: str, *, max_age_s: float, dedupe_window_s: float, replicas: int, max_bytes: int, allow_msg_ttl: bool = False
+    name: str,
+    *,
+    max_age_s: float,
+    dedupe_window_s: float,
+    replicas: int,
+    max_bytes: int,
+    allow_msg_ttl: bool = False,
+    max_consumers: int | None = None,
 ) -> StreamConfig:
     """The stream as zero loss needs it; each line with its reason."""
     # only where it is wanted: clients older than the setting know no such name
     more: dict[str, Any] = {"allow_msg_ttl": True} if allow_msg_ttl else {}
+    if max_consumers is not None:
+        more["max_consumers"] = max_consumers
     return StreamConfig(
         name=name,
         subjects=[f"{SUBJECT_PREFIX}.>"],

@@ -38,7 +38,7 @@ UNAVAILABLE = error(503, 10008, "JetStream system temporarily unavailable")
 """What a cluster answers while nobody leads, or too few are there."""
 CHANGEABLE = {
     "max_bytes", "max_age", "max_msgs", "max_msgs_per_subject", "max_msg_size", "duplicate_window", "allow_direct",
-    "allow_msg_ttl",
+    "allow_msg_ttl", "max_consumers",
 }  # fmt: skip
 """Settings of a stream whose change is modelled."""
 KIND = "io.nats.jetstream.api.v1."

@@ -88,6 +88,8 @@ async def fit_stream(connection: Connection, wanted: StreamConfig) -> tuple[dict
         changes["duplicate_window"] = window_ns
     if 0 < found["max_age"] < age_ns:
         changes["max_age"] = age_ns
+    if wanted.max_consumers and found.get("max_consumers", -1) < wanted.max_consumers:
+        changes["max_consumers"] = wanted.max_consumers  # none at all means a thousand
     if not found.get("allow_msg_ttl"):
         changes["allow_msg_ttl"] = True
     if not changes:

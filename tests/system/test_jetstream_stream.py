@@ -9,6 +9,7 @@ import pytest
 
 from faults.stack import EmbeddedStack
 from system import sql
+from system.settings import CONSUMERS_MAX
 from tests.system.conftest import StartRelay
 from tests.system.harness import InProcess, event, eventually, problem
 from tests.system.test_retention import CRITICAL, STANDARD, expire, notices, publish, replayed
@@ -39,7 +40,9 @@ async def test_a_stream_of_the_other_transport_is_changed_and_nothing_else_of_it
     await eventually(lambda: new.relay._link.allows_ttl, "a fitted stream")
     after = await config(new)
     changed = {key for key in after if after[key] != before.get(key)} - {"metadata"}
-    assert changed == {"duplicate_window", "max_age", "allow_msg_ttl"}
+    assert changed == {"duplicate_window", "max_age", "allow_msg_ttl", "max_consumers"}
+    # a stream that names no number may have a thousand consumers (NATS 2.15.1): the 1,001st agent was never served
+    assert after["max_consumers"] == CONSUMERS_MAX
     assert (after["duplicate_window"], after["max_age"], after["allow_msg_ttl"]) == (7 * DAY_NS, 8 * DAY_NS, True)
     assert (await new.page(cursor="earliest")).json()["events"][0]["event"]["id"] == "e1"
 

@@ -1,8 +1,7 @@
-"""The ADR's options by name, for commands that play plans over any of them."""
+"""Plans over any of the ADR's options, for commands that play them."""
 
 from __future__ import annotations
 
-import enum
 import random
 from typing import Annotated
 
@@ -11,6 +10,9 @@ import typer
 
 from faults.plan import Plan
 from faults.vocabulary import ClockSkew, Link, ProcessName
+from system.transport.names import TransportName
+
+__all__ = ["Over", "TransportName", "as_option", "over"]
 
 MARGINS_S = (3.0, 8.0, 30.0)
 """How much longer than Postgres the stream of option A keeps an event, squeezed as plans squeeze retention."""
@@ -20,17 +22,6 @@ STORING = (ProcessName.NATS, ProcessName.POSTGRES, ProcessName.RELAY, Link.RELAY
 """What an event passes through until it is stored, and by whose clocks it expires."""
 LONG_S = 3_600.0
 """A plan whose retention is longer is not squeezed, and neither is its margin."""
-
-
-class TransportName(enum.StrEnum):
-    """Where the relay's sessions read from."""
-
-    CURSOR = "cursor"
-    """Option C: Postgres."""
-    JETSTREAM = "jetstream"
-    """Option A: a JetStream consumer each."""
-    REDIS = "redis"
-    """Option B: Redis Streams."""
 
 
 Over = Annotated[

@@ -79,7 +79,11 @@ def is_off(rng: random.Random) -> bool:
 
 def swarm_plan(seed: int) -> Plan:
     """The plan of a seed: one of forty is of weeks, with the real retention, the others of half a minute."""
-    return weeks_plan(seed, drawn(seed)) if seed % WEEKS_EVERY == WEEKS_EVERY - 1 else short_plan(seed)
+    return weeks_plan(seed, drawn(seed)) if _plays_weeks(seed) else short_plan(seed)
+
+
+def _plays_weeks(seed: int) -> bool:
+    return seed % WEEKS_EVERY == WEEKS_EVERY - 1
 
 
 def short_plan(seed: int) -> Plan:
@@ -153,10 +157,9 @@ def redis_plan(seed: int) -> Plan:
 
 def swarm_plan_over(seed: int, transport: TransportName | None) -> Plan:
     """What a seed plays over a transport: the same workload and faults, and with Redis faults on that beside them."""
-    plan = swarm_plan(seed)
-    if transport is TransportName.REDIS and plan.name == short_plan(seed).name:
+    if transport is TransportName.REDIS and not _plays_weeks(seed):
         return redis_plan(seed)
-    return over(plan, transport)
+    return over(swarm_plan(seed), transport)
 
 
 PLANS: dict[str, Callable[[int], Plan]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 import json
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from system.event import is_agent_name
 from system.host import Host
 from system.settings import SettingsInvalid, load_settings, shown
 from system.tokens import mint
+from system.transport.names import TransportName
 
 FAILED = 1
 USAGE = 2
@@ -33,14 +33,6 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Relay")(publish)
     app.command(rich_help_panel="Relay")(tail)
     app.command(rich_help_panel="Relay")(token)
-
-
-class TransportName(enum.StrEnum):
-    """The options that `serve` takes."""
-
-    CURSOR = "cursor"
-    JETSTREAM = "jetstream"
-    REDIS = "redis"
 
 
 def serve(

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from faults.bench.child import ChildFailed
 from faults.bench.options import LARGE, SIZES, measure_replay, measure_scale, sizes_of, values_of
 from faults.campaign_cli import Campaign
+from faults.judged import fresh
 from faults.stack import StackError
 from faults.swarm import PLAYED
 from faults.transports import TransportName
@@ -123,7 +124,7 @@ def _shake(parts: Parts, options: Sequence[TransportName], minutes: float, conso
             console.print(f"{option.value}: chaos already played", highlight=False)
             continue
         campaign = Campaign(
-            out=parts.folder / f"chaos-{option.value}",
+            out=fresh(parts.folder / f"chaos-{option.value}"),
             console=console,
             kinds=PLAYED,
             plant=None,
@@ -132,7 +133,11 @@ def _shake(parts: Parts, options: Sequence[TransportName], minutes: float, conso
             where=(),
             transport=option,
         )
-        campaign.run(range(CHAOS_SEED, CHAOS_SEED + 1_000_000), minutes)
+        report = campaign.run(range(CHAOS_SEED, CHAOS_SEED + 1_000_000), minutes)
+        if report.wall_s < minutes * 60:
+            console.print(f"{option.value}: interrupted; it is played anew the next time", highlight=False)
+            raise typer.Exit(COULD_NOT_RUN)
+        parts.keep(f"chaos-{option.value}.json", report)
 
 
 def _scale(parts: Parts, options: Sequence[TransportName], sizes: Sequence[int], runs: int, console: Console) -> None:

@@ -38,8 +38,8 @@ class Parts:
         return self._read(f"simulated-{transport}.json", Simulated)
 
     def chaos(self, transport: str) -> CampaignReport | None:
-        """The chaos campaign of an option. Raises PartInvalid, OSError."""
-        return self._read(f"chaos-{transport}/campaign.json", CampaignReport)
+        """The chaos campaign of an option, once it was played to its end. Raises PartInvalid, OSError."""
+        return self._read(f"chaos-{transport}.json", CampaignReport)
 
     def samples(self) -> list[Sample]:
         """What was measured of scale. Raises PartInvalid, OSError."""

@@ -10,8 +10,10 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from faults.campaign_cli import Campaign
 from meshrelay import command
 from reports.api import ALL_PROMISES
+from reports.campaign import CampaignReport, campaign_of
 from reports.options import OptionsReport, Sample
 from reports.render.options import html
 from sim.options.evidence import Simulated
@@ -98,6 +100,21 @@ def test_a_part_that_is_there_is_not_measured_anew(tmp_path: Path) -> None:
     assert code == 0, said
     assert "cursor: simulated already" in said
     assert (tmp_path / "simulated-cursor.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_an_interrupted_chaos_campaign_is_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_whole: bool
+) -> None:
+    """What was played of it stays to look at, but is not taken for the ten minutes that were asked for."""
+
+    def run(self: Campaign, seeds: range, minutes: float) -> CampaignReport:
+        wall_s = minutes * 60 + 1 if is_whole else 1.0
+        return campaign_of([], started_at="", wall_s=wall_s, versions={}, is_whole=is_whole)
+
+    monkeypatch.setattr(Campaign, "run", run)
+    code, said = compare("--only", "chaos", "--transport", "cursor", "--out", str(tmp_path))
+    assert (code, Parts(tmp_path).chaos("cursor") is not None) == ((0, True) if is_whole else (4, False)), said
 
 
 def test_a_torn_part_is_refused_by_name(tmp_path: Path) -> None:

@@ -115,9 +115,7 @@ class Places:
                     return Position(row["acked"])
             place = await self.resolve(agent, str(cursor))  # it says why, or there was an epoch to learn
             if place.position > place.head:
-                if self._settings.transport == "cursor":
-                    raise CursorForeign("ahead", place)  # nobody was given this event yet
-                # its agent may have it from the stream before pg-writer does
+                # a replica of another transport may have delivered it before pg-writer has it
                 if loop.time() >= deadline:
                     raise NotReady("pg-writer has not stored what is acknowledged yet; acknowledge again shortly")
                 await asyncio.sleep(pause_s)

@@ -37,7 +37,7 @@ PAGE_EVENTS_MAX = 1_000
 GONE_DETAIL = {
     "expired": "critical events addressed to this agent after its cursor are past retention and deleted",
     "wrong_epoch": "the cursor belongs to another life of the stream; its sequence numbers mean nothing here",
-    "ahead": "the cursor lies ahead of the stream, which did not issue it, or acknowledges what was not delivered yet",
+    "ahead": "the cursor lies ahead of the stream, which did not issue it",
 }
 
 

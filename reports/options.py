@@ -106,6 +106,8 @@ class Crossing(_Shown, frozen=True, kw_only=True):
     ratio_large: float
     """Of medians, other to one, at the smallest and the largest common size."""
     sizes: tuple[int, ...]
+    reason: str = ""
+    """What makes the difference at the largest common size, where the parts of the cost say so."""
 
 
 class OptionsReport(_Shown, frozen=True, kw_only=True):
@@ -165,8 +167,32 @@ def crossings_of(rows: Sequence[Row], metrics: Sequence[str] = tuple(METRICS)) -
         for one, other in combinations([name for name in OPTIONS if name in by_option], 2):
             crossing = _crossing(metric, one, other, by_option[one], by_option[other])
             if crossing is not None:
-                found.append(crossing)
+                found.append(msgspec.structs.replace(crossing, reason=_reason(crossing, rows)))
     return found
+
+
+def _reason(crossing: Crossing, rows: Sequence[Row]) -> str:
+    """The process that makes most of the difference at the largest size, or how much of it is connecting."""
+    size = crossing.sizes[-1]
+    medians = {(row.metric, row.transport): row.spread.median for row in rows if row.agents == size}
+
+    def more(metric: str) -> float:
+        return medians.get((metric, crossing.other), 0.0) - medians.get((metric, crossing.one), 0.0)
+
+    total = more(crossing.metric)
+    if crossing.cheaper_large is None or not total:
+        return ""
+    prefix = f"{crossing.metric}."
+    parts = sorted({name for name, _ in medians if name.startswith(prefix) and name not in METRICS})
+    if parts:
+        most = max(parts, key=lambda part: more(part) / total)
+        share = more(most) / total
+        part = f"{share:.0%}" if share <= 1 else "more than all"  # others give some of it back
+        return f"{most.removeprefix(prefix)} makes {part} of the difference at {size:,} agents"
+    connecting = more("connect_s") / total
+    if crossing.metric == "herd_s" and connecting > 0:
+        return f"connecting makes {min(connecting, 1.0):.0%} of the difference at {size:,} agents"
+    return ""
 
 
 def _crossing(
@@ -227,7 +253,8 @@ def sentence_of(crossing: Crossing) -> str:
         found = "no clear difference: the runs overlap at every size"
     else:
         found = f"{OPTIONS[crossing.cheaper_large]} is cheaper wherever the runs differ clearly"
-    return f"{METRICS[crossing.metric]}: {found}; {costs}."
+    why = f"; {crossing.reason}" if crossing.reason else ""
+    return f"{METRICS[crossing.metric]}: {found}; {costs}{why}."
 
 
 def answer_of(crossings: Sequence[Crossing], cells: Sequence[Cell], *, upgrade: str = "jetstream") -> list[str]:
@@ -244,11 +271,44 @@ def answer_of(crossings: Sequence[Crossing], cells: Sequence[Cell], *, upgrade: 
     if against:
         lines.append(f"Against it: {', '.join(METRICS[one.metric] for one in against)}.")
         lines += [sentence_of(one) for one in against if one not in for_it]
-    less = [cell for cell in cells if cell.transport == upgrade and cell.verdict in ("violated", "not offered")]
+    less = _broken(cells, upgrade)
     if less:
         named = "; ".join(f"{cell.guarantee} {cell.verdict}" for cell in less)
         lines.append(f"Cost aside, {OPTIONS[upgrade]} gives less: {named}.")
     return lines
+
+
+def redundancy_of(crossings: Sequence[Crossing], cells: Sequence[Cell], *, other: str = "redis") -> list[str]:
+    """Whether an option is redundant beside what was chosen: it is if it keeps no promise more, nor costs less."""
+    name, chosen = OPTIONS[other], OPTIONS[CHOSEN]
+    ours = [one for one in crossings if {one.one, one.other} == {CHOSEN, other}]
+    judged = [cell for cell in cells if cell.transport == other and cell.verdict != "not run"]
+    if not ours and not judged:
+        return [f"Nothing can be said of {name}: nothing was measured of it beside {chosen}."]
+    failing = {cell.guarantee for cell in _broken(cells, CHOSEN)}
+    gained = [cell.guarantee for cell in judged if cell.verdict == "held" and cell.guarantee in failing]
+    cheaper = [one for one in ours if other in (one.cheaper_small, one.cheaper_large)]
+    dearer = [one for one in ours if one.cheaper_large == CHOSEN]
+    found = [f"it keeps {', '.join(gained)}, which {chosen} does not"] if gained else []
+    found += [f"it is cheaper in {', '.join(METRICS[one.metric] for one in cheaper)}"] if cheaper else []
+    if found:
+        lines = [f"{name} is not redundant: {'; '.join(found)}.", *map(sentence_of, cheaper)]
+    elif ours and judged:
+        sizes = f"up to {max(one.sizes[-1] for one in ours):,} agents"
+        lines = [
+            f"{name} is redundant: it keeps no promise that {chosen} does not, and is cheaper in no cost, {sizes}."
+        ]
+    else:
+        known, unknown = ("is cheaper in no cost", "promises") if ours else ("keeps no promise more", "costs")
+        lines = [f"Whether {name} is redundant is half shown: it {known}, and nothing is known of its {unknown}."]
+    if dearer:
+        lines.append(f"{name} costs clearly more in {len(dearer)} of {len(METRICS)} costs at the largest size.")
+    lost = "; ".join(f"{cell.guarantee} {cell.verdict}" for cell in _broken(cells, other))
+    return [*lines, f"{name} gives less: {lost}."] if lost else lines
+
+
+def _broken(cells: Sequence[Cell], option: str) -> list[Cell]:
+    return [cell for cell in cells if cell.transport == option and cell.verdict in ("violated", "not offered")]
 
 
 def _threshold(for_it: Sequence[Crossing], upgrade: str, largest: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from faults.transports import TransportName
-from reports.options import OptionsReport, Replay, answer_of, crossings_of, rows_of, spread_of
+from reports.options import OptionsReport, Replay, answer_of, crossings_of, redundancy_of, rows_of, spread_of
 from sim.options.evidence import cells_of, worlds_that_failed
 from sim.options.parts import Parts, ReplaySample
 from system.transport import offers
@@ -42,7 +42,7 @@ def gather(parts: Parts, *, started_at: str, machine: Mapping[str, str], runs: i
     versions = next((found.versions for found in campaigns.values() if found.versions), {})
     return OptionsReport(
         started_at=started_at,
-        answer=answer_of(crossings, cells),
+        answer=answer_of(crossings, cells) + redundancy_of(crossings, cells),
         cells=cells,
         rows=rows,
         replays=_replays(replays),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from reports.options import (
     Sample,
     answer_of,
     crossings_of,
+    redundancy_of,
     rows_of,
     sentence_of,
     spread_of,
@@ -136,3 +138,62 @@ def test_the_answer_names_what_is_not_offered() -> None:
 def test_no_samples_no_answer() -> None:
     """Nothing measured is said to be nothing."""
     assert answer_of([], []) == [f"Nothing can be said of '{ADR_SIZE}+': no size was measured with both options."]
+
+
+def beside(costs: dict[int, tuple[float, ...]], metric: str = "cpu_ms") -> list[Crossing]:
+    """What is found of Redis beside what was chosen, which costs 10 everywhere."""
+    chosen = {size: near(10.0) for size in SIZES}
+    return crossings_of(rows_of(samples("cursor", chosen, metric) + samples("redis", costs, metric)))
+
+
+def judged(transport: str, verdict: Literal["held", "violated"]) -> Cell:
+    """A guarantee of an option as judged."""
+    return Cell(
+        guarantee="G2", transport=transport, verdict=verdict, seeds=9, violated_in=0, real_runs=1, why="", command=""
+    )
+
+
+def test_an_option_that_keeps_no_more_and_costs_no_less_is_redundant() -> None:
+    """That is what the ADR's word means; what it costs more is said beside it."""
+    dearer = beside({size: near(20.0) for size in SIZES})
+    lines = redundancy_of(dearer, [judged("cursor", "held"), judged("redis", "held")])
+    assert lines[0].startswith("B: Redis Streams is redundant: it keeps no promise that C: cursor does not")
+    assert "up to 1,000 agents" in lines[0]
+    assert lines[1] == "B: Redis Streams costs clearly more in 1 of 9 costs at the largest size."
+
+
+def test_an_option_that_is_cheaper_somewhere_or_keeps_more_is_not_redundant() -> None:
+    """Either refutes the ADR's word, and is named."""
+    cheaper = redundancy_of(beside({size: near(5.0) for size in SIZES}), [])
+    assert cheaper[0] == "B: Redis Streams is not redundant: it is cheaper in processor time, ms for 1,000 deliveries."
+    safer = redundancy_of([], [judged("cursor", "violated"), judged("redis", "held")])
+    assert safer == ["B: Redis Streams is not redundant: it keeps G2, which C: cursor does not."]
+    broken = redundancy_of([], [judged("cursor", "held"), judged("redis", "violated")])
+    assert broken[-1] == "B: Redis Streams gives less: G2 violated."
+
+
+def test_of_what_was_not_measured_nothing_is_said() -> None:
+    """No evidence is not evidence of redundancy, and half of it is half."""
+    dearer = beside({size: near(20.0) for size in SIZES})
+    assert "half shown: it is cheaper in no cost, and nothing is known of its promises" in redundancy_of(dearer, [])[0]
+    kept = redundancy_of([], [judged("cursor", "held"), judged("redis", "held")])
+    assert "half shown: it keeps no promise more, and nothing is known of its costs" in kept[0]
+    assert redundancy_of([], [])[0].startswith("Nothing can be said of B: Redis Streams")
+
+
+def test_the_reason_is_the_process_that_makes_the_difference() -> None:
+    """Of 20 ms more, 15 are the relay's; of 4 s more after a restart, 1 is connecting."""
+    rows = rows_of(
+        [
+            Sample(transport=transport, agents=100, run=run, values=values)
+            for run in (1, 2, 3)
+            for transport, values in (
+                ("cursor", {"cpu_ms": 10, "cpu_ms.relay": 5, "cpu_ms.nats": 5, "herd_s": 2, "connect_s": 1}),
+                ("jetstream", {"cpu_ms": 30, "cpu_ms.relay": 20, "cpu_ms.nats": 10, "herd_s": 6, "connect_s": 2}),
+            )
+        ]
+    )
+    found = {one.metric: one.reason for one in crossings_of(rows)}
+    assert found["cpu_ms"] == "relay makes 75% of the difference at 100 agents"
+    assert found["herd_s"] == "connecting makes 25% of the difference at 100 agents"
+    assert found["connect_s"] == ""

@@ -188,8 +188,11 @@ def test_the_reason_is_the_process_that_makes_the_difference() -> None:
             Sample(transport=transport, agents=100, run=run, values=values)
             for run in (1, 2, 3)
             for transport, values in (
-                ("cursor", {"cpu_ms": 10, "cpu_ms.relay": 5, "cpu_ms.nats": 5, "herd_s": 2, "connect_s": 1}),
-                ("jetstream", {"cpu_ms": 30, "cpu_ms.relay": 20, "cpu_ms.nats": 10, "herd_s": 6, "connect_s": 2}),
+                ("cursor", {"cpu_ms": 10.0, "cpu_ms.relay": 5.0, "cpu_ms.nats": 5.0, "herd_s": 2.0, "connect_s": 1.0}),
+                (
+                    "jetstream",
+                    {"cpu_ms": 30.0, "cpu_ms.relay": 20.0, "cpu_ms.nats": 10.0, "herd_s": 6.0, "connect_s": 2.0},
+                ),
             )
         ]
     )

@@ -146,7 +146,9 @@ def write_batch(run: Run, *values: Any, is_fenced: bool = True) -> Waiting[Outco
     now = run.snapshot.now
 
     def matches(row: EventStream) -> bool:
-        return not is_fenced or bool(row.fence == fence and row.watermark == before)
+        if not is_fenced:
+            return fence is not None and before is not None
+        return bool(row.fence == fence and row.watermark == before)
 
     def change(row: EventStream) -> EventStream:
         return row._replace(watermark=after, mark_ns=mark_ns, lease_until=later(now, lease_s))

@@ -128,6 +128,7 @@ class Author:
             (lambda: (sql.READ_TAIL, (self._stream(), self._pos(), self.rng.choice((1, 3, 50)))), 3),
             (self._place, 2),
             (self._swept, 1),
+            (lambda: (sql.READ_RETAINED, (self._stream(), self._pos(), self.rng.choice((1, 3, 50)))), 2),
             (self._page, 4),
             (lambda: (sql.READ_OVERDUE, (self.rng.randrange(4), self.rng.choice((1, 50)))), 2),
             (self._mark, 3),

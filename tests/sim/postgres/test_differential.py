@@ -34,7 +34,7 @@ async def test_programs_have_equal_outcomes(real: str, first_seed: int) -> None:
     server = RealServer(real)
     steps = waits = 0
     for seed in range(first_seed, first_seed + PROGRAMS):
-        transcript = await record(f"program {seed}", server, Author(seed), sessions=SESSIONS)
+        transcript = await record(f"program {seed}", server, Author(seed), sessions=SESSIONS, until_race=True)
         await held(transcript)
         steps += len(transcript.entries)
         waits += transcript.waits

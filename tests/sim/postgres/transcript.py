@@ -73,6 +73,7 @@ class Transcript:
     """Whether the database has the relay's tables at the beginning."""
     entries: list[Entry] = field(default_factory=list)
     rows: dict[str, Rows] = field(default_factory=dict)
+    """Empty if it ends in a race: what it leaves is open then."""
 
     @property
     def waits(self) -> int:
@@ -81,12 +82,20 @@ class Transcript:
 
 
 async def record(
-    name: str, server: RealServer, author: Writes, *, sessions: int, lock_timeout: str = "", migrated: bool = True
+    name: str,
+    server: RealServer,
+    author: Writes,
+    *,
+    sessions: int,
+    lock_timeout: str = "",
+    migrated: bool = True,
+    until_race: bool = False,
 ) -> Transcript:
     """Play a schedule on the real server, on empty tables or, before the migrations, on none.
 
-    Afterwards they must be there; they are emptied.
-    The sessions stay, in no block, for the next schedule.
+    Afterwards they must be there; they are emptied. The sessions stay, in no block, for the next schedule.
+    With `until_race` the transcript ends where two sessions wait: PostgreSQL promises neither that it is first, and
+    lets them race for the new version of a row.
     """
     arm = server.arm(lock_timeout)
     if not migrated:
@@ -97,9 +106,14 @@ async def record(
     try:
         while action := author.next_action([n for n in range(sessions) if n not in arm.waiting], arm.waiting):
             await _note(transcript, arm, author, action)
+        is_race = until_race and len(arm.waiting) > 1
         for action in endings(sessions, arm):
-            await _note(transcript, arm, author, action)
-        transcript.rows.update(await real_rows(server))
+            if is_race:
+                await arm.perform(action)
+            else:
+                await _note(transcript, arm, author, action)
+        if not is_race:
+            transcript.rows.update(await real_rows(server))
     except BaseException:
         await arm.close()
         raise

@@ -18,8 +18,8 @@ from faults.judged import BugUnknown, fresh, play_and_judge, relay_broken_by
 from faults.outside.choice import StackKind, stack_of, words_of
 from faults.outside.file import StackFile, StackFileInvalid
 from faults.seeds import SEED_MAX, SeedsInvalid, seeds_of
-from faults.swarm import PLAYED, KindsInvalid, chaos_plan, kinds_of
-from faults.transports import Over, TransportName, as_option, over
+from faults.swarm import PLAYED, KindsInvalid, chaos_plan_over, kinds_of
+from faults.transports import Over, TransportName, as_option
 from reports.api import write_campaign
 from reports.campaign import CampaignReport, RunShown, campaign_of, encode, run_of
 from reports.render import junit
@@ -106,7 +106,7 @@ class Campaign:
         return self._write(started_at, time.monotonic() - began_s, notes)
 
     def _play(self, seed: int) -> None:
-        plan = over(chaos_plan(seed, self.kinds), self.transport)
+        plan = chaos_plan_over(seed, self.transport, self.kinds)
         command = self._command(seed)
         self.console.print(f"{plan.name}: {len(plan.faults)} faults", highlight=False)
         folder, began_s = Path("runs") / plan.name, time.monotonic()

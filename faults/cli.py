@@ -20,8 +20,8 @@ from faults.outside.choice import StackKind, stack_of, words_of
 from faults.outside.file import StackFileInvalid
 from faults.plan import Plan, PlanInvalid
 from faults.seeds import SEED_MAX
-from faults.swarm import KindsInvalid, chaos_plan, kinds_of
-from faults.transports import Over, as_option, over
+from faults.swarm import KindsInvalid, chaos_plan_over, kinds_of
+from faults.transports import Over, TransportName, as_option, over
 from reports.verdict import NOTHING_ELSE, Witnessed
 
 USAGE = 2
@@ -58,7 +58,7 @@ def run(
     try:
         relay_command = relay_broken_by(plant)
         outside = stack_of(stack, stack_file, plant)
-        chosen = over(_chosen(seed, plan, swarm=swarm or kinds is not None, kinds=kinds), transport)
+        chosen = _chosen(seed, plan, swarm=swarm or kinds is not None, kinds=kinds, transport=transport)
     except (BugUnknown, KindsInvalid, StackFileInvalid, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(USAGE) from None
@@ -92,9 +92,10 @@ def print_plan(
     seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of the plan.")],
     swarm: Annotated[bool, typer.Option("--swarm", help="The seed's swarm plan, as a campaign plays it.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write it into this file.")] = None,
+    transport: Over = None,
 ) -> None:
     """Print a seed's plan, or write it into a file to be changed and played by `chaos run --plan`."""
-    plan = chaos_plan(seed) if swarm else main_plan(seed)
+    plan = chaos_plan_over(seed, transport) if swarm else over(main_plan(seed), transport)
     text = plan.encode()
     if out is None:
         sys.stdout.write(text.decode())
@@ -115,16 +116,18 @@ def play_main_plan(seed: int, out: Path) -> tuple[Path, Witnessed]:
     return result.history, NOTHING_ELSE
 
 
-def _chosen(seed: int | None, plan: Path | None, *, swarm: bool, kinds: str | None) -> Plan:
+def _chosen(
+    seed: int | None, plan: Path | None, *, swarm: bool, kinds: str | None, transport: TransportName | None
+) -> Plan:
     """The plan that is asked for; ends the command if that is none. Raises KindsInvalid."""
     if plan is not None and (seed is not None or swarm):
         typer.echo("expected --seed or --plan, got both; a plan file has its own seed", err=True)
         raise typer.Exit(USAGE)
     if plan is None:
         drawn = secrets.randbelow(SEED_MAX) if seed is None else seed
-        return chaos_plan(drawn, kinds_of(kinds)) if swarm else main_plan(drawn)
+        return chaos_plan_over(drawn, transport, kinds_of(kinds)) if swarm else over(main_plan(drawn), transport)
     try:
-        return Plan.load(plan)
+        return over(Plan.load(plan), transport)
     except (PlanInvalid, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(USAGE) from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import msgspec
@@ -17,6 +18,7 @@ from faults.draws import TYPES, missed
 from faults.measures import LINK_KINDS, link_fault
 from faults.plan import Agent, Awake, Pinned, Plan, Publisher, RelayLimits, RelayTimes, Retention, Workload
 from faults.playable import not_playable
+from faults.transports import TransportName, over
 from faults.vocabulary import LINKS, REPLICAS, Direction, DiskFull, Fault, Kill, Link, Pause, ProcessName, Restart
 
 DURATION_S = 60.0
@@ -44,8 +46,30 @@ ONLY_SHARE = 0.4
 PROCESS_KINDS = ("pause", "kill", "restart", "disk_full")
 PLAYED = (*LINK_KINDS, *PROCESS_KINDS)
 """The kinds that are drawn, where no others are asked for."""
-TARGETS = (ProcessName.RELAY,) * 3 + (ProcessName.NATS,) * 2 + (ProcessName.POSTGRES,) * 2 + (ProcessName.AGENT,) * 2
-STORES = (ProcessName.NATS, ProcessName.POSTGRES)
+REDIS_FAULTS = (6, 9)
+"""On Redis and the way to it, beside the others, where the transport is redis."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """What faults are played on."""
+
+    links: Sequence[Link]
+    processes: Sequence[ProcessName]
+    """By how often each is taken."""
+    stores: Sequence[ProcessName]
+    """Whose disk can be full."""
+
+
+EVERYWHERE = Reach(
+    links=LINKS,
+    processes=(ProcessName.RELAY,) * 3
+    + (ProcessName.NATS,) * 2
+    + (ProcessName.POSTGRES,) * 2
+    + (ProcessName.AGENT,) * 2,
+    stores=(ProcessName.NATS, ProcessName.POSTGRES),
+)
+ON_REDIS = Reach(links=(Link.RELAY_REDIS,), processes=(ProcessName.REDIS,), stores=(ProcessName.REDIS,))
 
 EVENTS = (2_600, 3_400)
 AGENTS = 12
@@ -102,6 +126,15 @@ def chaos_plan(seed: int, kinds: Sequence[str] = PLAYED) -> Plan:
     return msgspec.structs.replace(plan, faults=tuple(_faults(random.Random(f"chaos-faults/{seed}"), plan, kinds)))
 
 
+def chaos_plan_over(seed: int, transport: TransportName | None, kinds: Sequence[str] = PLAYED) -> Plan:
+    """What a seed plays over a transport: the same workload and faults, and with Redis faults on that beside them."""
+    plan = over(chaos_plan(seed, kinds), transport)
+    if transport is not TransportName.REDIS:
+        return plan
+    more = _faults(random.Random(f"chaos-redis-faults/{seed}"), plan, kinds, ON_REDIS, REDIS_FAULTS)
+    return msgspec.structs.replace(plan, faults=tuple(sorted((*plan.faults, *more), key=_by_time)))
+
+
 def chaos_name(seed: int, kinds: Sequence[str]) -> str:
     """What a plan is called."""
     chosen = "" if set(kinds) == set(PLAYED) else "-".join(kinds)[:32] + "-"
@@ -111,18 +144,28 @@ def chaos_name(seed: int, kinds: Sequence[str]) -> str:
 # Faults
 
 
-def _faults(rng: random.Random, plan: Plan, kinds: Sequence[str]) -> list[Fault]:
-    """As many as drawn, less those that found no place; each can be played and proved beside the others."""
+def _faults(
+    rng: random.Random,
+    plan: Plan,
+    kinds: Sequence[str],
+    reach: Reach = EVERYWHERE,
+    numbers: tuple[int, int] = FAULTS,
+) -> list[Fault]:
+    """As many as drawn, less those that found no place; each can be played and proved beside the plan's and others."""
     weights = _weights(rng, kinds)
     found: list[Fault] = []
-    for number in range(1, rng.randint(*FAULTS) + 1):
+    for number in range(1, rng.randint(*numbers) + 1):
         kind = rng.choices(kinds, weights)[0]
         for _ in range(TRIES_MAX):
-            fault = _fault(rng, kind, number)
-            if _fits(plan, found, fault):
+            fault = _fault(rng, kind, number, reach)
+            if _fits(plan, [*plan.faults, *found], fault):
                 found.append(fault)
                 break
-    return sorted(found, key=lambda fault: (fault.at_s, fault.id))
+    return sorted(found, key=_by_time)
+
+
+def _by_time(fault: Fault) -> tuple[float, str]:
+    return fault.at_s, fault.id
 
 
 def _weights(rng: random.Random, kinds: Sequence[str]) -> list[float]:
@@ -132,10 +175,10 @@ def _weights(rng: random.Random, kinds: Sequence[str]) -> list[float]:
     return weights
 
 
-def _fault(rng: random.Random, kind: str, number: int) -> Fault:
+def _fault(rng: random.Random, kind: str, number: int, reach: Reach) -> Fault:
     if kind in LINK_KINDS:
-        return _on_link(rng, kind, number)
-    process = rng.choice(STORES if kind == "disk_full" else TARGETS)
+        return _on_link(rng, kind, number, reach)
+    process = rng.choice(reach.stores if kind == "disk_full" else reach.processes)
     identity = f"{number:02d}-{kind}-{process.value}"
     longest_ms = {"pause": PAUSE_MS, "kill": DOWN_MS, "restart": (0, 0), "disk_full": FULL_MS}[kind]
     for_ms = rng.randint(*longest_ms)
@@ -151,8 +194,8 @@ def _fault(rng: random.Random, kind: str, number: int) -> Fault:
             return Restart(id=identity, process=process, at_s=at_s)
 
 
-def _on_link(rng: random.Random, kind: str, number: int) -> Fault:
-    link = rng.choice(LINKS)
+def _on_link(rng: random.Random, kind: str, number: int, reach: Reach) -> Fault:
+    link = rng.choice(reach.links)
     for_ms = rng.randint(*LENGTH_MS)
     at_ms = rng.randint(FAULTS_MS[0], FAULTS_MS[1] - for_ms)
     direction = Direction.BOTH if kind == "down" else rng.choice(list(Direction))

@@ -29,6 +29,7 @@ from faults.plan import (
 from faults.transports import TransportName, over
 from faults.vocabulary import KINDS, PowerLoss, ProcessName
 from sim.swarm_faults import CLUSTER_KINDS, Swarm, drawn_faults, full_disks, length_s, redis_faults, skew_of
+from sim.weeks import length_s as weeks_length_s
 from sim.weeks import weeks_plan
 
 FIRST_KINDS = tuple(kind for kind in KINDS if kind != "disk_full")
@@ -144,12 +145,15 @@ def unsynced_plan(seed: int) -> Plan:
 
 def redis_plan(seed: int) -> Plan:
     """The plan of a seed under the transport redis: what it has without, and faults on Redis beside them."""
-    plan = short_plan(seed)
-    more = redis_faults(random.Random(f"redis-faults/{seed}"), drawn(seed), plan.duration_s, length_s)
+    return msgspec.structs.replace(_with_redis_faults(short_plan(seed), length_s), name=f"redis-{seed}")
+
+
+def _with_redis_faults(plan: Plan, length: Callable[[random.Random, str], float]) -> Plan:
+    """A swarm's plan over Redis, with faults on that beside the others, which stay as they are."""
+    rng = random.Random(f"redis-faults/{plan.seed}")
+    more = redis_faults(rng, drawn(plan.seed), plan.duration_s, length)
     return msgspec.structs.replace(
-        plan,
-        name=f"redis-{seed}",
-        transport="redis",
+        over(plan, TransportName.REDIS),
         slack_s=plan.slack_s + sum(abs(skew_of(fault)) for fault in more),
         faults=(*plan.faults, *more),
     )
@@ -157,9 +161,9 @@ def redis_plan(seed: int) -> Plan:
 
 def swarm_plan_over(seed: int, transport: TransportName | None) -> Plan:
     """What a seed plays over a transport: the same workload and faults, and with Redis faults on that beside them."""
-    if transport is TransportName.REDIS and not _plays_weeks(seed):
-        return redis_plan(seed)
-    return over(swarm_plan(seed), transport)
+    if transport is not TransportName.REDIS:
+        return over(swarm_plan(seed), transport)
+    return _with_redis_faults(swarm_plan(seed), weeks_length_s) if _plays_weeks(seed) else redis_plan(seed)
 
 
 PLANS: dict[str, Callable[[int], Plan]] = {

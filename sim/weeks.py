@@ -49,7 +49,7 @@ def weeks_plan(seed: int, swarm: Swarm) -> Plan:
     """Eight to sixteen days of a few agents, some tens of events, and the faults that the swarm drew."""
     rng = random.Random(f"weeks/{seed}")
     duration_s = rng.choice(DAYS) * DAY_S
-    faults = drawn_faults(rng, swarm, duration_s, _length_s)
+    faults = drawn_faults(rng, swarm, duration_s, length_s)
     agents, pinned = _agents(rng, duration_s)
     return Plan(
         name=f"weeks-{seed}",
@@ -76,7 +76,7 @@ def weeks_plan(seed: int, swarm: Swarm) -> Plan:
     )
 
 
-def _length_s(rng: random.Random, kind: str) -> float:
+def length_s(rng: random.Random, kind: str) -> float:
     """Seconds, a quarter of an hour, or hours where nobody tries again all the time."""
     if kind == "restart":
         return 0.0

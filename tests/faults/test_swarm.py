@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from faults.arrivals import arrivals
 from faults.plan import Plan
 from faults.playable import not_playable, toxic_of
-from faults.swarm import FAULTS, PLAYED, PROCESS_KINDS, KindsInvalid, chaos_name, chaos_plan, kinds_of
-from faults.vocabulary import LINKS, PROCESSES, LinkFaultBase, ProcessName
+from faults.swarm import FAULTS, PLAYED, PROCESS_KINDS, KindsInvalid, chaos_name, chaos_plan, chaos_plan_over, kinds_of
+from faults.transports import TransportName
+from faults.vocabulary import LINKS, PROCESSES, Link, LinkFaultBase, ProcessName
 
 seeds = st.integers(0, 2**31)
 
@@ -87,3 +88,33 @@ def test_equal_seeds_give_equal_plans() -> None:
     assert chaos_plan(5).encode() == chaos_plan(5).encode()
     assert chaos_plan(5) != chaos_plan(6)
     assert chaos_plan(5).agents == chaos_plan(5, ("kill",)).agents
+
+
+@given(seeds, st.sets(st.sampled_from(PLAYED), min_size=1))
+def test_over_redis_there_are_faults_on_redis_beside_the_others(seed: int, kinds: set[str]) -> None:
+    """They are of the kinds asked for, wholly playable, and the other faults are those of the seed without Redis."""
+    plan = chaos_plan_over(seed, TransportName.REDIS, kinds_of(",".join(kinds)))
+    on_redis = [fault for fault in plan.faults if fault.target in (Link.RELAY_REDIS, ProcessName.REDIS)]
+    assert on_redis
+    assert not_playable(plan) == ()
+    assert {fault.kind for fault in on_redis} <= kinds
+    assert tuple(fault for fault in plan.faults if fault not in on_redis) == chaos_plan(seed, plan_kinds(kinds)).faults
+    assert Plan.decode(plan.encode()) == plan
+
+
+def plan_kinds(kinds: set[str]) -> tuple[str, ...]:
+    """In the vocabulary's order."""
+    return kinds_of(",".join(kinds))
+
+
+def test_a_few_seeds_have_everything_that_happens_to_redis() -> None:
+    """Thirty seeds play every kind on Redis or the way to it."""
+    plans = [chaos_plan_over(seed, TransportName.REDIS) for seed in range(30)]
+    found = {fault.kind for plan in plans for fault in plan.faults if "redis" in fault.target}
+    assert found == set(PLAYED)
+
+
+@pytest.mark.parametrize("transport", [None, TransportName.CURSOR, TransportName.JETSTREAM])
+def test_over_the_others_there_are_none(transport: TransportName | None) -> None:
+    """A seed's faults are the same over every transport that has no Redis."""
+    assert chaos_plan_over(5, transport).faults == chaos_plan(5).faults

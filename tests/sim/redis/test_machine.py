@@ -13,6 +13,7 @@ import pytest
 from faults.check import problems_of
 from faults.plan import Servers
 from faults.playable import playable
+from faults.transports import TransportName
 from faults.vocabulary import KINDS, ClockSkew, DiskFull, Kill, Link, Pause, PowerLoss, ProcessName, Restart
 from sim.errors import NotModelled
 from sim.faults import Machine
@@ -20,7 +21,7 @@ from sim.host import Host, Process
 from sim.injector import Cast
 from sim.programs import REDIS_PORT, relay_settings
 from sim.servers import RedisMachine
-from sim.swarm import redis_plan, short_plan
+from sim.swarm import WEEKS_EVERY, redis_plan, short_plan, swarm_plan, swarm_plan_over
 from sim.swarm_faults import CLUSTER_KINDS, PROCESS_KINDS
 from sim.world import World
 from tests.sim.redis.wire import Wire
@@ -170,6 +171,19 @@ def test_a_fault_on_redis_is_refused_where_there_is_none() -> None:
     cast = Cast(nats=machine, postgres=machine, relays=[], agents={}, publishers={})
     with pytest.raises(NotModelled, match="expected the transport redis"):
         cast.playing(ProcessName.REDIS)
+
+
+def test_plans_of_weeks_over_redis_have_faults_on_redis_too() -> None:
+    """They keep the seed's other faults and are sound; a fault there lasts as long as one of weeks."""
+    on_redis = []
+    for seed in range(WEEKS_EVERY - 1, 12 * WEEKS_EVERY, WEEKS_EVERY):
+        plan, before = swarm_plan_over(seed, TransportName.REDIS), swarm_plan(seed)
+        assert problems_of(plan) == []
+        assert plan.name == f"weeks-{seed}-redis"
+        ours = [fault for fault in plan.faults if fault.target in (Link.RELAY_REDIS, ProcessName.REDIS)]
+        assert [fault for fault in plan.faults if fault not in ours] == list(before.faults)
+        on_redis += ours
+    assert max(fault.until_s - fault.at_s for fault in on_redis) > 3_600
 
 
 def test_redis_plans_have_faults_on_redis_and_change_no_others() -> None:

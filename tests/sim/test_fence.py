@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import random
@@ -21,11 +22,12 @@ from faults.vocabulary import Kill, ProcessName
 from sim.clock import EPOCH_NS
 from sim.determinism import small_plan
 from sim.errors import Fenced
-from sim.fence import burial, end_of
+from sim.fence import WORLDS_KEPT, burial, end_of
 from sim.host import Process
 from sim.loop import HostLoop
 from sim.programs import relay_settings
 from sim.trial import try_plan
+from sim.world import World
 from tests.sim.test_world import plan_with
 from tests.sim.worlds import SmallWorld
 
@@ -139,3 +141,10 @@ def test_a_world_leaves_nothing_that_could_still_run(monkeypatch: pytest.MonkeyP
     assert try_plan(plan_with(Kill(id="k", process=ProcessName.RELAY, at_s=6.0, down_s=2.0))).verdict == "held"
     assert len(held) > 100
     assert {inspect.getcoroutinestate(one) for one in held} == {inspect.CORO_CLOSED}
+
+
+def test_former_worlds_are_given_back() -> None:
+    """A campaign's process keeps a few worlds at most: garbage that is frozen for the next one would stay for ever."""
+    for seed in range(2 * WORLDS_KEPT + 2):
+        try_plan(small_plan(seed))
+    assert sum(isinstance(one, World) for one in gc.get_objects()) <= WORLDS_KEPT

@@ -44,8 +44,8 @@ def gather(parts: Parts, *, started_at: str, machine: Mapping[str, str], runs: i
     missing += [f"chaos on the real stack over {name}" for name in names if name not in campaigns]
     missing += [f"costs of {name}" for name in names if not any(row.transport == name for row in rows)]
     missing += [f"replays over {name}" for name in names if not any(one.transport == name for one in replays)]
-    missing += [f"simulated costs of {name}" for name in names if not any(one.transport == name for one in counted)]
-    missing += _fewer(rows, runs, "runs") + _fewer(counted, runs, "simulated runs")
+    missing += [f"counted costs of {name}" for name in names if not any(one.transport == name for one in counted)]
+    missing += _fewer(rows, runs, "runs") + _fewer(counted, runs, "counted runs")
     missing += worlds_that_failed(list(simulations.values()))
     versions = next((found.versions for found in campaigns.values() if found.versions), {})
     return OptionsReport(

@@ -44,7 +44,7 @@ class Heard(ScaleScene):
                 self.cursors[str(fields["id"])] = str(fields["cursor"])
             take(kind, **fields)  # type: ignore[arg-type]
 
-        self.seen.record = record  # type: ignore[assignment,method-assign]
+        self.seen.record = record  # type: ignore[method-assign]
 
 
 @cache

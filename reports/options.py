@@ -31,6 +31,19 @@ METRICS = {
     "latency_ms.p99.9": "publish to delivery, 99.9th percentile, ms",
 }
 """What is compared; less is better in all."""
+SIMULATED = {
+    "network_kb": METRICS["network_kb"],
+    "segments": "segments for 1,000 deliveries",
+    "requests": "requests to servers for 1,000 deliveries",
+    "acks": "acknowledgements to NATS for 1,000 deliveries",
+    "idle_network_kb": "network of an idle agent, kB an hour",
+    "idle_segments": "segments of an idle agent, an hour",
+    "idle_requests": "requests to servers of an idle agent, an hour",
+    "consumers": "JetStream consumers",
+    **{name: what for name, what in METRICS.items() if name.endswith("_s") and name != "idle_cpu_s"},
+    **{name: what for name, what in METRICS.items() if name.startswith("latency_ms.")},
+}
+"""What is counted in the simulated world; what has a name of `METRICS` is the same cost there. Less is better."""
 
 
 class _Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +101,18 @@ class Replay(_Shown, frozen=True, kw_only=True):
     spread: Spread
 
 
+class CountedReplay(_Shown, frozen=True, kw_only=True):
+    """What a replay of so many events took in the simulated world."""
+
+    transport: str
+    gap: int
+    replay_ms: Spread
+    round_trips: Spread
+    """The same time in round trips between two hosts."""
+    requests: Spread
+    """What all servers were asked meanwhile."""
+
+
 class Crossing(_Shown, frozen=True, kw_only=True):
     """How two options compare in one cost over all sizes at which both were measured."""
 
@@ -102,9 +127,9 @@ class Crossing(_Shown, frozen=True, kw_only=True):
     """The neighbouring sizes around the first crossing."""
     at: float | None
     """The crossing itself, interpolated on logarithms."""
-    ratio_small: float
-    ratio_large: float
-    """Of medians, other to one, at the smallest and the largest common size."""
+    ratio_small: float | None
+    ratio_large: float | None
+    """Of medians, other to one, at the smallest and the largest common size; None where one costs nothing."""
     sizes: tuple[int, ...]
     reason: str = ""
     """What makes the difference at the largest common size, where the parts of the cost say so."""
@@ -129,6 +154,12 @@ class OptionsReport(_Shown, frozen=True, kw_only=True):
     machine: dict[str, str]
     missing: list[str]
     """What was asked for and is not in here, and why: never silently."""
+    simulated_rows: list[Row] = []
+    """What was counted in the simulated world."""
+    simulated_replays: list[CountedReplay] = []
+    simulated_crossings: list[Crossing] = []
+    agreement: list[str] = []
+    """Where simulation and real stack name the same option as the cheaper one, and where not."""
 
 
 def encode(report: OptionsReport) -> bytes:
@@ -201,7 +232,7 @@ def _crossing(
     sizes = sorted(costs.keys() & others.keys())
     if not sizes:
         return None
-    winners = {size: winner for size in sizes if (winner := _clearly(one, other, costs[size], others[size]))}
+    winners = {size: winner for size in sizes if (winner := clearly(one, other, costs[size], others[size]))}
     turn = next(((low, high) for low, high in pairwise(winners) if winners[low] != winners[high]), None)
     clear = list(winners.values())
     return Crossing(
@@ -218,15 +249,15 @@ def _crossing(
     )
 
 
-def _clearly(one: str, other: str, cost: Spread, others: Spread) -> str | None:
+def clearly(one: str, other: str, cost: Spread, others: Spread) -> str | None:
     """Who is cheaper in every run; None if the runs overlap."""
     if cost.high < others.low:
         return one
     return other if others.high < cost.low else None
 
 
-def _ratio(other: Spread, one: Spread) -> float:
-    return other.median / one.median if one.median else math.inf
+def _ratio(other: Spread, one: Spread) -> float | None:
+    return other.median / one.median if one.median else None
 
 
 def _met(turn: tuple[int, int], costs: dict[int, Spread], others: dict[int, Spread]) -> float:
@@ -242,10 +273,13 @@ def sentence_of(crossing: Crossing) -> str:
     """One comparison in words."""
     one, other = OPTIONS[crossing.one], OPTIONS[crossing.other]
     small, large = crossing.sizes[0], crossing.sizes[-1]
-    costs = (
-        f"{other} costs {crossing.ratio_small:.2f} times as much as {one} at {small} agents, "
-        f"{crossing.ratio_large:.2f} times at {large}"
-    )
+    if crossing.ratio_small is None or crossing.ratio_large is None:
+        costs = f"{one} costs nothing at {small if crossing.ratio_small is None else large} agents"
+    else:
+        costs = (
+            f"{other} costs {crossing.ratio_small:.2f} times as much as {one} at {small} agents, "
+            f"{crossing.ratio_large:.2f} times at {large}"
+        )
     if crossing.between is not None:
         low, high = crossing.between
         found = f"they cross at about {crossing.at:.0f} agents (between {low} and {high})"
@@ -254,7 +288,7 @@ def sentence_of(crossing: Crossing) -> str:
     else:
         found = f"{OPTIONS[crossing.cheaper_large]} is cheaper wherever the runs differ clearly"
     why = f"; {crossing.reason}" if crossing.reason else ""
-    return f"{METRICS[crossing.metric]}: {found}; {costs}{why}."
+    return f"{(SIMULATED | METRICS)[crossing.metric]}: {found}; {costs}{why}."
 
 
 def answer_of(crossings: Sequence[Crossing], cells: Sequence[Cell], *, upgrade: str = "jetstream") -> list[str]:

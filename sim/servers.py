@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,8 @@ class NatsMachine(Machine):
         super().__init__(host, lambda: None)
         self.start = lambda: _started(start, host, self._main)
         self.disk = NatsDisk()
+        self.asked: Counter[str] = Counter()
+        """What clients published, over all its lives, by what it is for."""
         self._servers = servers
         self._rng = rng
         self._messages_lost = 0
@@ -73,6 +76,11 @@ class NatsMachine(Machine):
         if self.disk.is_full:
             self._make_room()
         self._settle()
+
+    @property
+    def consumers(self) -> int:
+        """How many JetStream consumers there are now."""
+        return 0 if self._server is None else self._server.consumer_count
 
     def _make_room(self) -> None:
         self.disk.is_full = False
@@ -108,6 +116,7 @@ class NatsMachine(Machine):
             disk=self.disk,
             sync_always=self._servers.nats_sync == "always",
             replicas=self._servers.nats_replicas,
+            asked=self.asked,
         )
         self._server, self._process = server, process
         await asyncio.get_running_loop().create_server(server.protocol, "0.0.0.0", NATS_PORT, backlog=NATS_BACKLOG)
@@ -122,6 +131,8 @@ class PostgresMachine(Machine):
         super().__init__(host, lambda: None)
         self.start = lambda: _started(start, host, self._main)
         self.disk = PostgresDisk()
+        self.asked: Counter[str] = Counter()
+        """Statements that came, over all its lives."""
         self._rng = rng
         self.on_power_loss = self.disk.lose_power
 
@@ -149,6 +160,7 @@ class PostgresMachine(Machine):
             now_ns=process.host.clock.wall_ns,
             rng=random.Random(self._rng.getrandbits(64)),
             disk=self.disk,
+            asked=self.asked,
         )
         await asyncio.get_running_loop().create_server(
             server.protocol, "0.0.0.0", POSTGRES_PORT, backlog=POSTGRES_BACKLOG
@@ -165,6 +177,8 @@ class RedisMachine(Machine):
         self.start = self._start_once
         self.stop = self._stop_politely
         self.disk = RedisDisk()
+        self.asked: Counter[str] = Counter()
+        """Commands that came, over all its lives, by name."""
         self._start_process = start
         self._settings = RedisSettings(appendfsync=servers.redis_sync, sync_s=REDIS_SYNC_S, load_s=REDIS_LOAD_S)
         self._rng = rng
@@ -224,6 +238,7 @@ class RedisMachine(Machine):
             disk=self.disk,
             settings=self._settings,
             exit=lambda: self._ended_by_itself(process),
+            asked=self.asked,
         )
         self._server, self._process = server, process
         await asyncio.get_running_loop().create_server(server.protocol, "0.0.0.0", REDIS_PORT, backlog=REDIS_BACKLOG)

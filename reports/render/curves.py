@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
-from reports.options import OPTIONS, Replay, Row, Spread
+from reports.options import OPTIONS, CountedReplay, Replay, Row, Spread
 from reports.render.charts import ACCENT, BAD, SECOND, figure, legend
 
 COLOURS = {"cursor": ACCENT, "jetstream": SECOND, "redis": BAD}
@@ -15,14 +15,14 @@ MARKERS = {"cursor": "o", "jetstream": "s", "redis": "^"}
 """So that a printed page tells them apart, too."""
 
 
-def costs(metric: str, what: str, rows: Sequence[Row]) -> str:
-    """One cost of every option over the number of agents."""
+def costs(metric: str, what: str, rows: Sequence[Row], world: str = "") -> str:
+    """One cost of every option over the number of agents; `world` tells pictures of one cost apart."""
     curves = {
         name: {row.agents: row.spread for row in rows if row.transport == name}
         for name in OPTIONS
         if any(row.transport == name for row in rows)
     }
-    return _curves(f"cost-{metric.replace('.', '-')}", what, "agents", curves)
+    return _curves(f"{world}cost-{metric.replace('.', '-')}", what, "agents", curves)
 
 
 def replays(found: Sequence[Replay]) -> str:
@@ -33,6 +33,16 @@ def replays(found: Sequence[Replay]) -> str:
         if any(one.transport == name for one in found)
     }
     return _curves("replay", "replay of a gap, s", "events missed", curves)
+
+
+def counted(found: Sequence[CountedReplay]) -> str:
+    """What a replay takes in the simulated world, over the number of events missed."""
+    curves = {
+        name: {one.gap: one.replay_ms for one in found if one.transport == name}
+        for name in OPTIONS
+        if any(one.transport == name for one in found)
+    }
+    return _curves("simulated-replay", "replay of a gap, ms", "events missed", curves)
 
 
 def _curves(name: str, what: str, over: str, curves: Mapping[str, Mapping[int, Spread]]) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from reports.options import METRICS, OPTIONS, Cell, OptionsReport, Row, Spread, sentence_of
+from reports.options import METRICS, OPTIONS, SIMULATED, Cell, OptionsReport, Row, Spread, sentence_of
+from reports.render import scale
 from reports.render.markdown import MARKS
 from reports.render.pages import rendered
+from reports.scale import tally
 
 PARTS = ("relay", "nats", "postgres", "redis")
 
@@ -40,6 +42,7 @@ def markdown(report: OptionsReport) -> str:
             lines.append(f"| {gap:,} | " + " | ".join(spread(found.get(one)) for one in options) + " |")
         lines.append("")
     lines += [f"- {sentence_of(one)}" for one in report.crossings] + [""]
+    lines += scale.markdown(report, options, spread)
     lines += [f"`{command}`: {what}" + "\n" for what, command in report.commands.items()]
     lines += [f"> missing: {what}\n" for what in report.missing]
     return "\n".join(lines).rstrip() + "\n"
@@ -60,12 +63,18 @@ def html(report: OptionsReport, promises: Mapping[str, str]) -> str:
         parts=PARTS,
         spread=spread,
         sentence_of=sentence_of,
+        simulated=SIMULATED,
+        simulated_pictures=scale.pictures(report),
+        ends=scale.ENDS,
+        tally=tally,
+        caveat=scale.CAVEAT,
     )
 
 
 def shown_options(report: OptionsReport) -> list[str]:
     """The options that anything is known of, in their order."""
     found = {cell.transport for cell in report.cells} | {row.transport for row in report.rows}
+    found |= {row.transport for row in report.simulated_rows}
     return [name for name in OPTIONS if name in found]
 
 

@@ -158,6 +158,11 @@ def header_names(block: bytes, prefix: str) -> list[str]:
 
 def matches(pattern: str, subject: str) -> bool:
     """Whether a subject falls under a pattern with `*` and `>`."""
+    if "*" not in pattern:  # what nearly all are: asked of every subscription for every message
+        if ">" not in pattern:
+            return pattern == subject
+        if pattern.endswith(".>") and pattern.count(">") == 1:
+            return subject.startswith(pattern[:-1])
     wanted, got = pattern.split("."), subject.split(".")
     for place, token in enumerate(wanted):
         if token == ">":

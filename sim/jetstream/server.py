@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,7 @@ GET = "$JS.API.STREAM.MSG.GET."
 ACK = "$JS.ACK."
 FLOW = "$JS.FC."
 PULL = "$JS.API.CONSUMER.MSG.NEXT."
+_KINDS = ((ACK, "ack"), (FLOW, "flow"), (PULL, "pull"), (API, "api"))
 
 
 class NatsServer:
@@ -49,8 +51,11 @@ class NatsServer:
         disk: NatsDisk,
         sync_always: bool = True,
         replicas: int = 1,
+        asked: Counter[str] | None = None,
     ) -> None:
+        """`asked` counts what clients publish, by what it is for; it may outlive the process."""
         self._name = name
+        self._asked_for: Counter[str] = Counter() if asked is None else asked
         self._now_ns = now_ns
         self._rng = rng
         self._disk = disk
@@ -113,6 +118,11 @@ class NatsServer:
         """How many clients are connected."""
         return len(self._connections)
 
+    @property
+    def consumer_count(self) -> int:
+        """How many consumers there are, of all kinds."""
+        return len(self._disk.consumers) + len(self._api.pushing)
+
     def joined(self, connection: Connection) -> None:
         """A client has connected."""
         self._connections[connection.number] = connection
@@ -128,6 +138,7 @@ class NatsServer:
     def published(self, command: codec.Pub) -> bool:
         """Take a message; answers whether anybody or anything took an interest."""
         subject = command.subject
+        self._asked_for[kind_of(subject)] += 1
         if self._is_retired:  # it still listens for what is asked of its API, and answers nothing
             return self.route(subject, command.reply, command.headers, command.data) or subject.startswith(API)
         if subject.startswith(ACK):
@@ -369,3 +380,8 @@ class NatsServer:
     def _sync(self) -> None:
         self._disk.sync()
         asyncio.get_running_loop().call_later(SYNC_S, self._sync)
+
+
+def kind_of(subject: str) -> str:
+    """What a published message is for: `ack`, `flow`, `pull`, `api`, or an event or a reply (`message`)."""
+    return next((kind for prefix, kind in _KINDS if subject.startswith(prefix)), "message")

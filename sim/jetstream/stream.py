@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
 from sim.errors import NotModelled
@@ -248,7 +249,7 @@ class Stream:
     def count_after(self, seq: int, subject: Subjects = ">") -> int:
         """How many messages there are behind a sequence, on a subject."""
         if subject != ">" and self.config["subjects"] != [subject]:
-            later = (self.get(one) for one in range(max(seq + 1, self.first_seq), self.last_seq + 1))
+            later = islice(self._slots, max(0, seq + 1 - self.first_seq), None)
             return sum(one is not None and _is_under(subject, one.subject) for one in later)
         behind = max(seq + 1, self.first_seq)
         return max(0, self.last_seq + 1 - behind) - (len(self._holes) - bisect_right(self._holes, behind - 1))
@@ -373,8 +374,9 @@ class Stream:
 
 
 def _is_under(subjects: Subjects, subject: str) -> bool:
-    patterns = (subjects,) if isinstance(subjects, str) else subjects
-    return any(codec.matches(pattern, subject) for pattern in patterns)
+    if isinstance(subjects, str):
+        return codec.matches(subjects, subject)
+    return any(codec.matches(pattern, subject) for pattern in subjects)
 
 
 def start_of(stream: Stream, config: dict[str, Any]) -> int:

@@ -7,6 +7,7 @@ import enum
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,9 +29,10 @@ from reports.api import write_options
 from reports.options import OptionsReport, Sample
 from sim.campaign import local_pool
 from sim.campaign_cli import seeds_of
-from sim.options import gathered
+from sim.options import gathered, scale
 from sim.options.evidence import Simulated, simulated
-from sim.options.parts import PartInvalid, Parts, ReplaySample
+from sim.options.parts import SIMULATED_SCALE, PartInvalid, Parts, ReplaySample
+from sim.outcome import WorldFailed
 from sim.trial import Trial
 
 USAGE = 2
@@ -45,6 +47,7 @@ class Part(enum.StrEnum):
     CHAOS = "chaos"
     SCALE = "scale"
     REPLAYS = "replays"
+    SCALE_SIMULATED = "scale-simulated"
     REPORT = "report"
 
 
@@ -66,7 +69,9 @@ def compare(
     sizes: Annotated[
         str, typer.Option("--sizes", help=f"Numbers of agents; {LARGE} and more are for jetstream alone.")
     ] = ",".join(map(str, (*SIZES, LARGE))),
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Of each size, and of each gap.")] = 3,
+    runs: Annotated[
+        int, typer.Option("--runs", min=1, help="Of each size, and of each gap; simulated, seeds from 1 on.")
+    ] = 3,
     out: Annotated[
         Path, typer.Option("--out", help="Parts that are there already are kept, and not measured anew.")
     ] = Path("out/compare"),
@@ -86,6 +91,8 @@ def compare(
             _scale(parts, options, numbers, runs, console)
         if Part.REPLAYS in chosen:
             _replay(parts, options, runs, console)
+        if Part.SCALE_SIMULATED in chosen:
+            _count(parts, options, numbers, runs, jobs, console)
         report = gathered.gather(
             parts,
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -96,7 +103,7 @@ def compare(
     except PartInvalid as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(USAGE) from None
-    except (StackError, ChildFailed, psutil.Error, TimeoutError, OSError) as error:
+    except (StackError, ChildFailed, WorldFailed, psutil.Error, TimeoutError, OSError) as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         raise typer.Exit(COULD_NOT_RUN) from None
     typer.echo(_shown(report, out))
@@ -171,6 +178,35 @@ def _replay(parts: Parts, options: Sequence[TransportName], runs: int, console: 
             for one in asyncio.run(measure_replay(option, runs))
         ]
         parts.keep("replays.json", replays)
+
+
+def _count(
+    parts: Parts, options: Sequence[TransportName], sizes: Sequence[int], runs: int, jobs: int, console: Console
+) -> None:
+    found = parts.simulated_scale()
+    there = {(one.transport, one.agents, one.run) for one in found.samples}
+    replayed = {(one.transport, one.run) for one in found.replays}
+    wanted: list[tuple[TransportName, int | None, int]] = [
+        (option, size, run)
+        for run in range(1, runs + 1)
+        for option in options
+        for size in sizes_of(option, sizes)
+        if (option.value, size, run) not in there
+    ]
+    wanted += [(name, None, run) for run in range(1, runs + 1) for name in options if (name.value, run) not in replayed]
+    with local_pool(jobs) as pool, _bar(console, "simulated scale", len(wanted)) as step:
+        worlds = {pool.submit(scale.measure, *one): one for one in wanted}
+        try:
+            for world in as_completed(worlds):
+                option, size, run = worlds[world]
+                what = "replays" if size is None else f"{size} agents"
+                one = world.result()
+                found = found.plus(one.samples, one.replays)
+                parts.keep(SIMULATED_SCALE, found)
+                console.print(f"simulated: {option.value}, {what}, seed {run}", highlight=False)
+                step()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from reports.campaign import CampaignReport
-from reports.options import Sample
+from reports.options import OPTIONS, Sample
 from sim.options.evidence import Simulated
 
 T = TypeVar("T")
+SIMULATED_SCALE = "scale-simulated.json"
 
 
 class ReplaySample(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +23,39 @@ class ReplaySample(msgspec.Struct, frozen=True, kw_only=True):
     gap: int
     run: int
     replay_s: float
+
+
+class SimulatedReplay(msgspec.Struct, frozen=True, kw_only=True):
+    """One replay of a gap in the simulated world."""
+
+    transport: str
+    gap: int
+    run: int
+    """The world's seed."""
+    replay_ms: float
+    round_trips: float
+    """Its time in round trips between two hosts."""
+    requests: int
+    """What the servers were asked meanwhile."""
+
+
+class SimulatedScale(msgspec.Struct, frozen=True, kw_only=True):
+    """What was counted in simulated worlds, in the order of options, sizes or gaps, and seeds."""
+
+    samples: tuple[Sample, ...] = ()
+    replays: tuple[SimulatedReplay, ...] = ()
+
+    def plus(self, samples: Sequence[Sample] = (), replays: Sequence[SimulatedReplay] = ()) -> SimulatedScale:
+        """This with more, in the same order whatever came first."""
+        order = list(OPTIONS)
+        return SimulatedScale(
+            samples=tuple(
+                sorted((*self.samples, *samples), key=lambda one: (order.index(one.transport), one.agents, one.run))
+            ),
+            replays=tuple(
+                sorted((*self.replays, *replays), key=lambda one: (order.index(one.transport), one.gap, one.run))
+            ),
+        )
 
 
 class PartInvalid(ValueError):
@@ -48,6 +83,10 @@ class Parts:
     def replays(self) -> list[ReplaySample]:
         """What was measured of replays. Raises PartInvalid, OSError."""
         return self._read("replays.json", list[ReplaySample]) or []
+
+    def simulated_scale(self) -> SimulatedScale:
+        """What was counted of scale in simulated worlds. Raises PartInvalid, OSError."""
+        return self._read(SIMULATED_SCALE, SimulatedScale) or SimulatedScale()
 
     def keep(self, name: str, part: object) -> None:
         """Write a part, whole or not at all. Raises OSError."""

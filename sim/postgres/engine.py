@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 from sim.postgres.disk import Logged, PostgresDisk
@@ -16,8 +16,10 @@ from sim.postgres.waits import Ended, Waiting
 class Engine:
     """The state of one database in memory."""
 
-    def __init__(self, disk: PostgresDisk, settings: PostgresSettings) -> None:
+    def __init__(self, disk: PostgresDisk, settings: PostgresSettings, asked: Counter[str] | None = None) -> None:
         self.settings = settings
+        self.asked: Counter[str] = Counter() if asked is None else asked
+        """Statements that came: `statement`, or `control` for those that begin and end transactions."""
         self.tables = Tables()
         for table in self.tables.by_name.values():
             table.has_room = lambda: not disk.is_full

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -64,7 +65,9 @@ class PostgresServer:
         rng: random.Random,
         disk: PostgresDisk,
         settings: PostgresSettings | None = None,
+        asked: Counter[str] | None = None,
     ) -> None:
+        """`asked` counts statements; it may outlive the process."""
         self.name = name
         self.settings = settings or PostgresSettings()
         self.not_modelled: list[str] = []
@@ -73,7 +76,7 @@ class PostgresServer:
         self._rng = rng
         self._disk = disk
         self._life = disk.take_over()
-        self._engine = Engine(disk, self.settings)
+        self._engine = Engine(disk, self.settings, asked)
         self._backends: dict[int, Backend] = {}
         self._pids = 0
         self._waits = 0

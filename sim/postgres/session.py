@@ -193,6 +193,7 @@ class Session:
         if not text.strip():
             self._send(codec.EMPTY_QUERY)
         elif (found := self._find(text)) is not None:
+            self._engine.asked[_kind_of(found)] += 1
             if isinstance(found, Control):
                 tag = yield from self._block.control(found)
             else:
@@ -285,6 +286,7 @@ class Session:
     def _execute(self, name: str, rows_max: int) -> Waiting[None]:
         portal = self._portal(name)
         found = portal.prepared
+        self._engine.asked[_kind_of(found)] += 1
         if isinstance(found, Control):
             tag = yield from self._block.control(found)
             self._send(codec.command_complete(tag))
@@ -321,3 +323,7 @@ def _described(statement: Statement, result_format: int) -> bytes:
 
 def _all_binary(formats: Sequence[int]) -> bool:
     return bool(formats) and all(one == BINARY_FORMAT for one in formats)
+
+
+def _kind_of(found: Statement | Control) -> str:
+    return "control" if isinstance(found, Control) else "statement"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from sim.errors import NotModelled
@@ -24,8 +25,10 @@ LOADING = Failure("LOADING Redis is loading the dataset in memory")
 class Engine:
     """What all sessions share."""
 
-    def __init__(self, settings: RedisSettings, *, run_id: str = "0" * 40) -> None:
+    def __init__(self, settings: RedisSettings, *, run_id: str = "0" * 40, asked: Counter[str] | None = None) -> None:
         self.settings = settings
+        self.asked: Counter[str] = Counter() if asked is None else asked
+        """Commands that came, by their names."""
         self.keyspace = Keyspace()
         self.now_ms = 0
         """The moment of the turn, by the host's wall clock."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import cast
 
@@ -40,10 +41,11 @@ class RedisServer:
         disk: RedisDisk,
         settings: RedisSettings | None = None,
         exit: Callable[[], object] | None = None,
+        asked: Counter[str] | None = None,
     ) -> None:
-        """`exit` ends the process by itself: with `always`, a write that finds no room."""
+        """`exit` ends the process by itself: with `always`, a write that finds no room; `asked` counts commands."""
         self.settings = settings or RedisSettings()
-        self.engine = Engine(self.settings, run_id=f"{rng.getrandbits(160):040x}")
+        self.engine = Engine(self.settings, run_id=f"{rng.getrandbits(160):040x}", asked=asked)
         self._now_ns = now_ns
         self._rng = rng
         self._disk = disk

@@ -112,6 +112,7 @@ class Session:
         """Do what the client asks for. Raises NotModelled for a command that the model does not have."""
         words = tuple(request)
         name = words[0].decode("latin-1").lower()
+        self._engine.asked[name] += 1
         own, data = OWN.get(name), COMMANDS.get(name)
         command = own or data
         if command is None:

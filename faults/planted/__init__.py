@@ -4,7 +4,7 @@
 nothing of it. Each bug names what a run with it must be found guilty of; a judge that acquits one is blind.
 """
 
-from faults.planted import replaying, serving, storing, sweeping
+from faults.planted import consuming, feeding, replaying, serving, storing, sweeping
 from faults.planted.plant import PLANTED, PlantedBug, planted
 
-__all__ = ["PLANTED", "PlantedBug", "planted", "replaying", "serving", "storing", "sweeping"]
+__all__ = ["PLANTED", "PlantedBug", "consuming", "feeding", "planted", "replaying", "serving", "storing", "sweeping"]

@@ -7,7 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from system.transport.names import TransportName
+
 Plans = Literal["swarm", "unsynced"]
+CURSOR = (TransportName.CURSOR,)
+JETSTREAM = (TransportName.JETSTREAM,)
+REDIS = (TransportName.REDIS,)
 """Under which plans a bug shows: any, or only where NATS may lose its tail, which begins an epoch."""
 
 
@@ -21,6 +26,8 @@ class PlantedBug:
     """Guarantees of which at least one must be found violated."""
     apply: Callable[[], None]
     plans: Plans = "swarm"
+    over: tuple[TransportName, ...] = tuple(TransportName)
+    """The transports on whose path what it breaks lies; over the others the relay is as it was."""
     kinds: frozenset[str] = frozenset()
     """Findings of which one must be made, where the guarantee alone would not tell the bug from its plans."""
 
@@ -30,7 +37,12 @@ PLANTED: dict[str, PlantedBug] = {}
 
 
 def plant(
-    name: str, what: str, *guarantees: str, plans: Plans = "swarm", kinds: Iterable[str] = ()
+    name: str,
+    what: str,
+    *guarantees: str,
+    plans: Plans = "swarm",
+    over: Iterable[TransportName] = tuple(TransportName),
+    kinds: Iterable[str] = (),
 ) -> Callable[[Callable[[], None]], None]:
     """Register the function that plants this bug."""
 
@@ -42,6 +54,7 @@ def plant(
             guarantees=frozenset(guarantees),
             apply=apply,
             plans=plans,
+            over=tuple(over),
             kinds=frozenset(kinds),
         )
 

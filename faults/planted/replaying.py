@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from faults.planted import texts
-from faults.planted.plant import plant, replace
+from faults.planted.plant import CURSOR, plant, replace
 from system import sql
 from system.cursor import Cursor, Position, ordinal_of, pack
 from system.frames import bookmark_frame, chunk
@@ -20,7 +20,9 @@ def _cursor_inclusive() -> None:
     replace(sql, "READ_PAGE", texts.PAGE_FROM_CURSOR)
 
 
-@plant("live-before-replay-ended", "a session goes live before its replay has reached the window", "G1", "G2")
+@plant(
+    "live-before-replay-ended", "a session goes live before its replay has reached the window", "G1", "G2", over=CURSOR
+)
 def _live_before_replay_ended() -> None:
     join = StreamSession._join
 
@@ -61,7 +63,13 @@ def _newest_first() -> None:
     replace(Places, "read_page", reversed_page)
 
 
-@plant("bookmark-ahead-of-replay", "a session that still replays is given the head as its bookmark", "G1", "G3")
+@plant(
+    "bookmark-ahead-of-replay",
+    "a session that still replays is given the head as its bookmark",
+    "G1",
+    "G3",
+    over=CURSOR,
+)
 def _bookmark_ahead_of_replay() -> None:
     mark = StreamSession.mark
 
@@ -74,7 +82,12 @@ def _bookmark_ahead_of_replay() -> None:
 
 
 @plant(
-    "drain-loses-the-last-frames", "a stream that is closed is bookmarked at the end of the stream", "G1", "G2", "G3"
+    "drain-loses-the-last-frames",
+    "a stream that is closed is bookmarked at the end of the stream",
+    "G1",
+    "G2",
+    "G3",
+    over=CURSOR,
 )
 def _drain_loses_the_last_frames() -> None:
     close = StreamSession.close
@@ -107,7 +120,7 @@ def _epoch_unchecked() -> None:
     replace(Places, "_position", position)
 
 
-@plant("window-start-stays", "the window forgets its oldest event, and not that it has it", "G1", "G2")
+@plant("window-start-stays", "the window forgets its oldest event, and not that it has it", "G1", "G2", over=CURSOR)
 def _window_start_stays() -> None:
     keep = Hub._keep
 

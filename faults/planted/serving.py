@@ -10,7 +10,7 @@ import nats
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from faults.planted.plant import plant, replace
+from faults.planted.plant import CURSOR, plant, replace
 from system import database, hub, sql, stream, tail
 from system.cursor import Position, ordinal_of, pack, seq_of
 from system.event import ALL_AGENTS, SUBJECT_PREFIX, read_event
@@ -32,7 +32,13 @@ class _Row(dict[str, Any]):
         return iter(self.values())
 
 
-@plant("max-seq-for-watermark", "the tail releases up to the stream's last sequence, not the watermark", "G1", "G2")
+@plant(
+    "max-seq-for-watermark",
+    "the tail releases up to the stream's last sequence, not the watermark",
+    "G1",
+    "G2",
+    over=CURSOR,
+)
 def _max_seq_for_watermark() -> None:
     fetch, init = database.Database.fetch, Tail.__init__
 
@@ -54,7 +60,11 @@ def _max_seq_for_watermark() -> None:
 
 
 @plant(
-    "tail-takes-a-part-for-all", "the tail moves to the watermark with the first rows that it could read", "G1", "G2"
+    "tail-takes-a-part-for-all",
+    "the tail moves to the watermark with the first rows that it could read",
+    "G1",
+    "G2",
+    over=CURSOR,
 )
 def _tail_takes_a_part_for_all() -> None:
     read = Tail._read
@@ -65,7 +75,7 @@ def _tail_takes_a_part_for_all() -> None:
     replace(Tail, "_read", all_of_it)
 
 
-@plant("tail-blind-to-sweeps", "the tail goes on though a sweep deleted what it had not released", "G2")
+@plant("tail-blind-to-sweeps", "the tail goes on though a sweep deleted what it had not released", "G2", over=CURSOR)
 def _tail_blind_to_sweeps() -> None:
     goes_on = Tail._goes_on
 
@@ -75,7 +85,13 @@ def _tail_blind_to_sweeps() -> None:
     replace(tail.Tail, "_goes_on", blind)
 
 
-@plant("head-before-its-sending", "the head moves first: who falls behind at a release is taken to have it", "G1", "G2")
+@plant(
+    "head-before-its-sending",
+    "the head moves first: who falls behind at a release is taken to have it",
+    "G1",
+    "G2",
+    over=CURSOR,
+)
 def _head_before_its_sending() -> None:
     release = Hub._release
 
@@ -86,7 +102,9 @@ def _head_before_its_sending() -> None:
     replace(Hub, "_release", too_soon)
 
 
-@plant("head-before-its-reset", "a reset moves the head first: live sessions replay from there", "G1", "G2")
+@plant(
+    "head-before-its-reset", "a reset moves the head first: live sessions replay from there", "G1", "G2", over=CURSOR
+)
 def _head_before_its_reset() -> None:
     reset = Hub.reset
 
@@ -97,7 +115,13 @@ def _head_before_its_reset() -> None:
     replace(Hub, "reset", too_soon)
 
 
-@plant("slow-client-passed-over", "a client that reads too slowly is not sent what it has no room for", "G1", "G2")
+@plant(
+    "slow-client-passed-over",
+    "a client that reads too slowly is not sent what it has no room for",
+    "G1",
+    "G2",
+    over=CURSOR,
+)
 def _slow_client_passed_over() -> None:
     push = StreamSession.push
 
@@ -109,7 +133,9 @@ def _slow_client_passed_over() -> None:
     replace(StreamSession, "push", only_if_it_fits)
 
 
-@plant("leak-by-prefix", "an agent receives what is addressed to those whose names begin like its own", "G5")
+@plant(
+    "leak-by-prefix", "an agent receives what is addressed to those whose names begin like its own", "G5", over=CURSOR
+)
 def _leak_by_prefix() -> None:
     release = Hub._release
 
@@ -125,7 +151,13 @@ def _leak_by_prefix() -> None:
     replace(Hub, "_release", leaking)
 
 
-@plant("broadcast-to-some", "an event to all goes past those who have one of their own in the same release", "G1", "G2")
+@plant(
+    "broadcast-to-some",
+    "an event to all goes past those who have one of their own in the same release",
+    "G1",
+    "G2",
+    over=CURSOR,
+)
 def _broadcast_to_some() -> None:
     def thinned(self: Hub, events: Sequence[Released], head: Position) -> None:
         self._keep(events)
@@ -142,7 +174,7 @@ def _broadcast_to_some() -> None:
 @plant(
     "ordered-consumer-for-a-tail",
     "the live tail is nats-py's ordered consumer, which drops what a slow reader leaves waiting and tells nobody",
-    "G1", "G2",
+    "G1", "G2", over=CURSOR,
 )  # fmt: skip
 def _ordered_consumer_for_a_tail() -> None:
     step = Tail._step

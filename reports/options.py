@@ -35,7 +35,7 @@ SIMULATED = {
     "network_kb": METRICS["network_kb"],
     "segments": "segments for 1,000 deliveries",
     "requests": "requests to servers for 1,000 deliveries",
-    "acks": "acknowledgements to NATS for 1,000 deliveries",
+    "acks": "acks to NATS for 1,000 deliveries",
     "idle_network_kb": "network of an idle agent, kB an hour",
     "idle_segments": "segments of an idle agent, an hour",
     "idle_requests": "requests to servers of an idle agent, an hour",

@@ -14,7 +14,7 @@ ENDS = ("agent", "nats", "postgres", "redis")
 CAVEAT = (
     "Counted in the simulated world, in which servers take no processor time: times are those of round trips and syncs "
     "between hosts in one rack, not of work. Medians and ranges are over seeds, which differ in the order of "
-    "simultaneous work alone."
+    "simultaneous work, in the jitter of links and in the hosts' clocks."
 )
 Shown = Callable[[Spread | None], str]
 

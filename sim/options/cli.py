@@ -67,7 +67,10 @@ def compare(
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes of the simulation.")] = os.cpu_count() or 1,
     minutes: Annotated[float, typer.Option("--chaos-minutes", min=0.1, help="Of chaos for each option.")] = 10.0,
     sizes: Annotated[
-        str, typer.Option("--sizes", help=f"Numbers of agents; {LARGE} and more are for jetstream alone.")
+        str,
+        typer.Option(
+            "--sizes", help=f"Numbers of agents; {LARGE} and more are for jetstream alone, and not simulated."
+        ),
     ] = ",".join(map(str, (*SIZES, LARGE))),
     runs: Annotated[
         int, typer.Option("--runs", min=1, help="Of each size, and of each gap; simulated, seeds from 1 on.")
@@ -184,6 +187,7 @@ def _count(
     parts: Parts, options: Sequence[TransportName], sizes: Sequence[int], runs: int, jobs: int, console: Console
 ) -> None:
     found = parts.simulated_scale()
+    sizes = scale.counted_sizes(sizes)
     there = {(one.transport, one.agents, one.run) for one in found.samples}
     replayed = {(one.transport, one.run) for one in found.replays}
     wanted: list[tuple[TransportName, int | None, int]] = [

@@ -30,7 +30,7 @@ from sim.world import TICK_NS, World
 from system.event import Event, subject_of
 
 DISTANCE_NS = 300 * US
-"""One way between any two hosts: one rack. What differs between seeds is then the order of simultaneous work alone."""
+"""One way between any two hosts: one rack. Seeds then differ in the order of simultaneous work, jitter and clocks."""
 IN_FLIGHT = 256
 LIMIT_S = 600.0
 """Simulated, for anything that is waited for."""

@@ -47,12 +47,12 @@ def test_what_only_one_world_has_is_not_compared() -> None:
 
 
 def test_the_sum_counts_each_comparison_once() -> None:
-    """One that agrees, one that does not, one of which a world says nothing."""
+    """Two that agree, one that does not, one of which a world says nothing."""
     agreed = agreement(pair({10: 1.0}, {10: 2.0}), pair({10: 3.0}, {10: 4.0}))
     opposed = agreement(pair({10: 1.0}, {10: 2.0}), pair({10: 4.0}, {10: 3.0}))
     silent = agreement(pair({10: 1.0}, {10: 2.0}), pair({10: 1.0}, {10: 1.0}))
-    said = tally([*agreed, *opposed, *silent])
+    said = tally([*agreed, *agreed, *opposed, *silent])
     assert said == (
-        "Of 3 comparisons that both worlds made, 1 name the same option as the cheaper one wherever both tell a "
+        "Of 4 comparisons that both worlds made, 2 name the same option as the cheaper one wherever both tell a "
         "difference, 1 do not, and in 1 one of the worlds tells none."
     )

@@ -20,7 +20,7 @@ from reports.render.options import html, markdown
 from sim.jetstream import server as nats_server
 from sim.options.gathered import gather
 from sim.options.parts import Parts, SimulatedReplay, SimulatedScale
-from sim.options.scale import ReplayScene, ScaleScene, costs_of
+from sim.options.scale import ReplayScene, ScaleScene, costs_of, counted_sizes
 from sim.options.stage import Traffic, kind_of, played
 from sim.outcome import WorldFailed
 from system.frames import chunk, event_frame
@@ -231,3 +231,8 @@ def test_a_part_that_is_whole_is_not_measured_anew(tmp_path: Path) -> None:
     assert found.exit_code == 0, found.output
     assert (tmp_path / "scale-simulated.json").read_bytes() == before
     assert parts.simulated_scale().samples[0].transport == "cursor"
+
+
+def test_what_would_take_hours_is_not_simulated() -> None:
+    """The size that the real stack alone is measured at is left out, and no other."""
+    assert counted_sizes([10, 1_000, 5_000]) == [10, 1_000]

@@ -17,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from faults.planted import PLANTED, PlantedBug, planted
-from faults.transports import Over, TransportName, over
+from faults.transports import Over, TransportName
 from sim.campaign import local_pool
-from sim.swarm import PLANS
+from sim.swarm import family_plan_over
 from sim.trial import Trial, try_plan
 
 STARTS = tuple(range(1_000, 6_000, 1_000))
@@ -41,12 +41,11 @@ class Hunt:
 
 
 def hunt(bug: str, start: int, seeds_max: int, transport: TransportName | None = None) -> Hunt:
-    """Try seeds from a start until one finds the bug guilty of what it is."""
+    """Try seeds from a start until one finds the bug guilty of what it is; over the first transport that has it."""
     began_s = time.perf_counter()
     with planted(bug) as found:
-        plan_of = PLANS[found.plans]
         for number in range(seeds_max):
-            trial = try_plan(over(plan_of(start + number), transport))
+            trial = try_plan(family_plan_over(found.plans, start + number, transport or found.over[0]))
             if is_caught(found, trial):
                 wall_s = time.perf_counter() - began_s
                 return Hunt(
@@ -80,13 +79,16 @@ def planted_command(
 ) -> None:
     """Plant every known bug and hunt for it; a bug that gets away is a hole in the judge.
 
+    Each is hunted over the first transport on whose path it lies, or with --transport those that lie on that one's.
     Exit codes: 0 all caught, 1 one got away, 2 usage.
     """
-    unknown = sorted(set(bug or ()) - set(PLANTED))
+    there = [name for name, one in PLANTED.items() if transport is None or transport in one.over]
+    unknown = sorted(set(bug or ()) - set(there))
     if unknown:
-        typer.echo(f"--bug: expected one of {', '.join(sorted(PLANTED))}, got {unknown[0]!r}", err=True)
+        where = f" (those on the path of {transport.value})" if transport is not None else ""
+        typer.echo(f"--bug: expected one of {', '.join(sorted(there))}{where}, got {unknown[0]!r}", err=True)
         raise typer.Exit(2)
-    names = bug or list(PLANTED)
+    names = bug or there
     found: dict[str, list[Hunt]] = {name: [] for name in names}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with local_pool(jobs) as pool, Progress(*columns, console=Console(stderr=True), transient=True) as progress:
@@ -97,16 +99,17 @@ def planted_command(
             if len(found[one.bug]) == len(STARTS):
                 seeds_of = ", ".join(str(hunted.seeds or "-") for hunted in found[one.bug])
                 progress.console.print(f"{one.bug}: after {seeds_of} seeds", highlight=False)
-    Console().print(_table(found, seeds))
+    Console().print(_table(found, seeds, transport))
     escaped = [name for name, hunted in found.items() if any(one.seeds == 0 for one in hunted)]
     if escaped:
         typer.echo(f"got away within {seeds} seeds: {', '.join(escaped)}", err=True)
     raise typer.Exit(1 if escaped else 0)
 
 
-def _table(found: dict[str, list[Hunt]], seeds_max: int) -> Table:
+def _table(found: dict[str, list[Hunt]], seeds_max: int, transport: TransportName | None) -> Table:
     table = Table(
         Column("bug", no_wrap=True, min_width=max(map(len, found))),
+        Column("over"),
         Column("caught by", overflow="fold"),
         Column("seeds", justify="right"),
         Column("most", justify="right"),
@@ -118,6 +121,7 @@ def _table(found: dict[str, list[Hunt]], seeds_max: int) -> Table:
         seeds = [one.seeds or math.inf for one in hunted]
         table.add_row(
             name,
+            (transport or PLANTED[name].over[0]).value,
             ", ".join(by) or "nobody",
             _count(statistics.median(seeds), seeds_max),
             _count(max(seeds), seeds_max),

@@ -166,6 +166,13 @@ def swarm_plan_over(seed: int, transport: TransportName | None) -> Plan:
     return _with_redis_faults(swarm_plan(seed), weeks_length_s) if _plays_weeks(seed) else redis_plan(seed)
 
 
+def family_plan_over(family: str, seed: int, transport: TransportName) -> Plan:
+    """What a seed of a family plays over a transport, with Redis faults where that is Redis."""
+    if transport is TransportName.REDIS and family == "swarm":
+        return redis_plan(seed)
+    return over(PLANS[family](seed), transport)
+
+
 PLANS: dict[str, Callable[[int], Plan]] = {
     "swarm": short_plan,
     "jetstream": lambda seed: over(short_plan(seed), TransportName.JETSTREAM),

@@ -12,7 +12,6 @@ from system.event import SUBJECT_PREFIX
 from system.settings import Settings
 from system.transport import consumer, source
 from system.transport.arrivals import Arrivals
-from system.transport.ground import Ground
 from system.transport.source import JetStreamSource
 
 WAITING_MAX = 3
@@ -77,6 +76,7 @@ def _pending_taken_for_given() -> None:
     "what waits for a session is thrown away with the consumer that gave it, and not asked for again",
     "G1",
     "G2",
+    "G6",
     over=JETSTREAM,
 )
 def _waiting_forgotten_with_its_consumer() -> None:
@@ -117,29 +117,12 @@ def _floors_ignored_by_the_stream() -> None:
 
 
 @plant(
-    "live-though-it-may-have-expired",
-    "a session whose consumer was away for longer than retention goes on as if nothing could be gone",
-    "G1",
+    "messages-without-margin",
+    "the stream forgets standard events no later than Postgres deletes them, and tells nobody",
     "G2",
     over=JETSTREAM,
 )
-def _live_though_it_may_have_expired() -> None:
-    replace(JetStreamSource, "_is_stale", lambda self: False)
-    stream_page = JetStreamSource._stream_page
-
-    async def without_floors(self: Any, rows_max: int) -> Any:
-        self._needs_floors = False
-        return await stream_page(self, rows_max)
-
-    replace(JetStreamSource, "_stream_page", without_floors)
-
-
-@plant(
-    "stale-floors-told", "floors are told however long nobody has swept, and by a stream that forgets as soon as they",
-    "G1", "G2", over=JETSTREAM,
-)  # fmt: skip
-def _stale_floors_told() -> None:
-    replace(Ground, "problem", lambda self, earlier, *, swept_within_s: None)
+def _messages_without_margin() -> None:
     _change_ttl(lambda settings: settings.retention_standard_s)
 
 

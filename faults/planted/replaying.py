@@ -132,7 +132,13 @@ def _window_start_stays() -> None:
     replace(Hub, "_keep", forgetful)
 
 
-@plant("window-without-broadcasts", "a session that joins is not given the window's events to all", "G1", "G2")
+@plant(
+    "window-without-broadcasts",
+    "a session that joins is not given the window's events to all",
+    "G1",
+    "G2",
+    over=CURSOR,
+)
 def _window_without_broadcasts() -> None:
     since = Hub.since
 

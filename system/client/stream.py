@@ -30,7 +30,7 @@ from system.client.observer import Observer
 from system.client.settings import ClientSettings
 from system.client.sse import Frame, Retry, SseParser
 from system.client.stopping import Interrupted, Stopper
-from system.client.wire import NO_ANSWER, Answer, RelayHttp, presented_in, query_of
+from system.client.wire import NO_ANSWER, Answer, RelayHttp, presented_in, query_of, read_some
 from system.cursor import Cursor
 
 
@@ -156,7 +156,7 @@ class EventStream:
     async def _feed(self, body: aiohttp.StreamReader) -> steps.Event | None:
         try:
             async with self._stopper.interruptible():
-                data = await body.readany()
+                data = await read_some(body)
         except Interrupted:
             return steps.StopAsked()
         except aiohttp.SocketTimeoutError:

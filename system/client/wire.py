@@ -199,7 +199,7 @@ class RelayHttp:
         body = bytearray()
         try:
             async with asyncio.timeout(self._response_timeout_s):
-                while len(body) <= body_bytes_max and (chunk := await response.content.readany()):
+                while len(body) <= body_bytes_max and (chunk := await read_some(response.content)):
                     body += chunk
         finally:
             response.close()  # a connection whose body was read to its end is already another's
@@ -214,6 +214,18 @@ class RelayHttp:
         """Close the connections, if this object opened them."""
         if self._owned and self._http is not None:
             await self._http.close()
+
+
+async def read_some(body: aiohttp.StreamReader) -> bytes:
+    """What has come of a body, waiting for something; empty at its end.
+
+    Raises aiohttp.ClientError, OSError, also where aiohttp raises RuntimeError: for a connection that ended while its
+    parser was paused with more at hand, which it neither goes on with nor calls an error.
+    """
+    try:
+        return await body.readany()
+    except RuntimeError as error:
+        raise aiohttp.ClientConnectionError("the connection ended, and aiohttp knows no error of it") from error
 
 
 class Unanswered(aiohttp.ClientConnectionError):

@@ -19,7 +19,7 @@ from faults.plan import Plan
 from faults.planted import planted
 from faults.transports import TransportName
 from faults.vocabulary import KINDS
-from sim.marks import MARKS
+from sim.marks import marks_over
 from sim.swarm import drawn, swarm_plan_over
 from sim.trial import Trial, try_plan
 
@@ -72,10 +72,9 @@ class Tally:
             self.off[kind] += not weight or not swarm.faults
             self.dominant[kind] += bool(swarm.faults) and weight / total >= DOMINANT_SHARE
 
-    @property
-    def missed(self) -> list[str]:
-        """Marks that no trial hit."""
-        return [name for name in MARKS if not self.marks[name]]
+    def missed(self, transport: TransportName | None = None) -> list[str]:
+        """Marks of a transport that no trial hit."""
+        return [name for name in marks_over(transport or TransportName.CURSOR) if not self.marks[name]]
 
     def unbalanced(self) -> list[str]:
         """Kinds of faults that were hardly ever off, or never dominant; nothing can be said of few seeds."""

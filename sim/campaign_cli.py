@@ -19,7 +19,7 @@ from faults import seeds
 from faults.plan import PlanInvalid
 from faults.transports import Over, TransportName
 from sim.campaign import Failures, Tally, campaign, local_pool
-from sim.marks import MARKS
+from sim.marks import marks_over
 from sim.old_client import NatsPy, as_option, running
 from sim.trial import Trial
 
@@ -108,23 +108,24 @@ def progress_of(total: int) -> Iterator[Callable[[Tally, Trial], None]]:
 
 
 def shortcomings(tally: Tally, transport: TransportName | None = None) -> list[str]:
-    """What a campaign of this size ought to have reached and has not; some marks are of the transport cursor alone."""
+    """What a campaign of this size ought to have reached and has not."""
     if tally.swarms < JUDGED_SEEDS:
         return []
-    marks = tally.missed if transport in (None, TransportName.CURSOR) else []
-    found = [f"mark never hit: {name} ({MARKS[name]})" for name in marks]
+    marks = marks_over(transport or TransportName.CURSOR)
+    found = [f"mark never hit: {name} ({marks[name]})" for name in tally.missed(transport)]
     return found + [f"fault kind hardly ever off, or never dominant: {kind}" for kind in tally.unbalanced()]
 
 
 def summary(tally: Tally, transport: TransportName | None = None) -> str:
     """What a campaign came to, for people."""
+    marks = marks_over(transport or TransportName.CURSOR)
     median_s = statistics.median(tally.times_s) if tally.times_s else 0.0
     lines = [
         f"{tally.trials} plans: {tally.held} held, {len(tally.failures)} failed, {tally.untried} put too little to the "
         "test",
         f"{tally.events:,} events, {tally.deliveries:,} deliveries, {tally.simulated_s / 3600:.1f} simulated hours in "
         f"{tally.wall_s:.0f} s; median {median_s:.2f} s a plan",
-        f"{len(MARKS) - len(tally.missed)} of {len(MARKS)} marks hit",
+        f"{len(marks) - len(tally.missed(transport))} of {len(marks)} marks hit",
     ]
     if tally.swarms:
         off = min(tally.off, key=lambda kind: tally.off[kind])

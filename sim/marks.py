@@ -26,6 +26,7 @@ from reports.history import (
     Writer,
     owner_of,
 )
+from system.transport.names import TransportName
 
 FROM_LOG: dict[str, str] = {
     "hints.not_heard": "a replica had to live without hints",
@@ -80,7 +81,33 @@ FROM_METRICS: dict[str, tuple[str, str]] = {
     "session.fell_behind": ("sse_sessions_behind_total", "a client that read too slowly went from live back to replay"),
 }
 """By the counter in /metrics that is no longer 0, in the relays' last lives."""
+OVER: dict[TransportName, dict[str, str]] = {
+    TransportName.CURSOR: {},
+    TransportName.JETSTREAM: {
+        "session.consumer_over": "a session's consumer ended, and another was made from the session's place",
+        "session.consumer_left": "a consumer could not be deleted, and was left to the server",
+        "session.consumers_left": "a replica ended with consumers that it could not delete",
+        "stream.changed": "an existing stream was made fit to be read by sessions",
+        "stream.not_fitted": "NATS did not tell whether the stream is fit to be read",
+        "stream.not_there_yet": "sessions had to wait for a stream that nobody had made yet",
+        "writer.late": "pg-writer stored an event later than half of the margin",
+    },
+    TransportName.REDIS: {
+        "feeder.began": "a replica began to feed Redis",
+        "feeder.restarted": "the feeder began again after a failure",
+        "feeder.restored": "Redis was filled from Postgres",
+        "feeder.redis_unsafe": "Redis could not be used as it was",
+        "redis.not_heard": "a replica lost its subscription to news",
+        "redis.not_polled": "a replica could not read the watermark in Redis",
+        "trimmer.trimmed": "events were trimmed in Redis",
+        "trimmer.redis_unavailable": "a trim was cut short",
+    },
+}
+"""What only sessions over a transport come to; from the relays' logs."""
+HEARD = frozenset(FROM_LOG) | {name for marks in OVER.values() for name in marks}
 MARKS: dict[str, str] = {**FROM_LOG, **FROM_HISTORY, **{name: what for name, (_, what) in FROM_METRICS.items()}}
+ONLY: dict[str, tuple[TransportName, ...]] = {}
+"""The transports over which a mark can be hit, where that is not all."""
 LIVE_NS = 1_000_000_000
 DAY_NS = 86_400 * 1_000_000_000
 
@@ -93,8 +120,14 @@ class LogEar:
 
     def hear(self, name: str) -> None:
         """An event of this name was logged."""
-        if name in FROM_LOG:
+        if name in HEARD:
             self.heard.add(name)
+
+
+def marks_over(transport: TransportName) -> dict[str, str]:
+    """The marks that a campaign over a transport must have hit, with what each means."""
+    common = {name: what for name, what in MARKS.items() if transport in ONLY.get(name, tuple(TransportName))}
+    return common | OVER[transport]
 
 
 def marks_of(history: Path, heard: Iterable[str]) -> tuple[str, ...]:

@@ -13,6 +13,8 @@ Plans = Literal["swarm", "unsynced"]
 CURSOR = (TransportName.CURSOR,)
 JETSTREAM = (TransportName.JETSTREAM,)
 REDIS = (TransportName.REDIS,)
+TABLE = (TransportName.CURSOR, TransportName.JETSTREAM)
+"""Sessions that read Postgres, all of the time or of what lies far back, and are told what is gone by its floors."""
 """Under which plans a bug shows: any, or only where NATS may lose its tail, which begins an epoch."""
 
 
@@ -27,7 +29,8 @@ class PlantedBug:
     apply: Callable[[], None]
     plans: Plans = "swarm"
     over: tuple[TransportName, ...] = tuple(TransportName)
-    """The transports on whose path what it breaks lies; over the others the relay is as it was."""
+    """The transports over which it decides what agents get: what harms pg-writer's tables alone hardly ever reaches
+    sessions that read the stream or Redis. The first is where it is hunted if nobody says otherwise."""
     kinds: frozenset[str] = frozenset()
     """Findings of which one must be made, where the guarantee alone would not tell the bug from its plans."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from faults.planted import texts
-from faults.planted.plant import CURSOR, plant, replace
+from faults.planted.plant import CURSOR, TABLE, plant, replace
 from system import sql
 from system.cursor import Cursor, Position, ordinal_of, pack
 from system.frames import bookmark_frame, chunk
@@ -15,7 +15,7 @@ from system.session import Page, Signal, State, advance
 from system.stream_session import StreamSession
 
 
-@plant("cursor-inclusive", "replay begins at the cursor instead of after it", "G3", "G4")
+@plant("cursor-inclusive", "replay begins at the cursor instead of after it", "G3", "G4", over=TABLE)
 def _cursor_inclusive() -> None:
     replace(sql, "READ_PAGE", texts.PAGE_FROM_CURSOR)
 
@@ -41,7 +41,9 @@ def _live_before_replay_ended() -> None:
     replace(StreamSession, "_join", joins_at_once)
 
 
-@plant("full-page-taken-for-the-last", "a replay ends with its first page, however much there is", "G1", "G2")
+@plant(
+    "full-page-taken-for-the-last", "a replay ends with its first page, however much there is", "G1", "G2", over=TABLE
+)
 def _full_page_taken_for_the_last() -> None:
     read_page = Places.read_page
 
@@ -52,7 +54,7 @@ def _full_page_taken_for_the_last() -> None:
     replace(Places, "read_page", only_one)
 
 
-@plant("newest-first", "the last page of a replay comes in reverse", "G1", "G3")
+@plant("newest-first", "the last page of a replay comes in reverse", "G1", "G3", over=TABLE)
 def _newest_first() -> None:
     read_page = Places.read_page
 
@@ -148,7 +150,7 @@ def _window_without_broadcasts() -> None:
     replace(Hub, "since", own)
 
 
-@plant("back-to-an-old-place", "a session that falls behind replays from where it went live", "G3", "G4")
+@plant("back-to-an-old-place", "a session that falls behind replays from where it went live", "G3", "G4", over=CURSOR)
 def _back_to_an_old_place() -> None:
     def lose_live(self: StreamSession) -> None:
         if self.state is State.LIVE:

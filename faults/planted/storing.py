@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from faults.planted import texts
-from faults.planted.plant import plant, replace
+from faults.planted.plant import CURSOR, plant, replace
 from system import batch, sql, stream, writer
 from system.batch import Batch
 from system.cursor import pack
@@ -36,6 +36,7 @@ def _trust_the_consumer() -> None:
     "pg-writer acknowledges before it commits, and trusts the consumer instead of the watermark",
     "G1",
     "G2",
+    over=CURSOR,
 )
 def _ack_before_commit() -> None:
     write, read = writer.Writer._write, writer.Writer._read
@@ -57,12 +58,21 @@ def _ack_before_commit() -> None:
     _trust_the_consumer()
 
 
-@plant("watermark-over-a-hole", "the watermark passes over messages that another writer was given", "G1", "G2")
+@plant(
+    "watermark-over-a-hole", "the watermark passes over messages that another writer was given", "G1", "G2", over=CURSOR
+)
 def _watermark_over_a_hole() -> None:
     _trust_the_consumer()
 
 
-@plant("zombie-writer", "a writer that lost its lease in a pause writes on: nothing checks its fence", "G1", "G2", "G6")
+@plant(
+    "zombie-writer",
+    "a writer that lost its lease in a pause writes on: nothing checks its fence",
+    "G1",
+    "G2",
+    "G6",
+    over=CURSOR,
+)
 def _zombie_writer() -> None:
     begin = writer.Writer._begin
 
@@ -76,7 +86,12 @@ def _zombie_writer() -> None:
 
 
 @plant(
-    "reused-connection", "a connection is used again after a timeout, its BEGIN perhaps still open", "G1", "G2", "G6"
+    "reused-connection",
+    "a connection is used again after a timeout, its BEGIN perhaps still open",
+    "G1",
+    "G2",
+    "G6",
+    over=CURSOR,
 )
 def _reused_connection() -> None:
     use, give_back = Database.use, Database._give_back
@@ -95,7 +110,9 @@ def _reused_connection() -> None:
     replace(Database, "_give_back", kept)
 
 
-@plant("wrong-class", "one critical type is stored as a standard one, and swept when those are", "G1", "G2")
+@plant(
+    "wrong-class", "one critical type is stored as a standard one, and swept when those are", "G1", "G2", over=CURSOR
+)
 def _wrong_class() -> None:
     def mistaken(event_type: str, critical_types: frozenset[str]) -> RetentionClass:
         return class_of(event_type, critical_types - {"task.mentioned"})
@@ -103,7 +120,12 @@ def _wrong_class() -> None:
     replace(batch, "class_of", mistaken)
 
 
-@plant("dedupe-only-by-the-stream", "the table knows no event by its id, only the stream does, for its window", "G4")
+@plant(
+    "dedupe-only-by-the-stream",
+    "the table knows no event by its id, only the stream does, for its window",
+    "G4",
+    over=CURSOR,
+)
 def _dedupe_only_by_the_stream() -> None:
     columns = batch.columns
 
@@ -115,7 +137,13 @@ def _dedupe_only_by_the_stream() -> None:
     replace(writer, "columns", unrecognisable)
 
 
-@plant("repeat-drops-its-batch", "a batch with an id that is stored already is passed over as a whole", "G1", "G2")
+@plant(
+    "repeat-drops-its-batch",
+    "a batch with an id that is stored already is passed over as a whole",
+    "G1",
+    "G2",
+    over=CURSOR,
+)
 def _repeat_drops_its_batch() -> None:
     def nothing_left(one: Batch, stored: Any) -> Batch:
         return Batch(one.first_seq, one.last_seq, one.mark_ns, [], list(one.dead), one.repeats)

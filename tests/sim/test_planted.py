@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import meshrelay
 from faults.plan import Plan
 from faults.planted import PLANTED, planted
+from faults.transports import TransportName
 from faults.vocabulary import ClockSkew, Cut, Direction, Latency, Link, Pause, ProcessName
 from sim.campaign import try_encoded
 from sim.explain import explain, shown
@@ -30,7 +31,13 @@ QUICK = (
     "floors-not-read-with-page",
     "newest-first",
     "zombie-writer",
+    "slow-session-drops",
+    "messages-without-margin",
+    "trimmed-without-floors",
+    "watermark-after-the-page",
 )
+LEAST_OF_ITS_OWN = 8
+"""Bugs that only the options A and B can have."""
 
 
 def twice_stored_plan() -> Plan:
@@ -52,6 +59,18 @@ def test_there_are_many_and_each_says_what_it_is() -> None:
             assert bug.what
             assert bug.guarantees
     assert not try_plan(plan_with()).is_failure
+
+
+@pytest.mark.parametrize("transport", [TransportName.JETSTREAM, TransportName.REDIS])
+def test_every_option_has_bugs_of_its_own(transport: TransportName) -> None:
+    """And those that are not on its path are refused by name, with those that are."""
+    own = [name for name, bug in PLANTED.items() if bug.over == (transport,)]
+    assert len(own) >= LEAST_OF_ITS_OWN
+    asked = ["sim", "planted", "--transport", transport.value, "--bug", "window-start-stays"]
+    refused = CliRunner().invoke(meshrelay.command(["sim"]), asked)
+    assert refused.exit_code == 2
+    assert f"those on the path of {transport.value}" in refused.output
+    assert own[0] in refused.output
 
 
 @pytest.mark.parametrize("name", QUICK)

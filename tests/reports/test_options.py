@@ -159,7 +159,7 @@ def test_an_option_that_keeps_no_more_and_costs_no_less_is_redundant() -> None:
     lines = redundancy_of(dearer, [judged("cursor", "held"), judged("redis", "held")])
     assert lines[0].startswith("B: Redis Streams is redundant: it keeps no promise that C: cursor does not")
     assert "up to 1,000 agents" in lines[0]
-    assert lines[1] == "B: Redis Streams costs clearly more in 1 of 9 costs at the largest size."
+    assert lines[1] == "B: Redis Streams costs clearly more in 1 of 9 costs at most sizes."
 
 
 def test_an_option_that_is_cheaper_somewhere_or_keeps_more_is_not_redundant() -> None:
@@ -170,6 +170,16 @@ def test_an_option_that_is_cheaper_somewhere_or_keeps_more_is_not_redundant() ->
     assert safer == ["B: Redis Streams is not redundant: it keeps G2, which C: cursor does not."]
     broken = redundancy_of([], [judged("cursor", "held"), judged("redis", "violated")])
     assert broken[-1] == "B: Redis Streams gives less: G2 violated."
+
+
+def test_a_difference_at_one_size_is_chance() -> None:
+    """Three runs of each miss each other one time in ten though nothing differs: two sizes of five decide nothing."""
+    lucky = {size: near(5.0 if size <= 50 else 10.0) for size in SIZES}
+    (found,) = beside(lucky)
+    assert (found.cheaper_small, found.steady) == ("redis", None)
+    assert "half shown: it is cheaper in no cost" in redundancy_of([found], [])[0]
+    (found,) = beside(lucky | {100: near(5.0)})
+    assert found.steady == "redis"
 
 
 def test_of_what_was_not_measured_nothing_is_said() -> None:

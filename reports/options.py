@@ -363,7 +363,7 @@ def _threshold(for_it: Sequence[Crossing], upgrade: str, largest: int) -> str:
         )
     if always:
         return (
-            f"'{ADR_SIZE}+' is no threshold: {name} is cheaper in {len(always)} of {len(METRICS)} costs wherever the runs "
-            f"differ clearly, and becomes so in no other, up to {largest} agents."
+            f"'{ADR_SIZE}+' is no threshold: {name} is cheaper in {len(always)} of {len(METRICS)} costs wherever the "
+            f"runs differ clearly, and becomes so in no other, up to {largest} agents."
         )
     return f"'{ADR_SIZE}+' is not shown: up to {largest} agents {name} becomes clearly cheaper in no cost."

@@ -104,8 +104,6 @@ OVER: dict[TransportName, dict[str, str]] = {
 """What only sessions over a transport come to; from the relays' logs."""
 HEARD = frozenset(FROM_LOG) | {name for marks in OVER.values() for name in marks}
 MARKS: dict[str, str] = {**FROM_LOG, **FROM_HISTORY, **{name: what for name, (_, what) in FROM_METRICS.items()}}
-ONLY: dict[str, tuple[TransportName, ...]] = {}
-"""The transports over which a mark can be hit, where that is not all."""
 LIVE_NS = 1_000_000_000
 DAY_NS = 86_400 * 1_000_000_000
 
@@ -124,8 +122,7 @@ class LogEar:
 
 def marks_over(transport: TransportName) -> dict[str, str]:
     """The marks that a campaign over a transport must have hit, with what each means."""
-    common = {name: what for name, what in MARKS.items() if transport in ONLY.get(name, tuple(TransportName))}
-    return common | OVER[transport]
+    return MARKS | OVER[transport]
 
 
 def marks_of(history: Path, heard: Iterable[str]) -> tuple[str, ...]:

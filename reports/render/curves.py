@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
@@ -17,35 +17,29 @@ MARKERS = {"cursor": "o", "jetstream": "s", "redis": "^"}
 
 def costs(metric: str, what: str, rows: Sequence[Row], world: str = "") -> str:
     """One cost of every option over the number of agents; `world` tells pictures of one cost apart."""
-    curves = {
-        name: {row.agents: row.spread for row in rows if row.transport == name}
-        for name in OPTIONS
-        if any(row.transport == name for row in rows)
-    }
-    return _curves(f"{world}cost-{metric.replace('.', '-')}", what, "agents", curves)
+    points = [(row.transport, row.agents, row.spread) for row in rows]
+    return _curves(f"{world}cost-{metric.replace('.', '-')}", what, "agents", points)
 
 
 def replays(found: Sequence[Replay]) -> str:
     """Replay time of every option over the number of events missed."""
-    curves = {
-        name: {one.gap: one.spread for one in found if one.transport == name}
-        for name in OPTIONS
-        if any(one.transport == name for one in found)
-    }
-    return _curves("replay", "replay of a gap, s", "events missed", curves)
+    points = [(one.transport, one.gap, one.spread) for one in found]
+    return _curves("replay", "replay of a gap, s", "events missed", points)
 
 
 def counted(found: Sequence[CountedReplay]) -> str:
     """What a replay takes in the simulated world, over the number of events missed."""
+    points = [(one.transport, one.gap, one.replay_ms) for one in found]
+    return _curves("simulated-replay", "replay of a gap, ms", "events missed", points)
+
+
+def _curves(name: str, what: str, over: str, found: Sequence[tuple[str, int, Spread]]) -> str:
+    """A curve for each option that has points: its name, where, and how much."""
     curves = {
-        name: {one.gap: one.replay_ms for one in found if one.transport == name}
-        for name in OPTIONS
-        if any(one.transport == name for one in found)
+        option: {at: spread for one, at, spread in found if one == option}
+        for option in OPTIONS
+        if any(one == option for one, _, _ in found)
     }
-    return _curves("simulated-replay", "replay of a gap, ms", "events missed", curves)
-
-
-def _curves(name: str, what: str, over: str, curves: Mapping[str, Mapping[int, Spread]]) -> str:
     ends = "; ".join(
         f"{OPTIONS[option]}: {points[min(points)].median:.3g} at {min(points):,}, "
         f"{points[max(points)].median:.3g} at {max(points):,} {over}"

@@ -83,10 +83,9 @@ def planted_command(
     Exit codes: 0 all caught, 1 one got away, 2 usage.
     """
     there = [name for name, one in PLANTED.items() if transport is None or transport in one.over]
-    unknown = sorted(set(bug or ()) - set(there))
-    if unknown:
-        where = f" (those on the path of {transport.value})" if transport is not None else ""
-        typer.echo(f"--bug: expected one of {', '.join(sorted(there))}{where}, got {unknown[0]!r}", err=True)
+    problem = next(filter(None, (_refusal(name, there, transport) for name in sorted(bug or ()))), None)
+    if problem is not None:
+        typer.echo(f"--bug: {problem}", err=True)
         raise typer.Exit(2)
     names = bug or there
     found: dict[str, list[Hunt]] = {name: [] for name in names}
@@ -104,6 +103,16 @@ def planted_command(
     if escaped:
         typer.echo(f"got away within {seeds} seeds: {', '.join(escaped)}", err=True)
     raise typer.Exit(1 if escaped else 0)
+
+
+def _refusal(name: str, there: list[str], transport: TransportName | None) -> str | None:
+    """Why a bug can't be hunted, or None."""
+    if name in there:
+        return None
+    if transport is None or name not in PLANTED:
+        return f"expected one of {', '.join(sorted(there))}, got {name!r}"
+    why = PLANTED[name].not_over[transport]
+    return f"expected a bug on the path of {transport.value}, which {name!r} is not: {why}"
 
 
 def _table(found: dict[str, list[Hunt]], seeds_max: int, transport: TransportName | None) -> Table:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from faults.planted.plant import JETSTREAM, plant, replace
+from faults.planted.plant import OF_CONSUMERS, plant, replace
 from system.cursor import Position
 from system.event import SUBJECT_PREFIX
 from system.settings import Settings
@@ -30,7 +30,13 @@ def _change_request(change: Callable[[str, dict[str, Any]], None]) -> None:
     replace(consumer, "consumer_request", changed)
 
 
-@plant("consumer-of-what-is-new", "a session's consumer begins with what is published next", "G1", "G2", over=JETSTREAM)
+@plant(
+    "consumer-of-what-is-new",
+    "a session's consumer begins with what is published next",
+    "G1",
+    "G2",
+    not_over=OF_CONSUMERS,
+)
 def _consumer_of_what_is_new() -> None:
     def only_new(agent: str, config: dict[str, Any]) -> None:
         config["deliver_policy"] = "new"
@@ -39,7 +45,7 @@ def _consumer_of_what_is_new() -> None:
     _change_request(only_new)
 
 
-@plant("consumer-without-broadcasts", "a consumer is not asked for events to all", "G1", "G2", over=JETSTREAM)
+@plant("consumer-without-broadcasts", "a consumer is not asked for events to all", "G1", "G2", not_over=OF_CONSUMERS)
 def _consumer_without_broadcasts() -> None:
     def own(agent: str, config: dict[str, Any]) -> None:
         config["filter_subjects"] = [f"{SUBJECT_PREFIX}.{agent}.>"]
@@ -47,7 +53,7 @@ def _consumer_without_broadcasts() -> None:
     _change_request(own)
 
 
-@plant("consumer-of-everybody", "a consumer is asked for everybody's events", "G5", over=JETSTREAM)
+@plant("consumer-of-everybody", "a consumer is asked for everybody's events", "G5", not_over=OF_CONSUMERS)
 def _consumer_of_everybody() -> None:
     def all_of_them(agent: str, config: dict[str, Any]) -> None:
         config["filter_subjects"] = [f"{SUBJECT_PREFIX}.>"]
@@ -60,7 +66,7 @@ def _consumer_of_everybody() -> None:
     "a consumer that has messages to give is taken to stand at the stream's end",
     "G1",
     "G2",
-    over=JETSTREAM,
+    not_over=OF_CONSUMERS,
 )
 def _pending_taken_for_given() -> None:
     opened = Arrivals.opened
@@ -77,7 +83,7 @@ def _pending_taken_for_given() -> None:
     "G1",
     "G2",
     "G6",
-    over=JETSTREAM,
+    not_over=OF_CONSUMERS,
 )
 def _waiting_forgotten_with_its_consumer() -> None:
     closed = Arrivals.closed
@@ -91,7 +97,11 @@ def _waiting_forgotten_with_its_consumer() -> None:
 
 
 @plant(
-    "slow-session-drops", "what comes while much waits is dropped instead of left to NATS", "G1", "G2", over=JETSTREAM
+    "slow-session-drops",
+    "what comes while much waits is dropped instead of left to NATS",
+    "G1",
+    "G2",
+    not_over=OF_CONSUMERS,
 )
 def _slow_session_drops() -> None:
     add = Arrivals.add
@@ -106,12 +116,16 @@ def _slow_session_drops() -> None:
     replace(Arrivals, "add", while_there_is_room)
 
 
-@plant("arrivals-untold", "a live session is not told that something came for it", "G1", "G2", "G6", over=JETSTREAM)
+@plant(
+    "arrivals-untold", "a live session is not told that something came for it", "G1", "G2", "G6", not_over=OF_CONSUMERS
+)
 def _arrivals_untold() -> None:
     replace(JetStreamSource, "_lose_live", lambda self: None)
 
 
-@plant("floors-ignored-by-the-stream", "what the stream still has is given though it is gone", "G2", over=JETSTREAM)
+@plant(
+    "floors-ignored-by-the-stream", "what the stream still has is given though it is gone", "G2", not_over=OF_CONSUMERS
+)
 def _floors_ignored_by_the_stream() -> None:
     replace(source, "doubtful", lambda rows, floors, critical_types: [])
 
@@ -120,7 +134,7 @@ def _floors_ignored_by_the_stream() -> None:
     "messages-without-margin",
     "the stream forgets standard events no later than Postgres deletes them, and tells nobody",
     "G2",
-    over=JETSTREAM,
+    not_over=OF_CONSUMERS,
 )
 def _messages_without_margin() -> None:
     _change_ttl(lambda settings: settings.retention_standard_s)
@@ -143,13 +157,18 @@ def _change_ttl(lives_s: Callable[[Settings], float], *, critical: bool = False)
     "the stream keeps critical events for no longer than the others",
     "G1",
     "G2",
-    over=JETSTREAM,
+    not_over=OF_CONSUMERS,
 )
 def _all_messages_die_alike() -> None:
     _change_ttl(lambda settings: settings.retention_standard_s, critical=True)
 
 
-@plant("repeats-known-for-a-second", "the stream knows an id for a second, and nobody else does", "G4", over=JETSTREAM)
+@plant(
+    "repeats-known-for-a-second",
+    "the stream knows an id for a second, and nobody else does",
+    "G4",
+    not_over=OF_CONSUMERS,
+)
 def _repeats_known_for_a_second() -> None:
     limits = Settings.stream_limits
 
@@ -164,7 +183,7 @@ def _repeats_known_for_a_second() -> None:
     "a session's place is the stream's end as it is now, whatever waits for it",
     "G1",
     "G2",
-    over=JETSTREAM,
+    not_over=OF_CONSUMERS,
 )
 def _ends_beyond_what_was_given() -> None:
     reached = JetStreamSource.reached

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faults.planted.plant import REDIS, plant, replace
+from faults.planted.plant import OF_FEEDS, plant, replace
 from system import sql
 from system.cursor import Position, seq_of
 from system.database import Database
@@ -33,7 +33,7 @@ RESTORED_MAX = 3
     "the feed tells the watermark first, and then writes the events",
     "G1",
     "G2",
-    over=REDIS,
+    not_over=OF_FEEDS,
 )
 def _watermark_before_its_entries() -> None:
     async def in_two(self: Any, place: Any, step: Step) -> Any:
@@ -51,7 +51,7 @@ def _watermark_before_its_entries() -> None:
     replace(Feeder, "_take", in_two)
 
 
-@plant("fed-again", "a repeat that the stream did not recognise is fed as if it were new", "G4", over=REDIS)
+@plant("fed-again", "a repeat that the stream did not recognise is fed as if it were new", "G4", not_over=OF_FEEDS)
 def _fed_again() -> None:
     watched = Feeder._watched
 
@@ -62,7 +62,7 @@ def _fed_again() -> None:
     replace(Feeder, "_watched", nothing_known)
 
 
-@plant("feed-over-a-hole", "the feed passes over messages that another feeder was given", "G1", "G2", over=REDIS)
+@plant("feed-over-a-hole", "the feed passes over messages that another feeder was given", "G1", "G2", not_over=OF_FEEDS)
 def _feed_over_a_hole() -> None:
     async def nothing_in_flight(self: Any, connection: Any, place: Any, state: Any) -> Any:
         await ensure_consumer(
@@ -83,7 +83,7 @@ def _feed_over_a_hole() -> None:
     "a Redis that is behind is taken to be filled after the first few events",
     "G1",
     "G2",
-    over=REDIS,
+    not_over=OF_FEEDS,
 )
 def _restored_in_part() -> None:
     fetch = Database.fetch
@@ -98,7 +98,7 @@ def _restored_in_part() -> None:
     replace(Database, "fetch", a_few)
 
 
-@plant("restored-without-floors", "a Redis that is behind is not told what expired meanwhile", "G2", over=REDIS)
+@plant("restored-without-floors", "a Redis that is behind is not told what expired meanwhile", "G2", not_over=OF_FEEDS)
 def _restored_without_floors() -> None:
     take = Feeder._take
 
@@ -119,12 +119,14 @@ def _change_trims(change: Any) -> None:
     replace(trimmer, "_trim_commands", changed)
 
 
-@plant("trimmed-without-floors", "streams are trimmed, and no floor is raised", "G2", over=REDIS)
+@plant("trimmed-without-floors", "streams are trimmed, and no floor is raised", "G2", not_over=OF_FEEDS)
 def _trimmed_without_floors() -> None:
     _change_trims(lambda todo, one: [command for command in todo if command[0] != "HSET"])
 
 
-@plant("trimmed-one-too-many", "the oldest event that is to stay goes with those before it", "G1", "G2", over=REDIS)
+@plant(
+    "trimmed-one-too-many", "the oldest event that is to stay goes with those before it", "G1", "G2", not_over=OF_FEEDS
+)
 def _trimmed_one_too_many() -> None:
     def further(todo: list[Command], one: Any) -> list[Command]:
         if one.following is None:
@@ -134,7 +136,7 @@ def _trimmed_one_too_many() -> None:
     _change_trims(further)
 
 
-@plant("trimmed-alike", "critical events are trimmed as early as the others", "G1", "G2", over=REDIS)
+@plant("trimmed-alike", "critical events are trimmed as early as the others", "G1", "G2", not_over=OF_FEEDS)
 def _trimmed_alike() -> None:
     init = Trimmer.__init__
 
@@ -156,7 +158,9 @@ def _change_page(read: Any) -> None:
     replace(redis.RedisTransport, "read_page", read_page)
 
 
-@plant("watermark-after-the-page", "a page's watermark is read when its events have come", "G1", "G2", over=REDIS)
+@plant(
+    "watermark-after-the-page", "a page's watermark is read when its events have come", "G1", "G2", not_over=OF_FEEDS
+)
 def _watermark_after_the_page() -> None:
     async def in_turn(link: Any, asked: Sequence[Command]) -> list[Any]:
         first, *others = asked
@@ -166,7 +170,9 @@ def _watermark_after_the_page() -> None:
     _change_page(in_turn)
 
 
-@plant("classes-one-after-the-other", "a page has an agent's classes one after the other", "G1", "G3", over=REDIS)
+@plant(
+    "classes-one-after-the-other", "a page has an agent's classes one after the other", "G1", "G3", not_over=OF_FEEDS
+)
 def _classes_one_after_the_other() -> None:
     read = page.read_page
 
@@ -183,7 +189,7 @@ def _classes_one_after_the_other() -> None:
     "floors-of-broadcasts-left-out",
     "only events to the agent alone count when it is told what is gone",
     "G2",
-    over=REDIS,
+    not_over=OF_FEEDS,
 )
 def _floors_of_broadcasts_left_out() -> None:
     def own(keys: Keys, agent: str) -> list[Command]:
@@ -193,7 +199,9 @@ def _floors_of_broadcasts_left_out() -> None:
     replace(redis, "floors_commands", own)
 
 
-@plant("news-passed-over", "a replica that missed news goes on as if there had been none", "G1", "G2", over=REDIS)
+@plant(
+    "news-passed-over", "a replica that missed news goes on as if there had been none", "G1", "G2", not_over=OF_FEEDS
+)
 def _news_passed_over() -> None:
     def from_now_on(self: News, watermark: Position) -> None:
         self._set_head(watermark)
@@ -201,7 +209,13 @@ def _news_passed_over() -> None:
     replace(News, "_start_from", from_now_on)
 
 
-@plant("news-without-broadcasts", "news of an event to all concern only who has one of its own", "G1", "G2", over=REDIS)
+@plant(
+    "news-without-broadcasts",
+    "news of an event to all concern only who has one of its own",
+    "G1",
+    "G2",
+    not_over=OF_FEEDS,
+)
 def _news_without_broadcasts() -> None:
     take = News.take
 
@@ -212,7 +226,7 @@ def _news_without_broadcasts() -> None:
     replace(News, "take", own)
 
 
-@plant("floors-lowered", "a floor that Redis has is replaced by a lower one", "G2", over=REDIS)
+@plant("floors-lowered", "a floor that Redis has is replaced by a lower one", "G2", not_over=OF_FEEDS)
 def _floors_lowered() -> None:
     def all_of_them(floors: Mapping[str, Position], found: Any) -> dict[str, Position]:
         return dict(floors)

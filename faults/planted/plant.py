@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from system.transport.names import TransportName
 
 Plans = Literal["swarm", "unsynced"]
-CURSOR = (TransportName.CURSOR,)
-JETSTREAM = (TransportName.JETSTREAM,)
-REDIS = (TransportName.REDIS,)
-TABLE = (TransportName.CURSOR, TransportName.JETSTREAM)
-"""Sessions that read Postgres, all of the time or of what lies far back, and are told what is gone by its floors."""
 """Under which plans a bug shows: any, or only where NATS may lose its tail, which begins an epoch."""
+NotOver = Mapping[TransportName, str]
+"""Why a bug harms nobody's sessions over a transport."""
+ANYWHERE: NotOver = {}
+NOT_PUSHED: NotOver = {
+    TransportName.JETSTREAM: "no event passes the hub there: what comes through the consumer is read as a page",
+    TransportName.REDIS: "no event passes the hub there: news sends a session back to read a page of Redis",
+}
+NOTHING_WHILE_LIVE: NotOver = {
+    TransportName.JETSTREAM: "a live session is sent no event there: nothing of its own lies behind where it went live",
+    TransportName.REDIS: "a live session is sent no event there: nothing of its own lies behind where it went live",
+}
+NOT_FROM_POSTGRES: NotOver = {
+    TransportName.REDIS: "no page of Postgres is read there: events and floors come from Redis",
+}
+OF_CONSUMERS: NotOver = {
+    TransportName.CURSOR: "no session has a consumer there, nor does the stream expire before Postgres",
+    TransportName.REDIS: "no session has a consumer there, nor does the stream expire before Redis",
+}
+OF_FEEDS: NotOver = {
+    TransportName.CURSOR: "nothing is fed to Redis there",
+    TransportName.JETSTREAM: "nothing is fed to Redis there",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +45,15 @@ class PlantedBug:
     """Guarantees of which at least one must be found violated."""
     apply: Callable[[], None]
     plans: Plans = "swarm"
-    over: tuple[TransportName, ...] = tuple(TransportName)
-    """The transports over which it decides what agents get: what harms pg-writer's tables alone hardly ever reaches
-    sessions that read the stream or Redis. The first is where it is hunted if nobody says otherwise."""
+    not_over: NotOver = field(default_factory=dict)
+    """The transports over which it decides nothing of what agents get, each with the reason."""
     kinds: frozenset[str] = frozenset()
     """Findings of which one must be made, where the guarantee alone would not tell the bug from its plans."""
+
+    @property
+    def over(self) -> tuple[TransportName, ...]:
+        """The transports on whose path it lies; it is hunted over the first if nobody says otherwise."""
+        return tuple(one for one in TransportName if one not in self.not_over)
 
 
 PLANTED: dict[str, PlantedBug] = {}
@@ -44,7 +65,7 @@ def plant(
     what: str,
     *guarantees: str,
     plans: Plans = "swarm",
-    over: Iterable[TransportName] = tuple(TransportName),
+    not_over: NotOver = ANYWHERE,
     kinds: Iterable[str] = (),
 ) -> Callable[[Callable[[], None]], None]:
     """Register the function that plants this bug."""
@@ -57,7 +78,7 @@ def plant(
             guarantees=frozenset(guarantees),
             apply=apply,
             plans=plans,
-            over=tuple(over),
+            not_over=dict(not_over),
             kinds=frozenset(kinds),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from faults.planted import texts
-from faults.planted.plant import CURSOR, TABLE, plant, replace
+from faults.planted.plant import NOT_FROM_POSTGRES, NOT_PUSHED, NOTHING_WHILE_LIVE, plant, replace
 from system import sql
 from system.cursor import Cursor, Position, ordinal_of, pack
 from system.frames import bookmark_frame, chunk
@@ -13,15 +13,22 @@ from system.hub import Hub, Released
 from system.places import Place, Places
 from system.session import Page, Signal, State, advance
 from system.stream_session import StreamSession
+from system.transport.names import TransportName
 
 
-@plant("cursor-inclusive", "replay begins at the cursor instead of after it", "G3", "G4", over=TABLE)
+@plant("cursor-inclusive", "replay begins at the cursor instead of after it", "G3", "G4", not_over=NOT_FROM_POSTGRES)
 def _cursor_inclusive() -> None:
     replace(sql, "READ_PAGE", texts.PAGE_FROM_CURSOR)
 
 
 @plant(
-    "live-before-replay-ended", "a session goes live before its replay has reached the window", "G1", "G2", over=CURSOR
+    "live-before-replay-ended",
+    "a session goes live before its replay has reached the window",
+    "G1",
+    "G2",
+    not_over={
+        TransportName.JETSTREAM: "what waits of its consumer keeps a session from going live, what comes ends it"
+    },
 )
 def _live_before_replay_ended() -> None:
     join = StreamSession._join
@@ -42,7 +49,11 @@ def _live_before_replay_ended() -> None:
 
 
 @plant(
-    "full-page-taken-for-the-last", "a replay ends with its first page, however much there is", "G1", "G2", over=TABLE
+    "full-page-taken-for-the-last",
+    "a replay ends with its first page, however much there is",
+    "G1",
+    "G2",
+    not_over=NOT_FROM_POSTGRES,
 )
 def _full_page_taken_for_the_last() -> None:
     read_page = Places.read_page
@@ -54,7 +65,7 @@ def _full_page_taken_for_the_last() -> None:
     replace(Places, "read_page", only_one)
 
 
-@plant("newest-first", "the last page of a replay comes in reverse", "G1", "G3", over=TABLE)
+@plant("newest-first", "the last page of a replay comes in reverse", "G1", "G3", not_over=NOT_FROM_POSTGRES)
 def _newest_first() -> None:
     read_page = Places.read_page
 
@@ -70,7 +81,6 @@ def _newest_first() -> None:
     "a session that still replays is given the head as its bookmark",
     "G1",
     "G3",
-    over=CURSOR,
 )
 def _bookmark_ahead_of_replay() -> None:
     mark = StreamSession.mark
@@ -89,16 +99,14 @@ def _bookmark_ahead_of_replay() -> None:
     "G1",
     "G2",
     "G3",
-    over=CURSOR,
 )
 def _drain_loses_the_last_frames() -> None:
     close = StreamSession.close
 
     def hasty(self: StreamSession, reason: str) -> None:
         services = self._services
-        source: Any = self._source
-        head = source._hub.head
-        end = pack(ordinal_of(head), source._tail._link.last_seq)
+        head = self._source.reached(self.position)
+        end = pack(ordinal_of(head), services.places._link.last_seq)
         if self.state is not State.CLOSED and end > head > 0:
             self._write(chunk([bookmark_frame(services.places.cursor_of(end))]))
         close(self, reason)
@@ -122,7 +130,9 @@ def _epoch_unchecked() -> None:
     replace(Places, "_position", position)
 
 
-@plant("window-start-stays", "the window forgets its oldest event, and not that it has it", "G1", "G2", over=CURSOR)
+@plant(
+    "window-start-stays", "the window forgets its oldest event, and not that it has it", "G1", "G2", not_over=NOT_PUSHED
+)
 def _window_start_stays() -> None:
     keep = Hub._keep
 
@@ -139,7 +149,7 @@ def _window_start_stays() -> None:
     "a session that joins is not given the window's events to all",
     "G1",
     "G2",
-    over=CURSOR,
+    not_over=NOT_PUSHED,
 )
 def _window_without_broadcasts() -> None:
     since = Hub.since
@@ -150,7 +160,13 @@ def _window_without_broadcasts() -> None:
     replace(Hub, "since", own)
 
 
-@plant("back-to-an-old-place", "a session that falls behind replays from where it went live", "G3", "G4", over=CURSOR)
+@plant(
+    "back-to-an-old-place",
+    "a session that falls behind replays from where it went live",
+    "G3",
+    "G4",
+    not_over=NOTHING_WHILE_LIVE,
+)
 def _back_to_an_old_place() -> None:
     def lose_live(self: StreamSession) -> None:
         if self.state is State.LIVE:

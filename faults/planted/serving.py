@@ -10,7 +10,7 @@ import nats
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from faults.planted.plant import CURSOR, plant, replace
+from faults.planted.plant import NOT_PUSHED, plant, replace
 from system import database, hub, sql, stream, tail
 from system.cursor import Position, ordinal_of, pack, seq_of
 from system.event import ALL_AGENTS, SUBJECT_PREFIX, read_event
@@ -37,7 +37,7 @@ class _Row(dict[str, Any]):
     "the tail releases up to the stream's last sequence, not the watermark",
     "G1",
     "G2",
-    over=CURSOR,
+    not_over=NOT_PUSHED,
 )
 def _max_seq_for_watermark() -> None:
     fetch, init = database.Database.fetch, Tail.__init__
@@ -64,7 +64,7 @@ def _max_seq_for_watermark() -> None:
     "the tail moves to the watermark with the first rows that it could read",
     "G1",
     "G2",
-    over=CURSOR,
+    not_over=NOT_PUSHED,
 )
 def _tail_takes_a_part_for_all() -> None:
     read = Tail._read
@@ -75,7 +75,12 @@ def _tail_takes_a_part_for_all() -> None:
     replace(Tail, "_read", all_of_it)
 
 
-@plant("tail-blind-to-sweeps", "the tail goes on though a sweep deleted what it had not released", "G2", over=CURSOR)
+@plant(
+    "tail-blind-to-sweeps",
+    "the tail goes on though a sweep deleted what it had not released",
+    "G2",
+    not_over=NOT_PUSHED,
+)
 def _tail_blind_to_sweeps() -> None:
     goes_on = Tail._goes_on
 
@@ -90,7 +95,7 @@ def _tail_blind_to_sweeps() -> None:
     "the head moves first: who falls behind at a release is taken to have it",
     "G1",
     "G2",
-    over=CURSOR,
+    not_over=NOT_PUSHED,
 )
 def _head_before_its_sending() -> None:
     release = Hub._release
@@ -103,7 +108,11 @@ def _head_before_its_sending() -> None:
 
 
 @plant(
-    "head-before-its-reset", "a reset moves the head first: live sessions replay from there", "G1", "G2", over=CURSOR
+    "head-before-its-reset",
+    "a reset moves the head first: live sessions replay from there",
+    "G1",
+    "G2",
+    not_over=NOT_PUSHED,
 )
 def _head_before_its_reset() -> None:
     reset = Hub.reset
@@ -120,7 +129,7 @@ def _head_before_its_reset() -> None:
     "a client that reads too slowly is not sent what it has no room for",
     "G1",
     "G2",
-    over=CURSOR,
+    not_over=NOT_PUSHED,
 )
 def _slow_client_passed_over() -> None:
     push = StreamSession.push
@@ -134,7 +143,10 @@ def _slow_client_passed_over() -> None:
 
 
 @plant(
-    "leak-by-prefix", "an agent receives what is addressed to those whose names begin like its own", "G5", over=CURSOR
+    "leak-by-prefix",
+    "an agent receives what is addressed to those whose names begin like its own",
+    "G5",
+    not_over=NOT_PUSHED,
 )
 def _leak_by_prefix() -> None:
     release = Hub._release
@@ -156,7 +168,7 @@ def _leak_by_prefix() -> None:
     "an event to all goes past those who have one of their own in the same release",
     "G1",
     "G2",
-    over=CURSOR,
+    not_over=NOT_PUSHED,
 )
 def _broadcast_to_some() -> None:
     def thinned(self: Hub, events: Sequence[Released], head: Position) -> None:
@@ -174,7 +186,7 @@ def _broadcast_to_some() -> None:
 @plant(
     "ordered-consumer-for-a-tail",
     "the live tail is nats-py's ordered consumer, which drops what a slow reader leaves waiting and tells nobody",
-    "G1", "G2", over=CURSOR,
+    "G1", "G2", not_over=NOT_PUSHED,
 )  # fmt: skip
 def _ordered_consumer_for_a_tail() -> None:
     step = Tail._step

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from faults.planted import texts
-from faults.planted.plant import CURSOR, plant, replace
+from faults.planted.plant import plant, replace
 from system import batch, sql, stream, writer
 from system.batch import Batch
 from system.cursor import pack
@@ -36,7 +36,6 @@ def _trust_the_consumer() -> None:
     "pg-writer acknowledges before it commits, and trusts the consumer instead of the watermark",
     "G1",
     "G2",
-    over=CURSOR,
 )
 def _ack_before_commit() -> None:
     write, read = writer.Writer._write, writer.Writer._read
@@ -58,9 +57,7 @@ def _ack_before_commit() -> None:
     _trust_the_consumer()
 
 
-@plant(
-    "watermark-over-a-hole", "the watermark passes over messages that another writer was given", "G1", "G2", over=CURSOR
-)
+@plant("watermark-over-a-hole", "the watermark passes over messages that another writer was given", "G1", "G2")
 def _watermark_over_a_hole() -> None:
     _trust_the_consumer()
 
@@ -71,7 +68,6 @@ def _watermark_over_a_hole() -> None:
     "G1",
     "G2",
     "G6",
-    over=CURSOR,
 )
 def _zombie_writer() -> None:
     begin = writer.Writer._begin
@@ -91,7 +87,6 @@ def _zombie_writer() -> None:
     "G1",
     "G2",
     "G6",
-    over=CURSOR,
 )
 def _reused_connection() -> None:
     use, give_back = Database.use, Database._give_back
@@ -110,9 +105,7 @@ def _reused_connection() -> None:
     replace(Database, "_give_back", kept)
 
 
-@plant(
-    "wrong-class", "one critical type is stored as a standard one, and swept when those are", "G1", "G2", over=CURSOR
-)
+@plant("wrong-class", "one critical type is stored as a standard one, and swept when those are", "G1", "G2")
 def _wrong_class() -> None:
     def mistaken(event_type: str, critical_types: frozenset[str]) -> RetentionClass:
         return class_of(event_type, critical_types - {"task.mentioned"})
@@ -124,7 +117,6 @@ def _wrong_class() -> None:
     "dedupe-only-by-the-stream",
     "the table knows no event by its id, only the stream does, for its window",
     "G4",
-    over=CURSOR,
 )
 def _dedupe_only_by_the_stream() -> None:
     columns = batch.columns
@@ -142,7 +134,6 @@ def _dedupe_only_by_the_stream() -> None:
     "a batch with an id that is stored already is passed over as a whole",
     "G1",
     "G2",
-    over=CURSOR,
 )
 def _repeat_drops_its_batch() -> None:
     def nothing_left(one: Batch, stored: Any) -> Batch:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from faults.planted import texts
-from faults.planted.plant import CURSOR, TABLE, plant, replace
+from faults.planted.plant import NOT_FROM_POSTGRES, plant, replace
 from system import sql, stream_session
 from system.event import RetentionClass
 from system.http import events
@@ -15,12 +15,16 @@ from system.session import Floors, Notice, Page, notice_for
 from system.sweeper import CHUNK_ROWS, Sweeper
 
 
-@plant("sweeper-without-floors", "the sweeper deletes without raising the floors", "G2", over=TABLE)
+@plant("sweeper-without-floors", "the sweeper deletes without raising the floors", "G2")
 def _sweeper_without_floors() -> None:
     replace(sql, "SWEEP", texts.SWEEP_WITHOUT_FLOORS)
 
 
-@plant("floors-after-the-sweep", "the floors are raised in another transaction than the deletion", "G2", over=TABLE)
+@plant(
+    "floors-after-the-sweep",
+    "the floors are raised in another transaction than the deletion",
+    "G2",
+)
 def _floors_after_the_sweep() -> None:
     async def sweep(self: Any) -> int:
         found: list[Any] = []
@@ -37,7 +41,7 @@ def _floors_after_the_sweep() -> None:
     replace(Sweeper, "sweep", sweep)
 
 
-@plant("sweep-by-the-relays-clock", "age is counted by the clock of the relay that sweeps", "G1", "G2", over=CURSOR)
+@plant("sweep-by-the-relays-clock", "age is counted by the clock of the relay that sweeps", "G1", "G2")
 def _sweep_by_the_relays_clock() -> None:
     sweep = Sweeper.sweep
 
@@ -66,7 +70,9 @@ def _sweep_by_the_relays_clock() -> None:
     replace(Sweeper, "sweep", by_own_clock)
 
 
-@plant("floors-not-read-with-page", "floors are remembered instead of read with the page", "G2", over=TABLE)
+@plant(
+    "floors-not-read-with-page", "floors are remembered instead of read with the page", "G2", not_over=NOT_FROM_POSTGRES
+)
 def _floors_not_read_with_page() -> None:
     seen: dict[str, Floors] = {}
     resolve, read_page = Places.resolve, Places.read_page
@@ -89,7 +95,7 @@ def _floors_not_read_with_page() -> None:
     "floors-of-an-earlier-snapshot",
     "a page's floors are read in a statement of their own, before its rows",
     "G2",
-    over=TABLE,
+    not_over=NOT_FROM_POSTGRES,
 )
 def _floors_of_an_earlier_snapshot() -> None:
     read_page = Places.read_page
@@ -106,7 +112,7 @@ def _floors_of_an_earlier_snapshot() -> None:
     "floors-of-broadcasts-forgotten",
     "only events to the agent alone count when it is told what is gone",
     "G2",
-    over=TABLE,
+    not_over=NOT_FROM_POSTGRES,
 )
 def _floors_of_broadcasts_forgotten() -> None:
     replace(sql, "READ_PAGE", texts.PAGE_WITH_OWN_FLOORS)

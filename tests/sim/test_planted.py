@@ -63,14 +63,21 @@ def test_there_are_many_and_each_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("transport", [TransportName.JETSTREAM, TransportName.REDIS])
 def test_every_option_has_bugs_of_its_own(transport: TransportName) -> None:
-    """And those that are not on its path are refused by name, with those that are."""
+    """And one that is not on its path is refused, with the reason that stands beside it."""
     own = [name for name, bug in PLANTED.items() if bug.over == (transport,)]
     assert len(own) >= LEAST_OF_ITS_OWN
     asked = ["sim", "planted", "--transport", transport.value, "--bug", "window-start-stays"]
     refused = CliRunner().invoke(meshrelay.command(["sim"]), asked)
     assert refused.exit_code == 2
-    assert f"those on the path of {transport.value}" in refused.output
-    assert own[0] in refused.output
+    assert PLANTED["window-start-stays"].not_over[transport] in refused.output
+
+
+def test_a_bug_lies_on_a_path_or_is_left_out_with_a_reason() -> None:
+    """No bug is left out of every transport, and none without a word."""
+    for bug in PLANTED.values():
+        assert bug.over, bug.name
+        assert all(bug.not_over.values()), bug.name
+        assert {*bug.over, *bug.not_over} == {*TransportName}
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -77,12 +77,13 @@ FROM_HISTORY: dict[str, str] = {
     "reconnect.after_a_day": "an agent came back after a day or more",
     "writer.behind_at_heal": "pg-writer was behind when the faults healed",
 }
-FROM_METRICS: dict[str, tuple[str, str]] = {
-    "session.fell_behind": ("sse_sessions_behind_total", "a client that read too slowly went from live back to replay"),
-}
-"""By the counter in /metrics that is no longer 0, in the relays' last lives."""
+FROM_METRICS: dict[str, str] = {"session.fell_behind": "sse_sessions_behind_total"}
+"""The counter in /metrics that is no longer 0, in the relays' last lives."""
 OVER: dict[TransportName, dict[str, str]] = {
-    TransportName.CURSOR: {},
+    TransportName.CURSOR: {
+        # over the others a live session is sent no event: it goes back to replay for each
+        "session.fell_behind": "a client that read too slowly went from live back to replay",
+    },
     TransportName.JETSTREAM: {
         "session.consumer_over": "a session's consumer ended, and another was made from the session's place",
         "session.consumer_left": "a consumer could not be deleted, and was left to the server",
@@ -101,9 +102,9 @@ OVER: dict[TransportName, dict[str, str]] = {
         "trimmer.redis_unavailable": "a trim was cut short",
     },
 }
-"""What only sessions over a transport come to; from the relays' logs."""
-HEARD = frozenset(FROM_LOG) | {name for marks in OVER.values() for name in marks}
-MARKS: dict[str, str] = {**FROM_LOG, **FROM_HISTORY, **{name: what for name, (_, what) in FROM_METRICS.items()}}
+"""What only sessions over a transport come to; from the relays' logs and counters."""
+HEARD = frozenset(FROM_LOG) | {name for marks in OVER.values() for name in marks if name not in FROM_METRICS}
+COMMON: dict[str, str] = {**FROM_LOG, **FROM_HISTORY}
 LIVE_NS = 1_000_000_000
 DAY_NS = 86_400 * 1_000_000_000
 
@@ -122,7 +123,7 @@ class LogEar:
 
 def marks_over(transport: TransportName) -> dict[str, str]:
     """The marks that a campaign over a transport must have hit, with what each means."""
-    return MARKS | OVER[transport]
+    return COMMON | OVER[transport]
 
 
 def marks_of(history: Path, heard: Iterable[str]) -> tuple[str, ...]:
@@ -211,7 +212,7 @@ class _Watch:
         self.streaming.pop(record.agent, None)
         self.left_ns[record.agent] = record.t_ns
         kind = f"closed.{record.why.partition(':')[0]}"  # particulars follow
-        if kind in MARKS:
+        if kind in COMMON:
             self.hit.add(kind)
         if record.why == "crashed":
             self.hit.add("agent.crashed")

@@ -253,7 +253,7 @@ class World:
 
     def _counted(self) -> set[str]:
         """The marks that the relays' counters tell of."""
-        return {name for name, (metric, _) in FROM_METRICS.items() if any(one.counted(metric) for one in self.relays)}
+        return {name for name, metric in FROM_METRICS.items() if any(one.counted(metric) for one in self.relays)}
 
     def _conduct(self) -> Generator[Any, None, None]:
         note_run(

@@ -25,6 +25,9 @@ NOTHING_WHILE_LIVE: NotOver = {
 NOT_FROM_POSTGRES: NotOver = {
     TransportName.REDIS: "no page of Postgres is read there: events and floors come from Redis",
 }
+WITHOUT_REPEATS: NotOver = {
+    TransportName.JETSTREAM: "the stream itself recognises repeats there for as long as they are retained: none comes",
+}
 OF_CONSUMERS: NotOver = {
     TransportName.CURSOR: "no session has a consumer there, nor does the stream expire before Postgres",
     TransportName.REDIS: "no session has a consumer there, nor does the stream expire before Redis",

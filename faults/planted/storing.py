@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from faults.planted import texts
-from faults.planted.plant import plant, replace
+from faults.planted.plant import WITHOUT_REPEATS, plant, replace
 from system import batch, sql, stream, writer
 from system.batch import Batch
 from system.cursor import pack
@@ -117,6 +117,7 @@ def _wrong_class() -> None:
     "dedupe-only-by-the-stream",
     "the table knows no event by its id, only the stream does, for its window",
     "G4",
+    not_over=WITHOUT_REPEATS,
 )
 def _dedupe_only_by_the_stream() -> None:
     columns = batch.columns
@@ -134,6 +135,7 @@ def _dedupe_only_by_the_stream() -> None:
     "a batch with an id that is stored already is passed over as a whole",
     "G1",
     "G2",
+    not_over=WITHOUT_REPEATS,
 )
 def _repeat_drops_its_batch() -> None:
     def nothing_left(one: Batch, stored: Any) -> Batch:

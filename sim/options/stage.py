@@ -144,7 +144,7 @@ class Stage(World):
         """Publish so many events to the agents in turn, each stored before this ends; at a rate, or at once."""
         self._published += 1
         load = Load(events=events, agents=len(agents), seed=self._published)
-        stored = self._stored = _Stored()
+        stored: list[int] = []
 
         async def main(process: Process) -> None:
             client = Client()
@@ -159,11 +159,11 @@ class Stage(World):
                     await gate.acquire()
                     group.create_task(_publish(client, event, agents[number % len(agents)], gate))
             await client.close()
-            stored.is_done = True
+            stored.append(events)
             process.host.environment.at(0, process.kill)
 
         self._start(self._publisher, main)
-        yield from self.wait(lambda: stored.is_done, f"{events} events to be stored")
+        yield from self.wait(lambda: stored, f"{events} events to be stored")
 
     def delivered(self, total: int) -> Callable[[], Mapping[str, int] | None]:
         """Answers None until so many deliveries were made in all, then what was counted at that very moment."""
@@ -198,12 +198,6 @@ class Stage(World):
         yield from self._ready()
         yield from self.play()
         yield from self._end()
-
-
-class _Stored:
-    """Whether all has been stored."""
-
-    is_done = False
 
 
 async def _publish(client: Client, event: Event, agent: str, gate: asyncio.Semaphore) -> None:

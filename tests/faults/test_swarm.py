@@ -93,18 +93,14 @@ def test_equal_seeds_give_equal_plans() -> None:
 @given(seeds, st.sets(st.sampled_from(PLAYED), min_size=1))
 def test_over_redis_there_are_faults_on_redis_beside_the_others(seed: int, kinds: set[str]) -> None:
     """They are of the kinds asked for, wholly playable, and the other faults are those of the seed without Redis."""
-    plan = chaos_plan_over(seed, TransportName.REDIS, kinds_of(",".join(kinds)))
+    asked = kinds_of(",".join(kinds))
+    plan = chaos_plan_over(seed, TransportName.REDIS, asked)
     on_redis = [fault for fault in plan.faults if fault.target in (Link.RELAY_REDIS, ProcessName.REDIS)]
     assert on_redis
     assert not_playable(plan) == ()
     assert {fault.kind for fault in on_redis} <= kinds
-    assert tuple(fault for fault in plan.faults if fault not in on_redis) == chaos_plan(seed, plan_kinds(kinds)).faults
+    assert tuple(fault for fault in plan.faults if fault not in on_redis) == chaos_plan(seed, asked).faults
     assert Plan.decode(plan.encode()) == plan
-
-
-def plan_kinds(kinds: set[str]) -> tuple[str, ...]:
-    """In the vocabulary's order."""
-    return kinds_of(",".join(kinds))
 
 
 def test_a_few_seeds_have_everything_that_happens_to_redis() -> None:

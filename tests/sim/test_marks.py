@@ -7,7 +7,7 @@ import pytest
 from faults.transports import TransportName
 from sim.campaign import Tally
 from sim.campaign_cli import JUDGED_SEEDS, shortcomings
-from sim.marks import HEARD, MARKS, OVER, LogEar, marks_over
+from sim.marks import COMMON, HEARD, OVER, LogEar, marks_over
 from sim.swarm import swarm_plan_over
 from sim.trial import try_plan
 
@@ -21,7 +21,7 @@ def test_each_option_has_marks_of_its_own() -> None:
         assert set(OVER[transport]) <= set(expected)
         others = {name for other in TransportName if other is not transport for name in OVER[other]}
         assert not others & set(expected)
-    assert set(marks_over(TransportName.CURSOR)) == set(MARKS)
+    assert set(marks_over(TransportName.CURSOR)) == {*COMMON, "session.fell_behind"}
     ear = LogEar()
     for name in ("feeder.began", "session.consumer_over", "something.else"):
         ear.hear(name)

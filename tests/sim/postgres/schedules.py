@@ -68,11 +68,15 @@ class Troubled(Author):
         return text
 
     def weights(self) -> list[tuple[Any, int]]:
-        """The usual statements, and locks that a transaction keeps."""
-        return [*super().weights(), (self._lock, 30), (self._renew, 10)]
+        """The usual statements, locks that a transaction keeps, and keys that others have or are about to have."""
+        return [*super().weights(), (self._lock, 30), (self._renew, 10), (self._key, 5)]
 
     def _lock(self) -> tuple[str, tuple[Any, ...]]:
         return statements_migrate.LOCK, (self.rng.choice((1, 2)),)
+
+    def _key(self) -> tuple[str, tuple[Any, ...]]:
+        number = self.rng.randrange(1, 8)
+        return statements_migrate.NOTE_APPLIED, (number, f"{number}.sql")
 
     def _renew(self) -> tuple[str, tuple[Any, ...]]:
         return sql.RENEW_LEASE, (STREAM, self.fence, FAR_S)

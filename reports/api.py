@@ -23,7 +23,10 @@ from reports.options import encode as encode_options
 from reports.render import campaign as of_campaign
 from reports.render import html, junit, markdown
 from reports.render import options as of_options
+from reports.render import review as of_review
 from reports.report import FindingShown, GuaranteeResult, Report, encode
+from reports.review.document import Review
+from reports.review.document import encode as encode_review
 from reports.verdict import NOTHING_ELSE, Witnessed, decide
 
 FINDINGS_SHOWN_MAX = 200
@@ -134,6 +137,19 @@ def write_options(report: OptionsReport, out: Path) -> None:
     (out / "index.html").write_text(of_options.html(report, ALL_PROMISES), encoding="utf-8")
     (out / "compare.md").write_text(of_options.markdown(report), encoding="utf-8")
     (out / "compare.json").write_bytes(encode_options(report))
+
+
+def write_review(review: Review, out: Path) -> Written:
+    """Write a review's renderings into a folder, made if need be. Raises OSError."""
+    out.mkdir(parents=True, exist_ok=True)
+    written = Written(
+        html=out / "report.html", markdown=out / "report.md", json=out / "report.json", junit=out / "junit.xml"
+    )
+    written.html.write_text(of_review.html(review), encoding="utf-8")
+    written.markdown.write_text(of_review.markdown(review), encoding="utf-8")
+    written.json.write_bytes(encode_review(review))
+    written.junit.write_text(of_review.junit(review), encoding="utf-8")
+    return written
 
 
 def _results(judged: Sequence[Judged], index: Index) -> list[GuaranteeResult]:

@@ -68,7 +68,10 @@ class Cell(_Shown, frozen=True, kw_only=True):
     seeds: int
     """Simulated runs that put it to the test."""
     violated_in: int
+    """In simulation and on the real stack together."""
     real_runs: int
+    real_violated: int = 0
+    """Of them."""
     why: str
     """Why it is not offered, or what was found; empty if it held."""
     command: str

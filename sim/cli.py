@@ -31,6 +31,8 @@ USAGE = 2
 COULD_NOT_RUN = 4
 FAILURES = Path("out/sim/failures")
 
+Bug = Annotated[str | None, typer.Option("--bug", help="Break the relay as this planted bug does.")]
+
 simulation = typer.Typer(no_args_is_help=True, help="The unmodified relay in a simulated world, from one seed.")
 simulation.command("campaign")(campaign_cli.campaign_command)
 simulation.command("compare")(compare_cli.compare_command)
@@ -56,6 +58,7 @@ def run(
     main: Annotated[bool, typer.Option("--main", help="Play the seed's main plan, a week squeezed into 67 s.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the history and write the report here.")] = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Write a trace for Perfetto or Chrome here.")] = None,
+    bug: Bug = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as one line of JSON.")] = False,
     transport: Over = None,
     nats_py: NatsPy = None,
@@ -72,17 +75,18 @@ def run(
     if not as_json:
         shown = "" if plan is not None or main else f": {drawn(seed).shown()}"
         Console(stderr=True).print(f"simulating {chosen.duration_s:g} s of {chosen.name}{shown} …", highlight=False)
-    trial = _played(chosen, out, trace)
-    _tell(trial, as_json=as_json)
-    if trial.is_failure:
-        _explain(chosen, trial, None)
+    with _broken_by(bug):
+        trial = _played(chosen, out, trace)
+        _tell(trial, as_json=as_json)
+        if trial.is_failure:
+            _explain(chosen, trial, bug)
     raise typer.Exit(_exit_code(trial))
 
 
 @simulation.command()
 def replay(
     plan: Annotated[Path, typer.Argument(help="A plan file, such as a campaign leaves.")],
-    bug: Annotated[str | None, typer.Option("--bug", help="Break the relay as this planted bug does.")] = None,
+    bug: Bug = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Write a trace for Perfetto or Chrome here.")] = None,
     explained: Annotated[
         bool, typer.Option("--explain", help="Make a failing plan small, and leave a trace and a timeline.")
@@ -97,10 +101,7 @@ def replay(
     """
     with _refusing():
         chosen = over(Plan.load(plan), transport)
-    if bug is not None and bug not in PLANTED:
-        typer.echo(f"--bug: expected one of {', '.join(sorted(PLANTED))}, got {bug!r}", err=True)
-        raise typer.Exit(USAGE)
-    with planted(bug) if bug is not None else nullcontext():
+    with _broken_by(bug):
         trial = _played(chosen, None, trace)
         _tell(trial, as_json=as_json)
         if explained and trial.is_failure:
@@ -111,7 +112,7 @@ def replay(
 @simulation.command("shrink")
 def shrink_command(
     plan: Annotated[Path, typer.Argument(help="A plan file that fails.")],
-    bug: Annotated[str | None, typer.Option("--bug", help="Break the relay as this planted bug does.")] = None,
+    bug: Bug = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where the small plan goes; beside the plan.")] = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="At most so many.")] = 300,
 ) -> None:
@@ -163,6 +164,16 @@ def _explain(plan: Plan, trial: Trial, bug: str | None) -> None:
     with console.status("explaining …") as status:
         explanation = explain(plan, trial, FAILURES, bug=bug, told=lambda text: status.update(f"{text} …"))
     console.print(shown(explanation), highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _broken_by(bug: str | None) -> Iterator[None]:
+    """The relay broken by a planted bug, or as it is; ends the command if there is no such bug."""
+    if bug is not None and bug not in PLANTED:
+        typer.echo(f"--bug: expected one of {', '.join(sorted(PLANTED))}, got {bug!r}", err=True)
+        raise typer.Exit(USAGE)
+    with planted(bug) if bug is not None else nullcontext():
+        yield
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def simulated(plan: Plan, out: Path, bug: str | None) -> Side:
             report, _ = simulate(plan, out)
         except (WorldFailed, NotModelled) as error:
             return Side(verdict="could not run", reason=str(error))
-    return _side(report)
+    return side_of(report)
 
 
 def real(plan: Plan, out: Path, bug: str | None, console: Console) -> Side:
@@ -100,7 +100,7 @@ def real(plan: Plan, out: Path, bug: str | None, console: Console) -> Side:
         judged = play_and_judge(plan, out, console, command=command, relay_command=relay_broken_by(bug))
     except CouldNotRun as error:
         return Side(verdict="could not run", reason=str(error))
-    return _side(judged.report)
+    return side_of(judged.report)
 
 
 def paired(fit: Fitted, sides: Sequence[Side]) -> Pair:
@@ -139,7 +139,8 @@ def markdown(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _side(report: Report) -> Side:
+def side_of(report: Report) -> Side:
+    """What a judged run came to."""
     return Side(
         verdict=report.verdict,
         reason=report.reason,

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 import os
 import statistics
-import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, as_completed
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -16,52 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from faults.planted import PLANTED, PlantedBug, planted
+from faults.planted import PLANTED
 from faults.transports import Over, TransportName
 from sim.campaign import local_pool
-from sim.swarm import family_plan_over
-from sim.trial import Trial, try_plan
-
-STARTS = tuple(range(1_000, 6_000, 1_000))
-"""Where the seeds begin, five times: one start may be lucky."""
-SEEDS_MAX = 300
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hunt:
-    """How one bug was found from one start."""
-
-    bug: str
-    seeds: int
-    """How many it took; 0 if the bug got away."""
-    wall_s: float
-    kinds: tuple[str, ...] = ()
-    violated: tuple[str, ...] = ()
-    seed: int = -1
-
-
-def hunt(bug: str, start: int, seeds_max: int, transport: TransportName | None = None) -> Hunt:
-    """Try seeds from a start until one finds the bug guilty of what it is; over the first transport that has it."""
-    began_s = time.perf_counter()
-    with planted(bug) as found:
-        for number in range(seeds_max):
-            trial = try_plan(family_plan_over(found.plans, start + number, transport or found.over[0]))
-            if is_caught(found, trial):
-                wall_s = time.perf_counter() - began_s
-                return Hunt(
-                    bug=bug,
-                    seeds=number + 1,
-                    wall_s=wall_s,
-                    kinds=trial.kinds,
-                    violated=trial.violated,
-                    seed=start + number,
-                )
-    return Hunt(bug=bug, seeds=0, wall_s=time.perf_counter() - began_s)
-
-
-def is_caught(bug: PlantedBug, trial: Trial) -> bool:
-    """Whether a run was found guilty of what the bug does."""
-    return bool(bug.guarantees & set(trial.violated)) and (not bug.kinds or bool(bug.kinds & set(trial.kinds)))
+from sim.hunt import SEEDS_MAX, STARTS, Hunt, hunt
 
 
 def hunts(bugs: list[str], pool: Executor, *, seeds_max: int, transport: TransportName | None = None) -> Iterator[Hunt]:

@@ -10,6 +10,9 @@ from typing import Literal
 
 import msgspec
 
+from reports.options import OptionsReport
+from reports.report import Report
+
 RetentionClass = Literal["critical", "standard"]
 
 
@@ -147,3 +150,35 @@ class Marks(_Part, frozen=True, kw_only=True):
     hit: dict[str, int]
     meaning: dict[str, str]
     """Of every mark, also of those that nobody hit."""
+
+
+class Difference(_Part, frozen=True, kw_only=True):
+    """What a model leaves out, or does differently on purpose."""
+
+    server: str
+    what: str
+    model: str
+    real: str
+    why: str
+
+
+class Evidence(_Part, frozen=True, kw_only=True):
+    """All that is known when a review is written."""
+
+    provenance: Provenance
+    origins: dict[str, str] = {}
+    """By part, where it comes from if it is not of this run: which commit, when."""
+    options: OptionsReport
+    """Guarantees by option, costs, replays."""
+    window: Window | None = None
+    gaps: list[GapTrial] = []
+    outages: list[Outage] = []
+    hunts: list[Hunt] = []
+    covered: list[Covered] = []
+    never: list[str] = []
+    """Faults that the vocabulary has and that were played nowhere, in words."""
+    marks: list[Marks] = []
+    real: list[Report] = []
+    """Runs on the real stack."""
+    plans: list[SamePlan] = []
+    not_modelled: list[Difference] = []

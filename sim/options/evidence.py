@@ -41,6 +41,8 @@ class Simulated(msgspec.Struct, kw_only=True):
     """By guarantee, in how many trials it had an occasion to be broken."""
     violated: dict[str, int] = {}
     first: dict[str, Counterexample] = {}
+    marks: dict[str, int] = {}
+    """In how many trials each was hit."""
     events: int = 0
     deliveries: int = 0
     simulated_s: float = 0.0
@@ -56,6 +58,8 @@ class Simulated(msgspec.Struct, kw_only=True):
         found = Counterexample(seed=trial.seed, reason=f"{trial.verdict}: {trial.reason}")
         if trial.is_failure and not trial.violated:
             self.not_run.append(found)
+        for name in trial.marks:
+            self.marks[name] = self.marks.get(name, 0) + 1
         for name in (*trial.tried, *((LIMITS,) if is_limited else ())):
             self.tried[name] = self.tried.get(name, 0) + 1
         for name in trial.violated:
@@ -77,27 +81,46 @@ def simulated(
     told: Callable[[Simulated, Trial], None] = lambda found, trial: None,
 ) -> Simulated:
     """Play every seed's plan over one option."""
-    found = Simulated(transport=transport.value, seeds=f"{seeds.start}..{seeds.stop - 1}")
+    return simulated_side_by_side([transport], seeds, pool, jobs=jobs, told=told)[transport.value]
 
+
+def simulated_side_by_side(
+    transports: Sequence[TransportName],
+    seeds: Iterable[int],
+    pool: Executor,
+    *,
+    jobs: int,
+    bug: str | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+    told: Callable[[Simulated, Trial], None] = lambda found, trial: None,
+) -> dict[str, Simulated]:
+    """Play each seed's plan over every option before the next seed, until all are played or the time is over."""
+    found = {option.value: Simulated(transport=option.value, seeds="") for option in transports}
+    played: dict[str, list[int]] = {name: [] for name in found}
     doubtful: list[tuple[Plan, Trial]] = []
 
     def ended(plan: Plan, trial: Trial) -> None:
         is_limited = bool(plan.limits.given())
-        found.add(trial, is_limited=is_limited)
+        found[plan.transport].add(trial, is_limited=is_limited)
+        played[plan.transport].append(plan.seed)
         if is_limited and trial.violated:
             doubtful.append((plan, trial))
-        told(found, trial)
+        told(found[plan.transport], trial)
 
-    plans: Iterable[Plan] = (swarm_plan_over(seed, transport) for seed in seeds)
-    run(plans, pool, jobs=jobs, told=ended)
+    plans: Iterable[Plan] = (swarm_plan_over(seed, option) for seed in seeds for option in transports)
+    run(plans, pool, jobs=jobs, told=ended, is_over=is_over, bug=bug)
     failed = {plan.name: trial for plan, trial in doubtful}
 
     def freed(plan: Plan, trial: Trial) -> None:
         if not trial.is_failure:
             limited = failed[plan.name]
-            found.broke(LIMITS, Counterexample(seed=limited.seed, reason=f"only with its limits: {limited.reason}"))
+            reason = f"only with its limits: {limited.reason}"
+            found[plan.transport].broke(LIMITS, Counterexample(seed=limited.seed, reason=reason))
 
-    run((msgspec.structs.replace(plan, limits=RelayLimits()) for plan, _ in doubtful), pool, jobs=jobs, told=freed)
+    unlimited = (msgspec.structs.replace(plan, limits=RelayLimits()) for plan, _ in doubtful)
+    run(unlimited, pool, jobs=jobs, told=freed, is_over=is_over, bug=bug)
+    for name, one in found.items():
+        one.seeds = f"{min(played[name])}..{max(played[name])}" if played[name] else ""
     return found
 
 
@@ -105,14 +128,15 @@ def cells_of(
     simulations: Mapping[str, Simulated],
     campaigns: Mapping[str, CampaignReport],
     not_offered: Mapping[str, Mapping[str, str]],
+    bug: str | None = None,
 ) -> list[Cell]:
     """The table: each guarantee of each option that anything was found of, with its evidence.
 
-    `not_offered` has, by option and guarantee, what the relay itself takes back when it starts.
+    `not_offered` has, by option and guarantee, what the relay itself takes back when it starts; `bug` was planted.
     """
     options = [name.value for name in TransportName if name.value in simulations or name.value in campaigns]
     return [
-        _cell(name, option, simulations.get(option), campaigns.get(option), not_offered.get(option, {}))
+        _cell(name, option, simulations.get(option), campaigns.get(option), not_offered.get(option, {}), bug)
         for name in GUARANTEES
         for option in options
     ]
@@ -124,6 +148,7 @@ def _cell(
     simulation: Simulated | None,
     campaign: CampaignReport | None,
     not_offered: Mapping[str, str],
+    bug: str | None,
 ) -> Cell:
     seeds = 0 if simulation is None else simulation.tried.get(name, 0)
     broken = 0 if simulation is None else simulation.violated.get(name, 0)
@@ -143,7 +168,7 @@ def _cell(
     if broken and simulation is not None:
         first = simulation.first[name]
         why = why or first.reason
-        command = f"meshrelay sim run --seed {first.seed}{transport}"
+        command = f"meshrelay sim run --seed {first.seed}{transport}" + (f" --bug {bug}" if bug else "")
     elif failed:
         why, command = why or failed[0].reason, failed[0].command
     return Cell(
@@ -153,6 +178,7 @@ def _cell(
         seeds=seeds,
         violated_in=broken + len(failed),
         real_runs=len(real),
+        real_violated=len(failed),
         why=why,
         command=command,
     )

@@ -31,7 +31,9 @@ COMMANDS = {
 }
 
 
-def gather(parts: Parts, *, started_at: str, machine: Mapping[str, str], runs: int) -> OptionsReport:
+def gather(
+    parts: Parts, *, started_at: str, machine: Mapping[str, str], runs: int, bug: str | None = None
+) -> OptionsReport:
     """The report of all parts that there are; what there is not is named. Raises PartInvalid, OSError."""
     names = [option.value for option in TransportName]
     simulations = {name: found for name in names if (found := parts.simulated(name)) is not None}
@@ -40,7 +42,7 @@ def gather(parts: Parts, *, started_at: str, machine: Mapping[str, str], runs: i
     replays, scale = parts.replays(), parts.simulated_scale()
     counted = rows_of(scale.samples)
     crossings = crossings_of(rows)
-    cells = cells_of(simulations, campaigns, offers.NOT_OFFERED)
+    cells = cells_of(simulations, campaigns, offers.NOT_OFFERED, bug)
     missing = [f"simulated trials of {name}" for name in names if name not in simulations]
     missing += [f"chaos on the real stack over {name}" for name in names if name not in campaigns]
     missing += [f"costs of {name}" for name in names if not any(row.transport == name for row in rows)]

@@ -16,7 +16,7 @@ from faults.transports import TransportName
 from faults.vocabulary import ClockSkew, Cut, Direction, Latency, Link, Pause, ProcessName
 from sim.campaign import try_encoded
 from sim.explain import explain, shown
-from sim.planted_cli import hunt
+from sim.hunt import hunt
 from sim.shrink import shrink
 from sim.swarm import unsynced_plan
 from sim.trial import try_plan

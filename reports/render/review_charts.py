@@ -1,0 +1,107 @@
+"""The review's pictures: what an absence costs, how long each part may be away, which faults were played."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from reports.options import CHOSEN, OPTIONS
+from reports.render.charts import ACCENT, BAD, INK, MUTED, SECOND, SHADE, figure, legend
+from reports.review.document import EnvelopeRow, GapRow
+from reports.review.evidence import Covered
+from reports.review.words import duration
+
+CLASSES = ("standard", "critical")
+
+
+def gaps(rows: Sequence[GapRow]) -> str:
+    """What became of the events that an agent missed, by how long it was away; a half of each bar for each class."""
+    shown = [row for row in rows if row.transport == CHOSEN] or list(rows)
+    lengths = sorted({row.gap_s for row in shown})
+    delivered, told, lost = (sum(getattr(row, name) for row in shown) for name in ("delivered", "told", "lost"))
+    text = (
+        f"Absences of {duration(lengths[0])} to {duration(lengths[-1])}: {delivered:,} missed events were delivered, "
+        f"{told:,} told gone, {lost:,} lost without a word."
+    )
+
+    def draw(axes: Axes) -> None:
+        places = {length: place for place, length in enumerate(lengths)}
+        for half, name in enumerate(CLASSES):
+            by_length = {row.gap_s: row for row in shown if row.retention_class == name}
+            for length, row in by_length.items():
+                left, bottom = places[length] - 0.4 + half * 0.41, 0.0
+                for part, colour in (("delivered", ACCENT), ("told", SECOND), ("lost", BAD)):
+                    share = getattr(row, part) / row.events if row.events else 0.0
+                    alpha = 0.95 if name == "critical" else 0.6
+                    axes.bar(left, share, 0.39, bottom=bottom, color=colour, alpha=alpha, align="edge", lw=0)
+                    bottom += share
+        for part, colour in (("delivered", ACCENT), ("told gone", SECOND), ("lost in silence", BAD)):
+            axes.bar(0, 0, color=colour, label=part)
+        for kept_s in sorted({row.retention_s for row in shown}):
+            axes.axvline(sum(length < kept_s for length in lengths) - 0.5, color=MUTED, lw=1, ls="--")
+        axes.set_xticks(range(len(lengths)), [duration(length) for length in lengths], rotation=70, fontsize=7)
+        axes.set_yticks((0, 1), ("none", "all"))
+        axes.set_xlabel("away; left half standard, right half critical events; dashed: the retentions")
+        legend(axes, columns=3)
+
+    return figure(draw, "absences", text, height=3.2)
+
+
+def envelope(rows: Sequence[EnvelopeRow]) -> str:
+    """For each part how long it may be away before something is gone, or broken."""
+    shown = [row for row in rows if row.transport == CHOSEN] or list(rows)
+    text = "How long each part may be away. " + " ".join(_said(row) for row in shown)
+
+    def draw(axes: Axes) -> None:
+        for place, row in enumerate(reversed(shown)):
+            safe_s = row.nothing_gone_s or 1.0
+            ends_s = row.broken_s or row.longest_s
+            axes.barh(place, safe_s, color=ACCENT, height=0.55)
+            if row.told_s is not None:
+                axes.barh(place, max(ends_s, row.told_s) - safe_s, left=safe_s, color=SECOND, height=0.55)
+            if row.broken_s is not None:
+                axes.scatter([row.broken_s], [place], color=BAD, marker="X", s=70, zorder=3)
+        axes.set_xscale("log")
+        ticks = sorted({value for row in shown for value in (row.nothing_gone_s, row.longest_s) if value})
+        axes.set_xticks(ticks, [duration(value) for value in ticks], rotation=35, fontsize=7)
+        axes.minorticks_off()
+        axes.set_yticks(range(len(shown)), [row.what for row in reversed(shown)])
+        for colour, label in ((ACCENT, "nothing is gone"), (SECOND, "agents are told what is gone")):
+            axes.barh(0, 0, color=colour, label=label)
+        axes.scatter([], [], color=BAD, marker="X", label="a promise is broken")
+        axes.set_xlabel("away for")
+        legend(axes, columns=3)
+
+    return figure(draw, "envelope", text, height=0.6 + 0.42 * max(3, len(shown)))
+
+
+def _said(row: EnvelopeRow) -> str:
+    safe = duration(row.nothing_gone_s) if row.nothing_gone_s is not None else "no time"
+    told = f", told gone from {duration(row.told_s)}" if row.told_s is not None else ""
+    broken = f", broken from {duration(row.broken_s)}" if row.broken_s is not None else ""
+    return f"{OPTIONS[row.transport]}, {row.what}: nothing is gone up to {safe}{told}{broken}."
+
+
+def covered(found: Sequence[Covered]) -> str:
+    """How often each kind of fault was played on each link and process."""
+    counts = Counter[tuple[str, str]]()
+    for one in found:
+        counts[one.kind, one.target] += one.count
+    kinds = sorted({one.kind for one in found})
+    targets = sorted({one.target for one in found})
+    text = f"{len(counts)} pairs of {len(kinds)} kinds of faults and {len(targets)} links and processes were played."
+
+    def draw(axes: Axes) -> None:
+        most = max(counts.values())
+        for (kind, target), count in counts.items():
+            x, y = targets.index(target), len(kinds) - 1 - kinds.index(kind)
+            axes.scatter([x], [y], s=30 + 270 * (count / most) ** 0.5, color=SHADE, lw=0)
+            axes.text(x, y, f"{count}", ha="center", va="center", fontsize=6.5, color=INK)
+        axes.set_xticks(range(len(targets)), targets, rotation=30, ha="right", fontsize=7.5)
+        axes.set_yticks(range(len(kinds)), list(reversed(kinds)), fontsize=7.5)
+        axes.set_xlim(-0.6, len(targets) - 0.4)
+        axes.set_ylim(-0.6, len(kinds) - 0.4)
+
+    return figure(draw, "covered", text, height=0.8 + 0.3 * len(kinds))

@@ -1,0 +1,155 @@
+"""From the evidence to the tables of a review: promises with bounds, gaps, the envelope, the judge's power. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from reports.options import CHOSEN, OPTIONS, Cell, spread_of
+from reports.report import Report
+from reports.review.bounds import upper_limit
+from reports.review.document import EnvelopeRow, GapRow, Power, Promise, PromiseVerdict, RealRun, Trials
+from reports.review.evidence import GapTrial, Hunt, Outage
+
+SEEDS_ENOUGH = 300
+"""A bug that so many seeds don't find has got away; a hunt that ended earlier was given up."""
+
+
+def promises_of(cells: Sequence[Cell], runs: Sequence[Report], promises: Mapping[str, str]) -> list[Promise]:
+    """Every guarantee of every option that anything is known of; `runs` on the real stack were of what was chosen."""
+    shown = {cell.transport for cell in cells} | ({CHOSEN} if runs else set())
+    found = {(cell.guarantee, cell.transport): cell for cell in cells}
+    return [
+        _promise(name, option, found.get((name, option)), runs if option == CHOSEN else (), promises[name])
+        for name in sorted(promises)
+        for option in OPTIONS
+        if option in shown
+    ]
+
+
+def _promise(name: str, option: str, cell: Cell | None, runs: Sequence[Report], promise: str) -> Promise:
+    judged = [(run, one) for run in runs for one in run.guarantees if one.guarantee == name and one.trials]
+    failed = [run for run, one in judged if one.verdict != "held"]
+    seeds, broken = (cell.seeds, cell.violated_in - cell.real_violated) if cell else (0, 0)
+    real, real_broken = (cell.real_runs, cell.real_violated) if cell else (0, 0)
+    why, command = (cell.why, cell.command) if cell else ("", "meshrelay compare")
+    verdict: PromiseVerdict = cell.verdict if cell else "not run"
+    if failed and verdict != "violated":
+        verdict, why, command = "violated", failed[0].reason, failed[0].command
+    elif judged and verdict == "not run":
+        verdict, command = "held", judged[0][0].command
+    return Promise(
+        guarantee=name,
+        promise=promise,
+        transport=option,
+        verdict=verdict,
+        simulated=trials_of(broken, seeds),
+        real=trials_of(real_broken + len(failed), real + len(judged)),
+        why=why,
+        command=command,
+    )
+
+
+def trials_of(failures: int, trials: int) -> Trials:
+    """Counts with their bound."""
+    return Trials(trials=trials, failures=failures, upper_limit=upper_limit(failures, trials))
+
+
+def gap_rows(trials: Sequence[GapTrial]) -> list[GapRow]:
+    """One row for each option, class and length."""
+    grouped: dict[tuple[int, str, float], list[GapTrial]] = {}
+    order = list(OPTIONS)
+    for one in trials:
+        grouped.setdefault((order.index(one.transport), one.retention_class, one.gap_s), []).append(one)
+    rows = []
+    for (_, _, gap_s), found in sorted(grouped.items()):
+        notices = Counter(one.notice for one in found)
+        rows.append(
+            GapRow(
+                transport=found[0].transport,
+                retention_class=found[0].retention_class,
+                retention_s=found[0].retention_s,
+                gap_s=gap_s,
+                agents=len(found),
+                events=sum(one.events for one in found),
+                delivered=sum(one.delivered for one in found),
+                told=sum(one.told for one in found),
+                lost=sum(one.lost for one in found),
+                within=sum(one.within for one in found),
+                told_by_410=notices["410"],
+                told_by_gap=notices["gap"],
+                not_told=notices["none"],
+            )
+        )
+    return rows
+
+
+def envelope_rows(outages: Sequence[Outage]) -> list[EnvelopeRow]:
+    """For each option and part, how long it may be away before something is gone, or a promise broken."""
+    grouped: dict[tuple[str, str], list[Outage]] = {}
+    for one in outages:
+        grouped.setdefault((one.transport, one.what), []).append(one)
+    return [_envelope(sorted(found, key=lambda one: one.length_s)) for found in grouped.values()]
+
+
+def _envelope(found: Sequence[Outage]) -> EnvelopeRow:
+    broken = [one for one in found if one.verdict != "held"]
+    told = [one for one in found if one.told_critical + one.told_standard]
+    ends_s = min((one.length_s for one in (*broken, *told)), default=float("inf"))
+    whole = [one for one in found if one.length_s < ends_s]
+    caught_up = [one.caught_up_s for one in found if one.caught_up_s is not None]
+    shown = (broken or told or list(found))[0]
+    return EnvelopeRow(
+        transport=found[0].transport,
+        what=found[0].what,
+        nothing_gone_s=whole[-1].length_s if whole else None,
+        told_s=told[0].length_s if told else None,
+        broken_s=broken[0].length_s if broken else None,
+        broken=sorted({name for one in broken for name in one.violated or (one.verdict,)}),
+        longest_s=found[-1].length_s,
+        caught_up_s=max(caught_up, default=None),
+        command=shown.command,
+    )
+
+
+def power_of(hunts: Sequence[Hunt]) -> list[Power]:
+    """For each planted bug, how soon it was found."""
+    grouped: dict[tuple[str, str], list[Hunt]] = {}
+    for one in hunts:
+        grouped.setdefault((one.bug, one.transport), []).append(one)
+    rows = []
+    for (bug, transport), found in sorted(grouped.items()):
+        caught = [one for one in found if one.seeds]
+        rows.append(
+            Power(
+                bug=bug,
+                what=found[0].what,
+                transport=transport,
+                starts=len(found),
+                caught=len(caught),
+                unfinished=sum(not one.seeds and one.seeds_max < SEEDS_ENOUGH for one in found),
+                seeds=spread_of([float(one.seeds) for one in caught]) if caught else None,
+                by=sorted({kind for one in caught for kind in one.by}),
+            )
+        )
+    return rows
+
+
+def real_runs(runs: Sequence[Report]) -> list[RealRun]:
+    """The runs on the real stack, one line each."""
+    return [
+        RealRun(
+            plan=run.plan,
+            seed=run.seed,
+            verdict=run.verdict,
+            reason=run.reason,
+            events=run.counts.get("events acknowledged", 0),
+            deliveries=run.counts.get("deliveries", 0),
+            faults=run.counts.get("faults with proof", 0),
+            kills=run.counts.get("relay kills", 0),
+            p50_ms=None if run.latency is None else run.latency.p50_ms,
+            p99_ms=None if run.latency is None else run.latency.p99_ms,
+            command=run.command,
+        )
+        for run in runs
+    ]

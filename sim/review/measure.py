@@ -1,0 +1,190 @@
+"""Measuring within a budget of time: first the real stack, alone, then everything simulated, side by side.
+
+What takes long goes first; seeds over all options fill what time is left, and between them hunts for planted bugs,
+which are given up when it is over. Each part is kept as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from faults.chaos import CouldNotRun
+from faults.generate import main_plan
+from faults.judged import play_and_judge, relay_broken_by
+from faults.planted import PLANTED
+from faults.transports import TransportName
+from reports.review.claims import ADR_DAYS
+from reports.review.evidence import Hunt, SamePlan
+from sim.campaign import local_pool
+from sim.compare import Pair, Side, side_of
+from sim.hunt import SEEDS_MAX, STARTS
+from sim.options.evidence import Simulated, simulated_side_by_side
+from sim.options.parts import Parts
+from sim.review import jobs
+from sim.review.parts import HUNTS, PLANS, REAL, WINDOW
+from sim.trial import Trial
+
+REAL_MINUTES = 3.0
+"""With less, the real stack is left out: its main plan takes more than a minute."""
+DAYS_A_MINUTE = 4.2
+"""Of the quiet window, which takes one process eight or nine seconds a day: five minutes are enough for all 21."""
+TRIALS_A_HUNT = 12
+"""Seeds that are played before the next hunt begins: about as much work as a hunt."""
+SEED = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be measured."""
+
+    minutes: float
+    jobs: int
+    seed: int
+    """Of the main plan on the real stack."""
+    out: Path
+    bug: str | None
+
+
+@dataclass
+class Measurement:
+    """One run of measuring."""
+
+    request: Request
+    parts: Parts
+    console: Console
+    began_s: float = field(default_factory=time.monotonic)
+
+    def run(self) -> None:
+        """Measure everything that fits into the time. Raises OSError, and what a worker raises."""
+        if self.request.minutes >= REAL_MINUTES:
+            self._play_real()
+        with local_pool(self.request.jobs) as pool:
+            try:
+                self._simulate(pool)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def ends_s(self, share: float = 1.0) -> float:
+        """When so much of the time is over, on the machine's monotonic clock."""
+        return self.began_s + self.request.minutes * 60 * share
+
+    def _play_real(self) -> None:
+        """The seed's main plan, on the real stack and in the simulated world."""
+        plan, bug = main_plan(self.request.seed), self.request.bug
+        command = ["meshrelay", "chaos", "run", "--seed", str(plan.seed), *([] if bug is None else ["--plant", bug])]
+        self.console.print(
+            f"real stack: {plan.name}, {plan.duration_s:g} s, {len(plan.faults)} faults", highlight=False
+        )
+        try:
+            judged = play_and_judge(
+                plan, self.request.out / "real", self.console, command=command, relay_command=relay_broken_by(bug)
+            )
+        except CouldNotRun as error:
+            self.console.print(f"real stack: could not run: {error}", highlight=False, soft_wrap=True)
+            return
+        self.console.print(f"real stack: {judged.report.verdict}: {judged.report.reason}", highlight=False)
+        self.parts.keep(REAL, [judged.report])
+        simulated = jobs.play_main(plan.seed, bug)
+        self.parts.keep(PLANS, [_same(plan.name, plan.seed, simulated, side_of(judged.report))])
+
+    def _simulate(self, pool: Executor) -> None:
+        queue = _Queue(pool, self.parts)
+        days = min(ADR_DAYS, round(self.request.minutes * DAYS_A_MINUTE * min(1.0, self.request.jobs / 2), 1))
+        queue.submit(WINDOW, lambda found: found[0], jobs.play_window, days, SEED, self.request.bug)
+        hunts = self._hunts(queue)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            task, trials = progress.add_task("simulating", total=None), count(1)
+
+            def told(found: Simulated, trial: Trial) -> None:
+                queue.collect()
+                number = next(trials)
+                if number % TRIALS_A_HUNT == 0:
+                    next(hunts, None)
+                if trial.is_failure:
+                    progress.console.print(f"{trial.plan} {trial.verdict}: {trial.reason}", highlight=False)
+                progress.update(task, completed=number, description=f"seeds over all options; {queue.left} others")
+
+            self._keep(self._seeds(pool, told))
+            while queue.left:
+                progress.update(task, description=f"finishing {queue.left} others")
+                queue.collect(wait_s=1.0)
+
+    def _seeds(self, pool: Executor, told: Callable[[Simulated, Trial], None]) -> dict[str, Simulated]:
+        return simulated_side_by_side(
+            list(TransportName),
+            count(),
+            pool,
+            jobs=self.request.jobs,
+            bug=self.request.bug,
+            is_over=lambda: time.monotonic() > self.ends_s(),
+            told=told,
+        )
+
+    def _keep(self, found: dict[str, Simulated]) -> None:
+        for name, one in found.items():
+            self.parts.keep(f"simulated-{name}.json", one)
+
+    def _hunts(self, queue: _Queue) -> Iterator[None]:
+        """Begin one hunt at each step: every bug of what was chosen, in an order that is no order of theirs."""
+        names = [name for name, one in PLANTED.items() if TransportName.CURSOR in one.over]
+        random.Random(0).shuffle(names)
+        for start in STARTS if self.request.bug is None else ():
+            for name in names:
+                queue.submit(HUNTS, _tried, jobs.hunted, name, start, SEEDS_MAX, TransportName.CURSOR, self.ends_s())
+                yield
+
+
+class _Queue:
+    """What workers have been asked for, by the part that it becomes."""
+
+    def __init__(self, pool: Executor, parts: Parts) -> None:
+        self._pool, self._parts = pool, parts
+        self._waiting: dict[Future[Any], tuple[str, Callable[[list[Any]], Any]]] = {}
+        self._found: dict[str, list[Any]] = {}
+
+    @property
+    def left(self) -> int:
+        """How many are not there yet."""
+        return len(self._waiting)
+
+    def submit(self, part: str, made: Callable[[list[Any]], Any], job: Callable[..., Any], *words: Any) -> None:
+        """Ask for something; `made` makes the part of all that was found for it so far."""
+        self._waiting[self._pool.submit(job, *words)] = part, made
+
+    def collect(self, wait_s: float = 0.0) -> None:
+        """Keep what has come. Raises what a worker raised."""
+        time.sleep(wait_s)
+        changed = {}
+        for future in [one for one in self._waiting if one.done()]:
+            part, made = self._waiting.pop(future)
+            self._found.setdefault(part, []).append(future.result())
+            changed[part] = made
+        for part, made in changed.items():
+            self._parts.keep(part, made(self._found[part]))
+
+
+def _tried(hunts: list[Hunt]) -> list[Hunt]:
+    """Hunts that came to try anything, in an order that does not depend on which ended first."""
+    return sorted((one for one in hunts if one.seeds_max), key=lambda one: (one.bug, one.start))
+
+
+def _same(plan: str, seed: int, simulated: Side, real: Side) -> SamePlan:
+    pair = Pair(plan=plan, factor=1.0, left_out=(), faults=0, simulated=simulated, real=real)
+    return SamePlan(
+        plan=plan,
+        simulated=simulated.verdict,
+        real=real.verdict,
+        outcome=pair.outcome,
+        command=f"meshrelay sim run --seed {seed} --main",
+    )

@@ -1,0 +1,109 @@
+"""The parts of a review on disk: what this run measured, and behind it what was kept of longer ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import reports
+from reports.report import Report
+from reports.review.evidence import Covered, GapTrial, Hunt, Outage, Provenance, SamePlan, Window
+from sim.options.evidence import Simulated
+from sim.options.parts import Parts
+
+T = TypeVar("T")
+KEPT = Path(reports.__file__).parent / "evidence"
+"""Evidence of longer runs, in the repository."""
+
+WINDOW, GAPS, OUTAGES, HUNTS, REAL, PLANS, COVERED, RUN = (
+    "window.json",
+    "gaps.json",
+    "outages.json",
+    "hunts.json",
+    "real.json",
+    "plans.json",
+    "covered.json",
+    "run.json",
+)
+
+
+class Evidences(Parts):
+    """The parts of a run; what it did not measure is looked up among those that were kept, and marked as such."""
+
+    def __init__(self, run: Parts, kept: Parts | None) -> None:
+        super().__init__(run.folder)
+        self._run, self._kept = run, kept
+        self.origins: dict[str, str] = {}
+        """By part that was read and is not of this run, which commit it is of, and when it was measured."""
+
+    def read(self, name: str, kind: type[T]) -> T | None:
+        """A part of this run, else one that was kept. Raises PartInvalid, OSError."""
+        found = self._run.read(name, kind)
+        if self._kept is None:
+            return found
+        kept = self._kept.read(name, kind)
+        if kept is None or not _is_better(kept, found):
+            return found
+        origin = self._kept.origin(name)
+        self.origins[name.removesuffix(".json")] = _said(origin)
+        return kept
+
+    def window(self) -> Window | None:
+        """The quiet window. Raises PartInvalid, OSError."""
+        return self.read(WINDOW, Window)
+
+    def gaps(self) -> list[GapTrial]:
+        """Absences. Raises PartInvalid, OSError."""
+        return self.read(GAPS, list[GapTrial]) or []
+
+    def outages(self) -> list[Outage]:
+        """Outages. Raises PartInvalid, OSError."""
+        return self.read(OUTAGES, list[Outage]) or []
+
+    def hunts(self) -> list[Hunt]:
+        """Hunts for planted bugs. Raises PartInvalid, OSError."""
+        return self.read(HUNTS, list[Hunt]) or []
+
+    def real(self) -> list[Report]:
+        """Main plans on the real stack. Raises PartInvalid, OSError."""
+        return self.read(REAL, list[Report]) or []
+
+    def plans(self) -> list[SamePlan]:
+        """Plans played in both worlds. Raises PartInvalid, OSError."""
+        return self.read(PLANS, list[SamePlan]) or []
+
+    def covered(self) -> list[Covered]:
+        """Faults played. Raises PartInvalid, OSError."""
+        return self.read(COVERED, list[Covered]) or []
+
+    def run(self) -> Provenance | None:
+        """What was asked of this run. Raises PartInvalid, OSError."""
+        return self._run.read(RUN, Provenance)
+
+
+def _is_better(kept: object, found: object) -> bool:
+    """Whether what was kept says more than what this run found: never if this run found a breach."""
+    if isinstance(found, Simulated) and isinstance(kept, Simulated):
+        return not found.violated and not found.not_run and kept.trials > found.trials
+    if isinstance(found, Window) and isinstance(kept, Window):
+        return found.verdict == "held" and kept.days > found.days
+    if isinstance(found, list) and isinstance(kept, list):
+        return not _has_breach(found) and len(kept) > len(found)
+    return found is None
+
+
+def _has_breach(found: list[object]) -> bool:
+    """Whether a list of trials holds one that failed."""
+    return any(
+        (isinstance(one, GapTrial) and bool(one.lost))
+        or (isinstance(one, Outage | Report) and one.verdict != "held")
+        or (isinstance(one, SamePlan) and one.outcome == "different")
+        or (isinstance(one, Hunt) and not one.seeds)
+        for one in found
+    )
+
+
+def _said(origin: Provenance | None) -> str:
+    if origin is None:
+        return "kept; from where is not known"
+    return f"kept, measured {origin.started_at[:10]} at commit {origin.commit or 'unknown'}"

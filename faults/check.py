@@ -223,14 +223,21 @@ def _switch_problems(faults: Sequence[Fault]) -> Iterator[str]:
 
 
 def _overlap_problems(faults: Sequence[Fault]) -> Iterator[str]:
-    """Two faults on one target at once could not be told apart, so neither could be proved."""
+    """Two faults on one target at once could not be told apart, so neither could be proved; on two replicas they can."""
     ordered = sorted(faults, key=lambda fault: (fault.target, fault.at_s, fault.until_s))
-    for before, after in pairwise(ordered):
-        if before.target == after.target and after.at_s < before.until_s:
-            yield (
-                f"fault {after.id!r}: expected a beginning after {before.id!r} on {before.target} ends at "
-                f"{before.until_s:g} s, got {after.at_s:g} s; overlapping faults can't be told apart, move one"
-            )
+    for name in dict.fromkeys(_process_named(fault) for fault in ordered):
+        for before, after in pairwise(fault for fault in ordered if _process_named(fault) in (None, name)):
+            is_seen_for_all = name is not None and _process_named(before) is _process_named(after) is None
+            if before.target == after.target and after.at_s < before.until_s and not is_seen_for_all:
+                yield (
+                    f"fault {after.id!r}: expected a beginning after {before.id!r} on {before.target} ends at "
+                    f"{before.until_s:g} s, got {after.at_s:g} s; overlapping faults can't be told apart, move one"
+                )
+
+
+def _process_named(fault: Fault) -> str | None:
+    """The one process that a fault hits alone, if it says so."""
+    return None if isinstance(fault, LinkFaultBase) else fault.only
 
 
 def _repeated(what: str, names: Iterable[T]) -> Iterator[str]:

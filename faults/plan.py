@@ -134,6 +134,8 @@ class Publisher(_Part, frozen=True, kw_only=True):
     via: Literal["http", "nats"]
     batch_max: Annotated[int, Meta(ge=1, le=1_000)] = 20
     """Events in one request, or awaiting their PubAck."""
+    retry_max_s: Duration = 0.5
+    """The longest pause before it tries again what has an unknown outcome; more where outages last for hours."""
 
 
 class TypeWeight(_Part, frozen=True, kw_only=True):

@@ -58,6 +58,11 @@ def judge(history: Path, witnessed: Witnessed = NOTHING_ELSE) -> Report:
     """Judge a history, with what the run saw beside it. Raises HistoryInvalid with the record at fault, OSError."""
     reader = HistoryReader(history)
     index = Index.of(reader)
+    return judge_index(index, history.name, witnessed, torn_bytes=len(reader.torn or b""))
+
+
+def judge_index(index: Index, history: str, witnessed: Witnessed = NOTHING_ELSE, *, torn_bytes: int = 0) -> Report:
+    """Judge an indexed history; `history` is its file's name. Raises HistoryInvalid."""
     run = index.run
     chains = chains_of(index)
     judged = [check(index, chains) for check in CHECKERS]
@@ -67,7 +72,7 @@ def judge(history: Path, witnessed: Witnessed = NOTHING_ELSE) -> Report:
     findings = sorted((found for one in judged for found in one), key=lambda found: (found.t_ns, found.kind))
     healed_ns, converged_ns = index.phase_ns("healed"), index.phase_ns("converged")
     notes = [f"{NOT_PLAYED}{one}." for one in index.witness.left_out]
-    notes += [f"The history ends in a torn line of {len(reader.torn)} bytes, left out."] if reader.torn else []
+    notes += [f"The history ends in a torn line of {torn_bytes} bytes, left out."] if torn_bytes else []
     return Report(
         verdict=decision.verdict,
         reason=decision.reason,
@@ -75,7 +80,7 @@ def judge(history: Path, witnessed: Witnessed = NOTHING_ELSE) -> Report:
         plan=run.plan,
         seed=run.seed,
         world=run.world,
-        command=shlex.join(run.command) or f"meshrelay report {history.name}",
+        command=shlex.join(run.command) or f"meshrelay report {history}",
         started_at=run.started_at,
         duration_s=round(index.counts.last_ns / SECOND_NS, 3),
         retention_critical_s=run.retention_ns.critical / SECOND_NS,
@@ -94,7 +99,7 @@ def judge(history: Path, witnessed: Witnessed = NOTHING_ELSE) -> Report:
         latency=statistics.latency(index),
         versions=run.versions,
         notes=[*notes, *_limits(index)],
-        history=history.name,
+        history=history,
     )
 
 

@@ -35,6 +35,8 @@ class Events:
         """Whether it was published again past its retention, when nobody knew its id: it may be stored anew."""
         self.attempts = array("i")
         self.refused = array("i")
+        self.failed_first = bytearray()
+        """Whether its first attempt was refused, or got no answer that says what became of it."""
         self.publish_record = array("q")
         self.acked_record = array("q")
 
@@ -49,6 +51,7 @@ class Events:
             self.delivered.append(False)
             self.forgotten.append(False)
             self.renewed.append(False)
+            self.failed_first.append(False)
             for column in (self.attempts, self.refused):
                 column.append(0)
             for times in (self.first_publish_ns, self.acked_ns, self.position, self.publish_record, self.acked_record):

@@ -266,6 +266,8 @@ class Index:
         if record.outcome == "refused":
             events.refused[row] += 1
         if record.outcome != "acked":
+            if events.attempts[row] == 1:
+                events.failed_first[row] = True
             return
         if record.cursor is None:
             raise HistoryInvalid(f"record {number}: expected a cursor in an acked 'published', got none")

@@ -117,6 +117,7 @@ class Mesh:
                 batch_max=one.batch_max,
                 recorder=self._recorder,
                 rng=process.rng,
+                retry_max_s=one.retry_max_s,
             )
             try:
                 await publisher.run(self._now_s)

@@ -35,6 +35,8 @@ class Outcome:
     """`redelivered` and `redispatched` by the relays' own metrics, of their last lives; `pending` at the last look."""
     marks: tuple[str, ...] = ()
     """All marks that the run hit, once its history has been read."""
+    covered: dict[str, int] = field(default_factory=dict)
+    """How often faults took effect, by `kind|target|phase`, once its history has been read."""
 
 
 @dataclass(slots=True)

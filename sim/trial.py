@@ -10,8 +10,11 @@ from pathlib import Path
 
 from faults.plan import Plan
 from faults.recorder import Recorder
-from reports.api import judge, write_report
+from reports.api import judge_index, write_report
+from reports.history import HistoryReader
+from reports.index import Index
 from reports.report import Report
+from reports.review.coverage import covered, keyed
 from reports.verdict import Witnessed
 from sim.errors import NotModelled
 from sim.marks import marks_of
@@ -42,6 +45,8 @@ class Trial:
     wall_s: float = 0.0
     marks: tuple[str, ...] = ()
     counters: dict[str, int] = field(default_factory=dict)
+    covered: dict[str, int] = field(default_factory=dict)
+    """How often faults took effect, by `kind|target|phase`; see `reports/review/coverage.py`."""
     is_untried: bool = False
     """Nothing was wrong, but something that is promised had no occasion to go wrong."""
 
@@ -56,8 +61,25 @@ class Trial:
         return self.violated or (self.verdict,)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """A plan that was played: what the judge says of it, and what he read."""
+
+    report: Report
+    outcome: Outcome
+    index: Index
+
+
 def simulate(plan: Plan, out: Path | None, on_segment: OnSegment | None = None) -> tuple[Report, Outcome]:
     """Play a plan and judge it; `out` keeps history and report. Raises WorldFailed, NotModelled, OSError."""
+    played = play(plan, out, on_segment)
+    if out is not None:
+        write_report(played.report, out)
+    return played.report, played.outcome
+
+
+def play(plan: Plan, out: Path | None = None, on_segment: OnSegment | None = None) -> Played:
+    """Play a plan and judge it; `out` keeps the history. Raises WorldFailed, NotModelled, OSError."""
     with tempfile.TemporaryDirectory(prefix="meshrelay-sim-") if out is None else nullcontext(out) as given:
         folder = Path(given)
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,10 +90,11 @@ def simulate(plan: Plan, out: Path | None, on_segment: OnSegment | None = None) 
         outcome.marks = marks_of(path, outcome.heard)
         broken = [f"the relay ended by itself: {why}" for why in outcome.relay_exits]
         broken += [f"a client gave up: {why}" for why in outcome.client_failures]
-        report = judge(path, Witnessed(broken=tuple(broken)))
-        if out is not None:
-            write_report(report, out)
-        return report, outcome
+        index = Index.of(HistoryReader(path))
+        outcome.covered = keyed(covered(index))
+        return Played(
+            report=judge_index(index, path.name, Witnessed(broken=tuple(broken))), outcome=outcome, index=index
+        )
 
 
 def try_plan(plan: Plan, out: Path | None = None, on_segment: OnSegment | None = None) -> Trial:
@@ -98,5 +121,6 @@ def try_plan(plan: Plan, out: Path | None = None, on_segment: OnSegment | None =
         wall_s=time.perf_counter() - began_s,
         marks=outcome.marks,
         counters=outcome.counters,
+        covered=outcome.covered,
         is_untried=report.verdict == "could not run",
     )

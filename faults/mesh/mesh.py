@@ -81,6 +81,7 @@ class Mesh:
                 batch_max=publisher.batch_max,
                 recorder=recorder,
                 rng=random.Random(f"publisher/{plan.seed}/{publisher.name}"),
+                retry_max_s=publisher.retry_max_s,
             )
             for publisher in plan.workload.publishers
         ]

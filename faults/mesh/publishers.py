@@ -13,8 +13,6 @@ from reports import history
 from system.client.backoff import backoff_s
 
 BACKOFF_BASE_S = 0.05
-BACKOFF_MAX_S = 0.5
-"""Short, so that an outage of seconds is over for the publisher soon after it is over."""
 POLL_S = 60.0
 """Longest sleep before looking again, so that a clock that was set is noticed."""
 
@@ -31,6 +29,7 @@ class MeshPublisher:
         batch_max: int,
         recorder: Recorder,
         rng: random.Random,
+        retry_max_s: float,
     ) -> None:
         self.name = name
         self.outbox = outbox
@@ -38,6 +37,7 @@ class MeshPublisher:
         self._batch_max = batch_max
         self._recorder = recorder
         self._rng = rng
+        self._retry_max_s = retry_max_s
 
     async def run(self, now_s: Callable[[], float]) -> None:
         """Publish until the outbox is empty; `now_s` is the time within the plan."""
@@ -51,7 +51,7 @@ class MeshPublisher:
                 failures = 0 if is_settled else failures + 1
                 if failures:
                     await asyncio.sleep(
-                        backoff_s(self._rng, attempt=failures, base_s=BACKOFF_BASE_S, max_s=BACKOFF_MAX_S)
+                        backoff_s(self._rng, attempt=failures, base_s=BACKOFF_BASE_S, max_s=self._retry_max_s)
                     )
         finally:
             await self._channel.close()

@@ -50,7 +50,6 @@ class ForgetfulChannel:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No waiting between attempts."""
     monkeypatch.setattr(publishers, "BACKOFF_BASE_S", 0.0001)
-    monkeypatch.setattr(publishers, "BACKOFF_MAX_S", 0.0001)
 
 
 async def _published(
@@ -59,7 +58,13 @@ async def _published(
     path = folder / "history.jsonl"
     with Recorder(path) as recorder:
         publisher = MeshPublisher(
-            "p", outbox=Outbox(given), channel=channel, batch_max=4, recorder=recorder, rng=random.Random(1)
+            "p",
+            outbox=Outbox(given),
+            channel=channel,
+            batch_max=4,
+            recorder=recorder,
+            rng=random.Random(1),
+            retry_max_s=0.0001,
         )
         await publisher.run(lambda: 100.0)
     return publisher, list(read_history(path).records)

@@ -1,0 +1,1 @@
+"""Experiments in the simulated world whose results go into the reliability report."""

@@ -1,0 +1,1 @@
+"""Tests of the evidence of a review: pure, on hand-written histories."""

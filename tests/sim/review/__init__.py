@@ -1,0 +1,1 @@
+"""Tests of the experiments of a review, in small."""

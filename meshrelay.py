@@ -31,15 +31,14 @@ def _mount_all(app: typer.Typer) -> None:
     import faults.bench.cli
     import faults.cli
     import faults.up
-    import reports.cli
     import sim.bench
     import sim.cli
     import sim.options.cli
-    from faults.chaos import CouldNotRun
+    import sim.review.cli
 
     faults.up.register(app)
     faults.cli.register(app)
-    reports.cli.register(app, play_main_plan=faults.cli.play_main_plan, could_not_run=CouldNotRun)
+    sim.review.cli.register(app)
     faults.bench.cli.register(app, simulated=sim.bench.measure)
     sim.cli.register(app)
     sim.options.cli.register(app)

@@ -4,7 +4,7 @@
 
 Each agent is a process of its own that writes its own part of the history; at the end the parts are made into one.
 Whatever happens, also Ctrl-C or SIGKILL of this process, nothing is left behind but the output folder, and what its
-parts say so far can be judged (`meshrelay report FOLDER`).
+parts say so far can be judged (`meshrelay report --history FOLDER`).
 """
 
 from __future__ import annotations

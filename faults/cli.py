@@ -15,14 +15,13 @@ from faults.campaign_cli import campaign_command
 from faults.chaos import CouldNotRun
 from faults.gaps import planned_gaps
 from faults.generate import main_plan
-from faults.judged import BugUnknown, Judged, fresh, play, play_and_judge, relay_broken_by
+from faults.judged import BugUnknown, Judged, fresh, play_and_judge, relay_broken_by
 from faults.outside.choice import StackKind, stack_of, words_of
 from faults.outside.file import StackFileInvalid
 from faults.plan import Plan, PlanInvalid
 from faults.seeds import SEED_MAX
 from faults.swarm import KindsInvalid, chaos_plan_over, kinds_of
 from faults.transports import Over, TransportName, as_option, over
-from reports.verdict import NOTHING_ELSE, Witnessed
 
 USAGE = 2
 COULD_NOT_RUN = 4
@@ -106,14 +105,6 @@ def print_plan(
         typer.echo(f"the plan was not written: {error}", err=True)
         raise typer.Exit(USAGE) from None
     typer.echo(f"{out}: {_summary(plan)}", err=True)
-
-
-def play_main_plan(seed: int, out: Path) -> tuple[Path, Witnessed]:
-    """Play the main plan of a seed: its history, and what the run saw beside it. Raises CouldNotRun."""
-    plan, console = main_plan(seed), Console(stderr=True)
-    console.print(_summary(plan), highlight=False, soft_wrap=True)
-    result = play(plan, out, console, command=["meshrelay", "chaos", "run", "--seed", str(seed)])
-    return result.history, NOTHING_ELSE
 
 
 def _chosen(

@@ -72,19 +72,8 @@ def _claims(claims: Sequence[Claim]) -> list[str]:
 
 
 def _sure(evidence: Evidence, chosen: Sequence[Promise], gaps: Sequence[GapRow], power: Sequence[Power]) -> list[str]:
-    tried = [one for one in chosen if one.simulated.trials and one.simulated.upper_limit is not None]
-    lines = []
-    if tried:
-        most, least = (pick(tried, key=lambda one: one.simulated.trials) for pick in (max, min))
-        failures = sum(one.simulated.failures for one in tried)
-        lines.append(
-            f"{failures or 'None'} of {most.simulated.trials:,} simulated plans broke a promise: with 95 % confidence "
-            f"fewer than {share(most.simulated.upper_limit or 0)} of plans drawn alike break {most.guarantee}, and "
-            f"fewer than {share(least.simulated.upper_limit or 0)} break {least.guarantee}, the least tried "
-            f"({least.simulated.trials:,} plans)."
-            if not failures
-            else f"{failures:,} breaches in up to {most.simulated.trials:,} simulated plans."
-        )
+    tried = [one for one in chosen if one.simulated.upper_limit is not None]
+    lines = [_seeds(tried)] if tried else []
     runs = max((one.real.trials for one in chosen), default=0)
     broken = sum(one.real.failures for one in chosen)
     lines.append(
@@ -93,6 +82,24 @@ def _sure(evidence: Evidence, chosen: Sequence[Promise], gaps: Sequence[GapRow],
         else "No run on the real stack."
     )
     return [*lines, *_gaps(gaps), *_power(power), *_worlds(evidence), *_reached(evidence)]
+
+
+def _seeds(tried: Sequence[Promise]) -> str:
+    """How often plans broke something, and how sure that makes one of the promise that was tried least."""
+    most = max(one.simulated.trials for one in tried)
+    failures = sum(one.simulated.failures for one in tried)
+    if failures:
+        return f"{failures:,} breaches of promises in {most:,} simulated plans."
+    least = min(tried, key=lambda one: one.simulated.trials)
+    others = [one for one in tried if one.simulated.trials > least.simulated.trials]
+    said = f"None of {most:,} simulated plans broke a promise: with 95 % confidence fewer than "
+    if not others:
+        return said + f"{share(least.simulated.upper_limit or 0)} of plans drawn alike break any one of them."
+    usual = min(others, key=lambda one: one.simulated.trials)
+    return said + (
+        f"{share(usual.simulated.upper_limit or 0)} of plans drawn alike break any one of {len(others)} of them; for "
+        f"{least.guarantee}, the least tried ({least.simulated.trials:,} plans), {share(least.simulated.upper_limit or 0)}."
+    )
 
 
 def _gaps(gaps: Sequence[GapRow]) -> list[str]:

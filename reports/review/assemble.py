@@ -77,4 +77,4 @@ def _missing(evidence: Evidence) -> list[str]:
         "marks": evidence.marks,
         "the coverage of faults": evidence.covered,
     }
-    return [name for name, part in parts.items() if not part] + evidence.options.missing
+    return [name for name, part in parts.items() if not part] + evidence.left_out + evidence.options.missing

@@ -177,6 +177,8 @@ class Evidence(_Part, frozen=True, kw_only=True):
     covered: list[Covered] = []
     never: list[str] = []
     """Faults that the vocabulary has and that were played nowhere, in words."""
+    left_out: list[str] = []
+    """What there was no time for, in words."""
     marks: list[Marks] = []
     real: list[Report] = []
     """Runs on the real stack."""

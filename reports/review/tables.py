@@ -15,6 +15,10 @@ SEEDS_ENOUGH = 300
 """A bug that so many seeds don't find has got away; a hunt that ended earlier was given up."""
 
 
+GAP_STEP_S = 5.0
+"""Absences that differ by less are one length: how long a client takes to connect is not what is looked at."""
+
+
 def promises_of(cells: Sequence[Cell], runs: Sequence[Report], promises: Mapping[str, str]) -> list[Promise]:
     """Every guarantee of every option that anything is known of; `runs` on the real stack were of what was chosen."""
     shown = {cell.transport for cell in cells} | ({CHOSEN} if runs else set())
@@ -60,7 +64,8 @@ def gap_rows(trials: Sequence[GapTrial]) -> list[GapRow]:
     grouped: dict[tuple[int, str, float], list[GapTrial]] = {}
     order = list(OPTIONS)
     for one in trials:
-        grouped.setdefault((order.index(one.transport), one.retention_class, one.gap_s), []).append(one)
+        gap_s = round(one.gap_s / GAP_STEP_S) * GAP_STEP_S
+        grouped.setdefault((order.index(one.transport), one.retention_class, gap_s), []).append(one)
     rows = []
     for (_, _, gap_s), found in sorted(grouped.items()):
         notices = Counter(one.notice for one in found)

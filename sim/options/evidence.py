@@ -43,6 +43,8 @@ class Simulated(msgspec.Struct, kw_only=True):
     first: dict[str, Counterexample] = {}
     marks: dict[str, int] = {}
     """In how many trials each was hit."""
+    covered: dict[str, int] = {}
+    """How often faults took effect, by `kind|target|phase`."""
     events: int = 0
     deliveries: int = 0
     simulated_s: float = 0.0
@@ -60,6 +62,8 @@ class Simulated(msgspec.Struct, kw_only=True):
             self.not_run.append(found)
         for name in trial.marks:
             self.marks[name] = self.marks.get(name, 0) + 1
+        for name, times in trial.covered.items():
+            self.covered[name] = self.covered.get(name, 0) + times
         for name in (*trial.tried, *((LIMITS,) if is_limited else ())):
             self.tried[name] = self.tried.get(name, 0) + 1
         for name in trial.violated:

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import sim
 from faults.transports import TransportName
-from reports.review.evidence import Difference, Evidence, Marks, Provenance
+from faults.vocabulary import KINDS, Link, LinkFault, ProcessName, kind_of
+from reports.review.coverage import Met, never_met, unkeyed
+from reports.review.evidence import Covered, Difference, Evidence, Marks, Provenance
 from sim.marks import marks_over
 from sim.options.gathered import gather as gather_options
 from sim.options.parts import PartInvalid
 from sim.review.parts import Evidences
 
 DIFFERENCES = Path(sim.__file__).parent / "DIFFERENCES.md"
+LINK_KINDS = frozenset(map(kind_of, get_args(LinkFault)))
+STORES = (ProcessName.NATS, ProcessName.POSTGRES, ProcessName.REDIS)
+PAIRS = [
+    (kind, target.value)
+    for kind in KINDS
+    for target in ((*Link, *ProcessName) if kind not in ("leader_change", "quorum_loss") else (ProcessName.NATS,))
+    if (kind in LINK_KINDS) == isinstance(target, Link) and (kind != "disk_full" or target in STORES)
+]
+"""What the vocabulary allows."""
 RUNS = 3
 """Of costs, that a comparison should have."""
 COMMANDS = {
@@ -35,6 +48,7 @@ def evidence_of(parts: Evidences) -> Evidence:
     run = parts.run()
     if run is None:
         raise PartInvalid(f"{parts.folder}: expected a run's evidence, got none; begin with meshrelay report")
+    covered = [*_covered(parts), *parts.covered()]
     options = gather_options(parts, started_at=run.started_at, machine=run.machine, runs=RUNS, bug=run.bug)
     return Evidence(
         provenance=run,
@@ -43,13 +57,27 @@ def evidence_of(parts: Evidences) -> Evidence:
         gaps=parts.gaps(),
         outages=parts.outages(),
         hunts=parts.hunts(),
-        covered=parts.covered(),
+        covered=covered,
+        never=[
+            f"{kind} on {target}" for kind, target in never_met(((c.kind, c.target, c.phase) for c in covered), PAIRS)
+        ],
         marks=list(_marks(parts)),
+        left_out=parts.left_out(),
         real=parts.real(),
         plans=parts.plans(),
         not_modelled=list(deliberate(DIFFERENCES.read_text(encoding="utf-8"))),
         origins=dict(sorted(parts.origins.items())),
     )
+
+
+def _covered(parts: Evidences) -> Iterator[Covered]:
+    """What the simulated seeds played, over all options together."""
+    total = Counter[Met]()
+    for option in TransportName:
+        found = parts.simulated(option.value)
+        total.update({} if found is None else unkeyed(found.covered))
+    for (kind, target, phase), times in sorted(total.items()):
+        yield Covered(world="sim", kind=kind, target=target, phase=phase, count=times)
 
 
 def commands_of(run: Provenance) -> dict[str, str]:

@@ -1,17 +1,19 @@
 """Measuring within a budget of time: first the real stack, alone, then everything simulated, side by side.
 
-What takes long goes first; seeds over all options fill what time is left, and between them hunts for planted bugs,
-which are given up when it is over. Each part is kept as soon as it is there.
+The quiet window, which takes longest, goes first. Beside it seeds are played over all options, and among them one other
+thing at a time: absences, outages, hunts for planted bugs. When the time is over, what has not begun is left out, and
+named. Each part is kept as soon as it is there.
 """
 
 from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +25,28 @@ from faults.generate import main_plan
 from faults.judged import play_and_judge, relay_broken_by
 from faults.planted import PLANTED
 from faults.transports import TransportName
+from reports.history import HistoryReader
+from reports.index import Index
 from reports.review.claims import ADR_DAYS
-from reports.review.evidence import Hunt, SamePlan
+from reports.review.coverage import covered
+from reports.review.evidence import Covered, GapTrial, Hunt, Outage, SamePlan
 from sim.campaign import local_pool
 from sim.compare import Pair, Side, side_of
 from sim.hunt import SEEDS_MAX, STARTS
 from sim.options.evidence import Simulated, simulated_side_by_side
 from sim.options.parts import Parts
 from sim.review import jobs
-from sim.review.parts import HUNTS, PLANS, REAL, WINDOW
+from sim.review.envelope import PARTS, measure_outage, outage_plans
+from sim.review.gaps import gap_plan, measure_gap
+from sim.review.parts import COVERED, GAPS, HUNTS, LEFT_OUT, OUTAGES, PLANS, REAL, WINDOW
 from sim.trial import Trial
 
 REAL_MINUTES = 3.0
 """With less, the real stack is left out: its main plan takes more than a minute."""
 DAYS_A_MINUTE = 4.2
 """Of the quiet window, which takes one process eight or nine seconds a day: five minutes are enough for all 21."""
-TRIALS_A_HUNT = 12
-"""Seeds that are played before the next hunt begins: about as much work as a hunt."""
+ALL_MINUTES = 15.0
+"""With so much, absences are played over all options, and parts are away for days too."""
 SEED = 1
 
 
@@ -52,6 +59,7 @@ class Request:
     seed: int
     """Of the main plan on the real stack."""
     out: Path
+    """Where the report goes, and what it rests on."""
     bug: str | None
 
 
@@ -61,6 +69,8 @@ class Measurement:
 
     request: Request
     parts: Parts
+    real: Path
+    """Where the run on the real stack goes."""
     console: Console
     began_s: float = field(default_factory=time.monotonic)
 
@@ -74,10 +84,6 @@ class Measurement:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def ends_s(self, share: float = 1.0) -> float:
-        """When so much of the time is over, on the machine's monotonic clock."""
-        return self.began_s + self.request.minutes * 60 * share
-
     def _play_real(self) -> None:
         """The seed's main plan, on the real stack and in the simulated world."""
         plan, bug = main_plan(self.request.seed), self.request.bug
@@ -86,14 +92,14 @@ class Measurement:
             f"real stack: {plan.name}, {plan.duration_s:g} s, {len(plan.faults)} faults", highlight=False
         )
         try:
-            judged = play_and_judge(
-                plan, self.request.out / "real", self.console, command=command, relay_command=relay_broken_by(bug)
-            )
+            judged = play_and_judge(plan, self.real, self.console, command=command, relay_command=relay_broken_by(bug))
         except CouldNotRun as error:
             self.console.print(f"real stack: could not run: {error}", highlight=False, soft_wrap=True)
             return
         self.console.print(f"real stack: {judged.report.verdict}: {judged.report.reason}", highlight=False)
         self.parts.keep(REAL, [judged.report])
+        met = covered(Index.of(HistoryReader(judged.result.history)))
+        self.parts.keep(COVERED, [_covered(*one, count) for one, count in sorted(met.items())])
         simulated = jobs.play_main(plan.seed, bug)
         self.parts.keep(PLANS, [_same(plan.name, plan.seed, simulated, side_of(judged.report))])
 
@@ -101,24 +107,43 @@ class Measurement:
         queue = _Queue(pool, self.parts)
         days = min(ADR_DAYS, round(self.request.minutes * DAYS_A_MINUTE * min(1.0, self.request.jobs / 2), 1))
         queue.submit(WINDOW, lambda found: found[0], jobs.play_window, days, SEED, self.request.bug)
-        hunts = self._hunts(queue)
+        others = chain(self._absences(queue), self._hunts(queue))
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self.console, transient=True) as progress:
             task, trials = progress.add_task("simulating", total=None), count(1)
 
             def told(found: Simulated, trial: Trial) -> None:
-                queue.collect()
-                number = next(trials)
-                if number % TRIALS_A_HUNT == 0:
-                    next(hunts, None)
+                if queue.collect() and not self._is_over():
+                    next(others, None)
                 if trial.is_failure:
                     progress.console.print(f"{trial.plan} {trial.verdict}: {trial.reason}", highlight=False)
-                progress.update(task, completed=number, description=f"seeds over all options; {queue.left} others")
+                progress.update(task, completed=next(trials), description=f"seeds over all options; {queue.shown()}")
 
-            self._keep(self._seeds(pool, told))
+            next(others)
+            for name, found in self._seeds(pool, told).items():
+                self.parts.keep(f"simulated-{name}.json", found)
             while queue.left:
-                progress.update(task, description=f"finishing {queue.left} others")
-                queue.collect(wait_s=1.0)
+                progress.update(task, description=f"to its end: {queue.shown()}")
+                queue.collect(wait_s=0.5)
+        left_out = Counter(others)
+        self.parts.keep(LEFT_OUT, [f"{times} {what}, for want of time" for what, times in left_out.items()])
+
+    def _is_over(self) -> bool:
+        return time.monotonic() > self.ends_s()
+
+    def ends_s(self) -> float:
+        """When the time is over, on the machine's monotonic clock."""
+        return self.began_s + self.request.minutes * 60
+
+    def _absences(self, queue: _Queue) -> Iterator[str]:
+        """Of agents near the edges of retention, and of each part; over all options if there is time for it."""
+        has_time = self.request.minutes >= ALL_MINUTES
+        for option in TransportName if has_time else (TransportName.CURSOR,):
+            plan = gap_plan(SEED, option).encode()
+            yield self._asked(queue, "reconnect gaps", GAPS, _joined, measure_gap, plan, self.request.bug)
+            for what, length_s, outage in outage_plans(option, seed=SEED, quick=not has_time):
+                words = (outage.encode(), what, length_s, self.request.bug)
+                yield self._asked(queue, "outages", OUTAGES, _in_order, measure_outage, *words)
 
     def _seeds(self, pool: Executor, told: Callable[[Simulated, Trial], None]) -> dict[str, Simulated]:
         return simulated_side_by_side(
@@ -127,22 +152,24 @@ class Measurement:
             pool,
             jobs=self.request.jobs,
             bug=self.request.bug,
-            is_over=lambda: time.monotonic() > self.ends_s(),
+            is_over=self._is_over,
             told=told,
         )
 
-    def _keep(self, found: dict[str, Simulated]) -> None:
-        for name, one in found.items():
-            self.parts.keep(f"simulated-{name}.json", one)
-
-    def _hunts(self, queue: _Queue) -> Iterator[None]:
+    def _hunts(self, queue: _Queue) -> Iterator[str]:
         """Begin one hunt at each step: every bug of what was chosen, in an order that is no order of theirs."""
         names = [name for name, one in PLANTED.items() if TransportName.CURSOR in one.over]
         random.Random(0).shuffle(names)
         for start in STARTS if self.request.bug is None else ():
             for name in names:
-                queue.submit(HUNTS, _tried, jobs.hunted, name, start, SEEDS_MAX, TransportName.CURSOR, self.ends_s())
-                yield
+                words = (name, start, SEEDS_MAX, TransportName.CURSOR, self.ends_s())
+                yield self._asked(queue, "hunts for planted bugs", HUNTS, _tried, jobs.hunted, *words)
+
+    def _asked(self, queue: _Queue, what: str, *words: Any) -> str:
+        """What is asked for next, unless the time is over: then it is only named."""
+        if not self._is_over():
+            queue.submit(*words)
+        return what
 
 
 class _Queue:
@@ -158,12 +185,16 @@ class _Queue:
         """How many are not there yet."""
         return len(self._waiting)
 
+    def shown(self) -> str:
+        """What is not there yet, in words."""
+        return ", ".join(sorted({part.removesuffix(".json") for part, _ in self._waiting.values()}))
+
     def submit(self, part: str, made: Callable[[list[Any]], Any], job: Callable[..., Any], *words: Any) -> None:
         """Ask for something; `made` makes the part of all that was found for it so far."""
         self._waiting[self._pool.submit(job, *words)] = part, made
 
-    def collect(self, wait_s: float = 0.0) -> None:
-        """Keep what has come. Raises what a worker raised."""
+    def collect(self, wait_s: float = 0.0) -> bool:
+        """Keep what has come; whether nothing but the window is awaited still. Raises what a worker raised."""
         time.sleep(wait_s)
         changed = {}
         for future in [one for one in self._waiting if one.done()]:
@@ -172,11 +203,27 @@ class _Queue:
             changed[part] = made
         for part, made in changed.items():
             self._parts.keep(part, made(self._found[part]))
+        return all(part == WINDOW for part, _ in self._waiting.values())
+
+
+def _joined(trials: list[list[GapTrial]]) -> list[GapTrial]:
+    return [*chain(*trials)]
 
 
 def _tried(hunts: list[Hunt]) -> list[Hunt]:
     """Hunts that came to try anything, in an order that does not depend on which ended first."""
     return sorted((one for one in hunts if one.seeds_max), key=lambda one: (one.bug, one.start))
+
+
+def _in_order(outages: list[Outage]) -> list[Outage]:
+    """In the order in which they were asked for, whichever ended first."""
+    parts = list(PARTS)
+    options = [one.value for one in TransportName]
+    return sorted(outages, key=lambda one: (options.index(one.transport), parts.index(one.what), one.length_s))
+
+
+def _covered(kind: str, target: str, phase: str, count: int) -> Covered:
+    return Covered(world="real", kind=kind, target=target, phase=phase, count=count)
 
 
 def _same(plan: str, seed: int, simulated: Side, real: Side) -> SamePlan:

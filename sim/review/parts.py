@@ -15,7 +15,7 @@ T = TypeVar("T")
 KEPT = Path(reports.__file__).parent / "evidence"
 """Evidence of longer runs, in the repository."""
 
-WINDOW, GAPS, OUTAGES, HUNTS, REAL, PLANS, COVERED, RUN = (
+WINDOW, GAPS, OUTAGES, HUNTS, REAL, PLANS, COVERED, LEFT_OUT, RUN = (
     "window.json",
     "gaps.json",
     "outages.json",
@@ -23,6 +23,7 @@ WINDOW, GAPS, OUTAGES, HUNTS, REAL, PLANS, COVERED, RUN = (
     "real.json",
     "plans.json",
     "covered.json",
+    "left-out.json",
     "run.json",
 )
 
@@ -75,6 +76,10 @@ class Evidences(Parts):
     def covered(self) -> list[Covered]:
         """Faults played. Raises PartInvalid, OSError."""
         return self.read(COVERED, list[Covered]) or []
+
+    def left_out(self) -> list[str]:
+        """What this run had no time for. Raises PartInvalid, OSError."""
+        return self._run.read(LEFT_OUT, list[str]) or []
 
     def run(self) -> Provenance | None:
         """What was asked of this run. Raises PartInvalid, OSError."""

@@ -1,4 +1,4 @@
-"""`meshrelay report`: exit codes, files, and words."""
+"""`meshrelay report --history`: exit codes, files, and words."""
 
 from __future__ import annotations
 
@@ -6,33 +6,20 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import typer
 from typer.testing import CliRunner, Result
 
-from reports import cli
-from reports.verdict import Witnessed
+import meshrelay
 from tests.reports.stories import STORIES, good, written
 from tests.reports.story import Story
 
 
-class NotPlayed(Exception):
-    """What the player of these tests raises."""
-
-
 def _run(*words: str) -> Result:
-    """The command with a player that has nothing to play."""
-
-    def play(seed: int, out: Path) -> tuple[Path, Witnessed]:
-        raise NotPlayed(f"seed {seed} has no stack")
-
-    app = typer.Typer()
-    cli.register(app, play_main_plan=play, could_not_run=NotPlayed)
-    app.command(name="other")(lambda: None)
-    return CliRunner().invoke(app, ["report", *words])
+    """The command on a history, as it is mounted."""
+    return CliRunner().invoke(meshrelay.command(["report"]), ["report", *words])
 
 
 class TestCommand:
-    """`meshrelay report`."""
+    """`meshrelay report --history`."""
 
     @pytest.mark.parametrize(
         ("verdict", "code"), [("held", 0), ("violated", 1), ("not converged", 3), ("could not run", 4)]
@@ -40,7 +27,7 @@ class TestCommand:
     def test_exit_codes(self, tmp_path: Path, verdict: str, code: int) -> None:
         """The exit code is the verdict's, and the files are there."""
         path = written(STORIES[verdict](), tmp_path)
-        result = _run(str(path), "--out", str(tmp_path / "out"))
+        result = _run("--history", str(path), "--out", str(tmp_path / "out"))
         assert result.exit_code == code, result.output
         assert {file.name for file in (tmp_path / "out").iterdir()} == {
             "report.html",
@@ -52,28 +39,17 @@ class TestCommand:
     def test_json(self, tmp_path: Path) -> None:
         """With --json the standard output is the report and nothing else."""
         path = written(good(), tmp_path)
-        result = _run(str(path), "--out", str(tmp_path / "out"), "--json")
+        result = _run("--history", str(path), "--out", str(tmp_path / "out"), "--json")
         assert msgspec.json.decode(result.stdout)["verdict"] == "held"
 
     def test_a_history_that_cannot_be_read(self, tmp_path: Path) -> None:
         """A missing file and a malformed line are exit code 4, with what was expected."""
-        assert _run(str(tmp_path / "none.jsonl")).exit_code == 4
+        assert _run("--history", str(tmp_path / "none.jsonl")).exit_code == 4
         path = tmp_path / "history.jsonl"
         path.write_bytes(b"nonsense\n")
-        result = _run(str(path))
+        result = _run("--history", str(path))
         assert result.exit_code == 4
         assert ":1: expected a history record" in result.output
-
-    def test_neither_or_both_is_a_usage_error(self, tmp_path: Path) -> None:
-        """A history or --run, not both and not neither."""
-        assert _run().exit_code == 2
-        assert _run(str(written(good(), tmp_path)), "--run").exit_code == 2
-
-    def test_a_run_that_does_not_come_about(self, tmp_path: Path) -> None:
-        """What keeps the player from playing is exit code 4, in its words."""
-        result = _run("--run", "--seed", "9", "--out", str(tmp_path / "out"))
-        assert result.exit_code == 4
-        assert "seed 9 has no stack" in result.output
 
     def test_awkward_names_are_printed_as_they_are(self, tmp_path: Path) -> None:
         """An id may look like markup: it is printed, neither swallowed nor the end of the command."""
@@ -82,6 +58,6 @@ class TestCommand:
         story.publish("e[/red]|`<b>&", "a")
         story.bookmark("a")
         story.converge()
-        result = _run(str(written(story, tmp_path)), "--out", str(tmp_path / "out"))
+        result = _run("--history", str(written(story, tmp_path)), "--out", str(tmp_path / "out"))
         assert result.exit_code == 1, result.output
         assert "e[/red]|`<b>&" in result.output

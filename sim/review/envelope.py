@@ -22,7 +22,7 @@ from faults.draws import STANDARD, TYPES
 from faults.plan import Agent, Awake, Pinned, Plan, Publisher, Workload
 from faults.planted import planted
 from faults.transports import TransportName, over
-from faults.vocabulary import REPLICAS, Cut, Fault, Kill, Link, ProcessName
+from faults.vocabulary import REPLICAS, Cut, Fault, Kill, Link, PowerLoss, ProcessName
 from reports.review.evidence import Outage
 from reports.review.outages import outage_of
 from sim.trial import Played, play
@@ -33,8 +33,11 @@ from system.event import ALL_AGENTS, CRITICAL_TYPES
 LENGTHS_S = (60.0, 900.0, 3 * HOUR_S, DAY_S, 3 * DAY_S, 9 * DAY_S)
 """The last is longer than the stream keeps events, which is 8 days."""
 QUICK_S = (60.0, 3 * HOUR_S)
-BRISK_S = 3 * HOUR_S
-BRISK, PATIENT = PRODUCTION, msgspec.structs.replace(TIMES, retry_max_ms=60_000)
+BRISK_S = 900.0
+BRISK, PATIENT = (
+    PRODUCTION,
+    msgspec.structs.replace(TIMES, retry_max_ms=60_000, publish_timeout_s=60.0, database_timeout_s=60.0),
+)
 BRISK_RETRY_S, PATIENT_RETRY_S = 5.0, 60.0
 """How long publishers pause at most before they try again."""
 BEGINS_S = 600.0
@@ -56,7 +59,7 @@ class Part:
 
     how: str
     processes: Sequence[tuple[ProcessName, str | None]] = ()
-    """Killed, with the one of them that it is."""
+    """Killed, with the one of them that it is; a server loses its power."""
     link: Link | None = None
     """Cut."""
     only_over: TransportName | None = None
@@ -66,16 +69,19 @@ class Part:
         if self.link is not None:
             return (Cut(id=f"cut-{self.link.value}", link=self.link, at_s=BEGINS_S, for_s=length_s),)
         return tuple(
-            Kill(id=f"kill-{only or process.value}", process=process, only=only, at_s=BEGINS_S, down_s=length_s)
+            (PowerLoss if process in SERVERS else Kill)(
+                id=f"away-{only or process.value}", process=process, only=only, at_s=BEGINS_S, down_s=length_s
+            )
             for process, only in self.processes
         )
 
 
-KILLED, CUT = "killed, started again at its end", "cut off both ways"
+SERVERS = (ProcessName.NATS, ProcessName.POSTGRES, ProcessName.REDIS)
+DARK, KILLED, CUT = "without power", "killed, and started again in the end", "cut off both ways"
 PARTS: Mapping[str, Part] = {
-    "nats": Part(how=KILLED, processes=((ProcessName.NATS, None),)),
-    "postgres": Part(how=KILLED, processes=((ProcessName.POSTGRES, None),)),
-    "redis": Part(how=KILLED, processes=((ProcessName.REDIS, None),), only_over=TransportName.REDIS),
+    "nats": Part(how=DARK, processes=((ProcessName.NATS, None),)),
+    "postgres": Part(how=DARK, processes=((ProcessName.POSTGRES, None),)),
+    "redis": Part(how=DARK, processes=((ProcessName.REDIS, None),), only_over=TransportName.REDIS),
     "relay": Part(how=KILLED, processes=tuple((ProcessName.RELAY, one) for one in REPLICAS)),
     **{one: Part(how=KILLED, processes=((ProcessName.RELAY, one),)) for one in REPLICAS},
     "agent": Part(how=KILLED, processes=((ProcessName.AGENT, WORKERS[0]),)),

@@ -1,11 +1,12 @@
 """The operating envelope: for how long may a part be away before which promise breaks? At production's retention.
 
-A plan lets one part be away for one length of time: a process is killed and started again in the end, a link is cut
-both ways. Two agents are there all the time, one comes and goes. Events of both classes, to one agent and to all, lie
-on either side of the outage's beginning and end, in its middle, and spread over it.
+A plan lets one part be away for one length of time: a server loses its power, another process is killed, and both are
+started again in the end; a link is cut both ways. Two agents are there all the time, one comes and goes. Events of both
+classes, to one agent and to all, lie on either side of the outage's beginning and end, in its middle, and all over it.
 
-Up to `BRISK_S` the relay's intervals are production's. Longer outages have longer ones, and everybody tries again
-every minute instead of every few seconds: what an outage breaks depends on its length, not on how often somebody knocked.
+Up to `BRISK_S` the relay's intervals and limits are production's. Longer outages have longer ones, and everybody tries
+again every minute, not every few seconds: what an outage breaks depends on its length, not on how often one knocks. How
+soon all are caught up does depend on it: of long outages that figure says no more than that they are.
 """
 
 from __future__ import annotations
@@ -147,10 +148,10 @@ def measure_outage(encoded: bytes, what: str, length_s: float, bug: str | None =
     """
     plan = Plan.decode(encoded)
     with planted(bug) if bug is not None else nullcontext():
-        return outage_from(play(plan), plan, what, length_s)
+        return outage_from(play(plan), plan, what, length_s, bug)
 
 
-def outage_from(played: Played, plan: Plan, what: str, length_s: float) -> Outage:
+def outage_from(played: Played, plan: Plan, what: str, length_s: float, bug: str | None = None) -> Outage:
     """The outage of a plan that was played."""
     return outage_of(
         played.index,
@@ -159,13 +160,14 @@ def outage_from(played: Played, plan: Plan, what: str, length_s: float) -> Outag
         what=what,
         how=PARTS[what].how,
         length_s=length_s,
-        command=command_of(what, length_s, seed=plan.seed, transport=plan.transport),
+        command=command_of(what, length_s, seed=plan.seed, transport=plan.transport, bug=bug),
     )
 
 
-def command_of(what: str, length_s: float, *, seed: int, transport: str) -> str:
+def command_of(what: str, length_s: float, *, seed: int, transport: str, bug: str | None) -> str:
     """What plays it again."""
-    return f"meshrelay sim outage --what {what} --for {shown_s(length_s)} --seed {seed} --transport {transport}"
+    command = f"meshrelay sim outage --what {what} --for {shown_s(length_s)} --seed {seed} --transport {transport}"
+    return command if bug is None else f"{command} --bug {bug}"
 
 
 UNITS_S = {"d": DAY_S, "h": HOUR_S, "m": 60.0, "s": 1.0}

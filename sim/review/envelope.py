@@ -33,11 +33,11 @@ from system.event import ALL_AGENTS, CRITICAL_TYPES
 
 LENGTHS_S = (60.0, 900.0, 3 * HOUR_S, DAY_S, 3 * DAY_S, 9 * DAY_S)
 """The last is longer than the stream keeps events, which is 8 days."""
-QUICK_S = (60.0, 3 * HOUR_S)
+QUICK_S = (60.0, DAY_S)
 BRISK_S = 900.0
-BRISK, PATIENT = (
-    PRODUCTION,
-    msgspec.structs.replace(TIMES, retry_max_ms=60_000, publish_timeout_s=60.0, database_timeout_s=60.0),
+BRISK = PRODUCTION
+PATIENT = msgspec.structs.replace(
+    TIMES, retry_max_ms=60_000, publish_timeout_s=60.0, database_timeout_s=60.0, tail_poll_s=60.0
 )
 BRISK_RETRY_S, PATIENT_RETRY_S = 5.0, 60.0
 """How long publishers pause at most before they try again."""

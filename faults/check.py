@@ -223,7 +223,7 @@ def _switch_problems(faults: Sequence[Fault]) -> Iterator[str]:
 
 
 def _overlap_problems(faults: Sequence[Fault]) -> Iterator[str]:
-    """Two faults on one target at once could not be told apart, so neither could be proved; on two replicas they can."""
+    """Two faults on one target at once could not be told apart, so neither could be proved; on replicas they can."""
     ordered = sorted(faults, key=lambda fault: (fault.target, fault.at_s, fault.until_s))
     for name in dict.fromkeys(_process_named(fault) for fault in ordered):
         for before, after in pairwise(fault for fault in ordered if _process_named(fault) in (None, name)):

@@ -22,6 +22,7 @@ from sim import campaign_cli, compare_cli, determinism_cli, planted_cli, window
 from sim.campaign import Failures, try_encoded
 from sim.explain import explain, shown
 from sim.old_client import NatsPy, running
+from sim.review import experiments_cli
 from sim.shrink import shrink
 from sim.swarm import drawn, swarm_plan_over
 from sim.trace import Recording, write_trace
@@ -39,6 +40,8 @@ simulation.command("compare")(compare_cli.compare_command)
 simulation.command("planted")(planted_cli.planted_command)
 simulation.command("determinism")(determinism_cli.determinism_command)
 simulation.command("window")(window.window_command)
+simulation.command("gaps")(experiments_cli.gaps_command)
+simulation.command("outage")(experiments_cli.outage_command)
 
 
 def register(app: typer.Typer) -> None:

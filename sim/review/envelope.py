@@ -1,11 +1,12 @@
 """The operating envelope: for how long may a part be away before which promise breaks? At production's retention.
 
-A plan lets one part be away for one length of time: a process is killed and started again in the end, a link is cut
-both ways. Two agents are there all the time, one comes and goes. Events of both classes, to one agent and to all, lie
-on either side of the outage's beginning and end, in its middle, and spread over it.
+A plan lets one part be away for one length of time: a server loses its power, another process is killed, and both are
+started again in the end; a link is cut both ways. Two agents are there all the time, one comes and goes. Events of both
+classes, to one agent and to all, lie on either side of the outage's beginning and end, in its middle, and all over it.
 
-Up to `BRISK_S` the relay's intervals are production's. Longer outages have longer ones, and everybody tries again
-every minute instead of every few seconds: what an outage breaks depends on its length, not on how often somebody knocked.
+Up to `BRISK_S` the relay's intervals and limits are production's. Longer outages have longer ones, and everybody tries
+again every minute, not every few seconds: what an outage breaks depends on its length, not on how often one knocks. How
+soon all are caught up does depend on it: of long outages that figure says no more than that they are.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from faults.draws import STANDARD, TYPES
 from faults.plan import Agent, Awake, Pinned, Plan, Publisher, Workload
 from faults.planted import planted
 from faults.transports import TransportName, over
-from faults.vocabulary import REPLICAS, Cut, Fault, Kill, Link, ProcessName
+from faults.vocabulary import REPLICAS, Cut, Fault, Kill, Link, PowerLoss, ProcessName
 from reports.review.evidence import Outage
 from reports.review.outages import outage_of
 from sim.trial import Played, play
@@ -32,9 +33,12 @@ from system.event import ALL_AGENTS, CRITICAL_TYPES
 
 LENGTHS_S = (60.0, 900.0, 3 * HOUR_S, DAY_S, 3 * DAY_S, 9 * DAY_S)
 """The last is longer than the stream keeps events, which is 8 days."""
-QUICK_S = (60.0, 3 * HOUR_S)
-BRISK_S = 3 * HOUR_S
-BRISK, PATIENT = PRODUCTION, msgspec.structs.replace(TIMES, retry_max_ms=60_000)
+QUICK_S = (60.0, DAY_S)
+BRISK_S = 900.0
+BRISK = PRODUCTION
+PATIENT = msgspec.structs.replace(
+    TIMES, retry_max_ms=60_000, publish_timeout_s=60.0, database_timeout_s=60.0, tail_poll_s=60.0
+)
 BRISK_RETRY_S, PATIENT_RETRY_S = 5.0, 60.0
 """How long publishers pause at most before they try again."""
 BEGINS_S = 600.0
@@ -56,7 +60,7 @@ class Part:
 
     how: str
     processes: Sequence[tuple[ProcessName, str | None]] = ()
-    """Killed, with the one of them that it is."""
+    """Killed, with the one of them that it is; a server loses its power."""
     link: Link | None = None
     """Cut."""
     only_over: TransportName | None = None
@@ -66,16 +70,19 @@ class Part:
         if self.link is not None:
             return (Cut(id=f"cut-{self.link.value}", link=self.link, at_s=BEGINS_S, for_s=length_s),)
         return tuple(
-            Kill(id=f"kill-{only or process.value}", process=process, only=only, at_s=BEGINS_S, down_s=length_s)
+            (PowerLoss if process in SERVERS else Kill)(
+                id=f"away-{only or process.value}", process=process, only=only, at_s=BEGINS_S, down_s=length_s
+            )
             for process, only in self.processes
         )
 
 
-KILLED, CUT = "killed, started again at its end", "cut off both ways"
+SERVERS = (ProcessName.NATS, ProcessName.POSTGRES, ProcessName.REDIS)
+DARK, KILLED, CUT = "without power", "killed, and started again in the end", "cut off both ways"
 PARTS: Mapping[str, Part] = {
-    "nats": Part(how=KILLED, processes=((ProcessName.NATS, None),)),
-    "postgres": Part(how=KILLED, processes=((ProcessName.POSTGRES, None),)),
-    "redis": Part(how=KILLED, processes=((ProcessName.REDIS, None),), only_over=TransportName.REDIS),
+    "nats": Part(how=DARK, processes=((ProcessName.NATS, None),)),
+    "postgres": Part(how=DARK, processes=((ProcessName.POSTGRES, None),)),
+    "redis": Part(how=DARK, processes=((ProcessName.REDIS, None),), only_over=TransportName.REDIS),
     "relay": Part(how=KILLED, processes=tuple((ProcessName.RELAY, one) for one in REPLICAS)),
     **{one: Part(how=KILLED, processes=((ProcessName.RELAY, one),)) for one in REPLICAS},
     "agent": Part(how=KILLED, processes=((ProcessName.AGENT, WORKERS[0]),)),
@@ -141,10 +148,10 @@ def measure_outage(encoded: bytes, what: str, length_s: float, bug: str | None =
     """
     plan = Plan.decode(encoded)
     with planted(bug) if bug is not None else nullcontext():
-        return outage_from(play(plan), plan, what, length_s)
+        return outage_from(play(plan), plan, what, length_s, bug)
 
 
-def outage_from(played: Played, plan: Plan, what: str, length_s: float) -> Outage:
+def outage_from(played: Played, plan: Plan, what: str, length_s: float, bug: str | None = None) -> Outage:
     """The outage of a plan that was played."""
     return outage_of(
         played.index,
@@ -153,13 +160,14 @@ def outage_from(played: Played, plan: Plan, what: str, length_s: float) -> Outag
         what=what,
         how=PARTS[what].how,
         length_s=length_s,
-        command=command_of(what, length_s, seed=plan.seed, transport=plan.transport),
+        command=command_of(what, length_s, seed=plan.seed, transport=plan.transport, bug=bug),
     )
 
 
-def command_of(what: str, length_s: float, *, seed: int, transport: str) -> str:
+def command_of(what: str, length_s: float, *, seed: int, transport: str, bug: str | None) -> str:
     """What plays it again."""
-    return f"meshrelay sim outage --what {what} --for {shown_s(length_s)} --seed {seed} --transport {transport}"
+    command = f"meshrelay sim outage --what {what} --for {shown_s(length_s)} --seed {seed} --transport {transport}"
+    return command if bug is None else f"{command} --bug {bug}"
 
 
 UNITS_S = {"d": DAY_S, "h": HOUR_S, "m": 60.0, "s": 1.0}

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+UNSTORED = (
+    "an event that pg-writer has not stored within STREAM_MAX_AGE_S, for Postgres or every replica was away, is lost, and "
+    "its agent is not told (relay_writer_lost_total)"
+)
 LIMITS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "cursor": {"G6": ("while Postgres is away nothing is delivered; nothing is lost meanwhile",)},
+    "cursor": {
+        "G1": (UNSTORED,),
+        "G6": ("while Postgres is away nothing is delivered; nothing is lost meanwhile, for as long as G1 says",),
+    },
     "jetstream": {
         "G1": (
             "what only the stream holds is lost with it: a stream that is made anew has what was published since",
-            "an event that pg-writer has not stored within its retention and EXPIRY_MARGIN_S is lost "
-            "(relay_writer_lost_total)",
+            "an event that pg-writer has not stored within its retention and EXPIRY_MARGIN_S is lost, and its agent "
+            "is not told (relay_writer_lost_total)",
         ),
         "G2": (
             "an event that pg-writer stores later than half of EXPIRY_MARGIN_S is replayed from Postgres, once it is "
@@ -37,6 +44,7 @@ LIMITS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         ),
     },
     "redis": {
+        "G1": (UNSTORED,),
         "G2": (
             "retention counts by Redis's clock, from the moment of feeding; a Redis that is filled anew takes ages and "
             "floors from Postgres",

@@ -30,5 +30,5 @@ def upper_limit(failures: int, trials: int, confidence: float = CONFIDENCE) -> f
 
 def share(value: float) -> str:
     """A share in percent, rounded up to three digits: a limit never seems lower than it is."""
-    rounded = Decimal(value * 100).normalize(Context(prec=3, rounding=ROUND_CEILING))
+    rounded = Decimal(f"{value * 100:.9g}").normalize(Context(prec=3, rounding=ROUND_CEILING))
     return f"{rounded:f} %"

@@ -40,7 +40,8 @@ def sub_commands(command: Any = None, above: tuple[str, ...] = ()) -> Iterator[t
 
 def found(words: list[str]) -> tuple[tuple[str, ...], Any]:
     """The longest sub-command that words begin with, and its command."""
-    command, names = root(), ()
+    command: Any = root()
+    names: tuple[str, ...] = ()
     for word in words:
         child = getattr(command, "commands", {}).get(word)
         if child is None:
@@ -77,7 +78,7 @@ def check_script(script: str) -> int:
     """Check that every command of a script could be typed; how many there are. Raises what is wrong with one."""
     script = re.sub(r"\\\n(> )?", " ", script)
     lines = [COMMENT.sub("", line).removeprefix("$ ").strip() for line in script.splitlines()]
-    made = [words for words in calls("\n".join(line for line in lines if line and not line.startswith("#")))]
+    made = calls("\n".join(line for line in lines if line and not line.startswith("#")))
     for words in made:
         _check([word for word in words if word != "&"])
     return len(made)

@@ -71,9 +71,7 @@ def commands_of(text: str, place: str) -> list[Command]:
             found[-1][1].append(line)
         else:
             raise TranscriptInvalid(f"{place}: expected a first line that begins with {PROMPT!r}, got {line!r}")
-    return [
-        Command(text="\n".join(words), expected="\n".join(shown).rstrip(), place=place) for words, shown in found
-    ]
+    return [Command(text="\n".join(words), expected="\n".join(shown).rstrip(), place=place) for words, shown in found]
 
 
 def matches(expected: str, printed: str) -> bool:

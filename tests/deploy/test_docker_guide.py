@@ -1,4 +1,4 @@
-"""What the README says of Docker: its commands exist, its ports are published, its files are there."""
+"""What the guide says of Docker: its commands exist, its ports are published, its files are there."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 from tests.deploy import parts
 from tests.deploy.test_workflow import calls, check_call
 
-TEXT = (parts.ROOT / "README.md").read_text()
+GUIDE = parts.ROOT / "docs" / "running-the-relay.md"
+TEXT = GUIDE.read_text()
 SECTION = TEXT.partition("\n## With Docker\n")[2].partition("\n## ")[0]
 
 
 def test_its_commands_exist() -> None:
     """Each command of the section is one of Docker's with our profiles, or meshrelay's with options that exist."""
-    script = "\n".join(line.strip() for line in SECTION.splitlines() if line.startswith("    "))
+    script = "\n".join(line.removeprefix("$ ") for line in SECTION.splitlines() if line.startswith("$ "))
     found = calls(script)
     assert len(found) == 6
     for words in found:
@@ -35,7 +36,7 @@ def test_its_names_are_those_of_the_files(services: dict[str, dict[str, Any]]) -
     """Links lead to files, the secret is the default one, and the variables are those that the compose file reads."""
     links = re.findall(r"\]\(([^)]+)\)", SECTION)
     assert len(links) == 4
-    assert all((parts.ROOT / link).exists() for link in links)
+    assert all((GUIDE.parent / link).exists() for link in links)
     secret = services["relay-1"]["environment"]["MESHRELAY_JWT_HS256_SECRET"]
     assert f"MESHRELAY_JWT_HS256_SECRET={secret}" in SECTION
     read = set(re.findall(r"\$\{(\w+)", parts.COMPOSE.read_text()))

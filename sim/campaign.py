@@ -48,6 +48,8 @@ class Tally:
     wall_s: float = 0.0
     steps: int = 0
     times_s: list[float] = field(default_factory=list)
+    covered: Counter[str] = field(default_factory=Counter)
+    """Faults that took effect, by `kind|target|phase`."""
 
     def add(self, trial: Trial) -> None:
         """Count a trial."""
@@ -57,6 +59,7 @@ class Tally:
         if trial.is_failure:
             self.failures.append(trial)
         self.marks.update(trial.marks)
+        self.covered.update(trial.covered)
         self.events += trial.events
         self.deliveries += trial.deliveries
         self.simulated_s += trial.simulated_s

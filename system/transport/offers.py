@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 UNSTORED = (
-    "an event that pg-writer has not stored within STREAM_MAX_AGE_S, for Postgres or every replica was away, is lost, and "
-    "its agent is not told (relay_writer_lost_total)"
+    "an event that pg-writer has not stored within STREAM_MAX_AGE_S, for Postgres or every replica was away, is lost, "
+    "and its agent is not told (relay_writer_lost_total)"
 )
 LIMITS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "cursor": {

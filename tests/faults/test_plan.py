@@ -254,3 +254,22 @@ def test_neighbours_may_touch() -> None:
     """A fault may begin at the instant at which another on the same link ends, and at any time on another link."""
     faults = (latency(), latency(id="next", at_s=15.0), latency(id="else", link=Link.RELAY_NATS, at_s=12.0))
     assert len(Plan.decode(small_plan(faults=faults).encode()).faults) == 3
+
+
+def test_two_replicas_may_be_away_at_once() -> None:
+    """Faults on one kind of process can be told apart if each names another one; else they are refused."""
+
+    def killed(*replicas: str | None) -> bytes:
+        faults = tuple(
+            Kill(id=f"kill-{number}", process=ProcessName.RELAY, only=only, at_s=1.0 + number, down_s=9.0)
+            for number, only in enumerate(replicas)
+        )
+        return small_plan(faults=faults).encode()
+
+    assert len(Plan.decode(killed("relay-1", "relay-2")).faults) == 2
+    for replicas in (("relay-1", "relay-1"), ("relay-1", None), (None, "relay-2"), ("relay-1", "relay-2", "relay-1")):
+        with pytest.raises(PlanInvalid, match="overlapping faults can't be told apart"):
+            Plan.decode(killed(*replicas))
+    both = tuple(latency(id=name, only=name) for name in ("relay-1", "relay-2"))
+    with pytest.raises(PlanInvalid, match="overlapping faults can't be told apart"):
+        Plan.decode(small_plan(faults=both).encode())

@@ -14,9 +14,11 @@ from typer.testing import CliRunner
 
 import meshrelay
 from faults.check import problems_of
+from faults.pairs import pairs_of
 from faults.plan import Plan, RelayTimes
 from faults.transports import TransportName
 from faults.vocabulary import Kill, Link, ProcessName, ResetPeer
+from reports.review.coverage import unkeyed
 from sim.campaign import Failures, Tally, campaign
 from sim.marks import marks_over
 from sim.shrink import shrink
@@ -123,12 +125,21 @@ def test_a_plan_shrinks_to_the_two_faults_that_it_takes() -> None:
 
 
 def test_a_few_real_seeds_hit_marks_and_hold() -> None:
-    """Marks come from real runs: a handful of seeds reaches a good part of them."""
+    """Marks come from real runs: a handful of seeds reaches a good part of them; each fault is covered once."""
     hit: set[str] = set()
+    tally = Tally()
+    faults = 0
     for seed in range(6):
-        trial = try_plan(swarm_plan(seed))
+        plan = swarm_plan(seed)
+        trial = try_plan(plan)
         assert not trial.is_failure, (seed, trial.reason)
         hit.update(trial.marks)
+        tally.add(trial)
+        faults += len(plan.faults)
+    met = unkeyed(tally.covered)
+    assert met.total() == faults > 0
+    assert {(kind, target) for kind, target, _ in met} <= set(pairs_of("cursor"))
+    assert {phase for _, _, phase in met} <= {"live", "replay", "nobody"}
     assert hit <= set(marks_over(TransportName.CURSOR))
     assert len(hit) > 10, hit
 

@@ -92,13 +92,14 @@ def _seeds(tried: Sequence[Promise]) -> str:
         return f"{failures:,} breaches of promises in {most:,} simulated plans."
     least = min(tried, key=lambda one: one.simulated.trials)
     others = [one for one in tried if one.simulated.trials > least.simulated.trials]
+    limit = share(least.simulated.upper_limit or 0)
     said = f"None of {most:,} simulated plans broke a promise: with 95 % confidence fewer than "
     if not others:
-        return said + f"{share(least.simulated.upper_limit or 0)} of plans drawn alike break any one of them."
-    usual = min(others, key=lambda one: one.simulated.trials)
-    return said + (
-        f"{share(usual.simulated.upper_limit or 0)} of plans drawn alike break any one of {len(others)} of them; for "
-        f"{least.guarantee}, the least tried ({least.simulated.trials:,} plans), {share(least.simulated.upper_limit or 0)}."
+        return f"{said}{limit} of plans drawn alike break any one of them."
+    usual = share(max(one.simulated.upper_limit or 0 for one in others))
+    return (
+        f"{said}{usual} of plans drawn alike break any one of {len(others)} of them; for {least.guarantee}, the least "
+        f"tried ({least.simulated.trials:,} plans), {limit}."
     )
 
 

@@ -51,7 +51,7 @@ def claims_of(evidence: Evidence, promises: Sequence[Promise], gaps: Sequence[Ga
         _suffices(chosen),
         _events(evidence.window),
         *(_quiet(one, evidence.window, chosen) for one in QUIET),
-        _retention([row for row in gaps if row.transport == CHOSEN]),
+        _retention([row for row in gaps if row.transport == CHOSEN], evidence.provenance.bug),
         _fifty(evidence),
         _redundant(evidence),
     ]
@@ -126,7 +126,7 @@ def _days(window: Window | None) -> tuple[Status, list[str]]:
     return "confirmed", []
 
 
-def _retention(rows: Sequence[GapRow]) -> Claim:
+def _retention(rows: Sequence[GapRow], bug: str | None) -> Claim:
     lost, within = sum(row.lost for row in rows), sum(row.within for row in rows)
     agents, events = sum(row.agents for row in rows), sum(row.events for row in rows)
     missing = sum(max(0, row.within - row.delivered) for row in rows)
@@ -152,7 +152,7 @@ def _retention(rows: Sequence[GapRow]) -> Claim:
         claim="7 d (critical) and 24 h (standard) cover the reconnect gaps",
         status=status,
         evidence=lines,
-        command="meshrelay report --minutes 5",
+        command=f"meshrelay sim gaps{'' if bug is None else f' --bug {bug}'}",
     )
 
 

@@ -42,7 +42,7 @@ from sim.review.parts import COVERED, GAPS, HUNTS, LEFT_OUT, OUTAGES, PLANS, REA
 from sim.trial import Trial
 
 REAL_MINUTES = 3.0
-"""With less, the real stack is left out: its main plan takes more than a minute."""
+"""With less, the real stack and absences of a week are left out: they take more than a minute."""
 DAYS_A_MINUTE = 4.2
 """Of the quiet window, which takes one process eight or nine seconds a day: five minutes are enough for all 21."""
 ALL_MINUTES = 15.0
@@ -139,7 +139,7 @@ class Measurement:
         """Of agents near the edges of retention, and of each part; over all options if there is time for it."""
         has_time = self.request.minutes >= ALL_MINUTES
         for option in TransportName if has_time else (TransportName.CURSOR,):
-            plan = gap_plan(SEED, option).encode()
+            plan = gap_plan(SEED, option, quick=self.request.minutes < REAL_MINUTES).encode()
             yield self._asked(queue, "reconnect gaps", GAPS, _joined, measure_gap, plan, self.request.bug)
             for what, length_s, outage in outage_plans(option, seed=SEED, quick=not has_time):
                 words = (outage.encode(), what, length_s, self.request.bug)

@@ -82,8 +82,8 @@ class Evidences(Parts):
         return self._run.read(LEFT_OUT, list[str]) or []
 
     def run(self) -> Provenance | None:
-        """What was asked of this run. Raises PartInvalid, OSError."""
-        return self._run.read(RUN, Provenance)
+        """What was asked of this run, or, where none was, of the one that was kept. Raises PartInvalid, OSError."""
+        return self._run.read(RUN, Provenance) or (self._kept.read(RUN, Provenance) if self._kept else None)
 
 
 def _is_better(kept: object, found: object) -> bool:

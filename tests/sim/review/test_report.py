@@ -1,0 +1,181 @@
+"""`meshrelay report`: what is measured within a budget, what is kept, and what the command answers."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner, Result
+
+import meshrelay
+from faults.transports import TransportName
+from reports.review.document import Review, decode
+from reports.review.evidence import Provenance, Window
+from sim.marks import marks_over
+from sim.options.evidence import Counterexample, Simulated
+from sim.options.parts import ORIGINS, Parts
+from sim.review.gather import DIFFERENCES, PAIRS, deliberate, evidence_of
+from sim.review.parts import RUN, WINDOW, Evidences
+from tests.reports.review.test_claims import RUN as GOOD_RUN
+from tests.reports.review.test_claims import WINDOW as GOOD_WINDOW
+
+KEPT_RUN = msgspec.structs.replace(GOOD_RUN, started_at="2025-06-01T00:00:00+00:00", commit="old")
+GUARANTEES = ("G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8")
+
+
+def report(*words: str) -> Result:
+    """The command, as it is mounted."""
+    return CliRunner().invoke(meshrelay.command(["report"]), ["report", *words])
+
+
+def simulated(trials: int, **more: Any) -> Simulated:
+    """So many seeds over option C, of which all held but for this."""
+    tried = dict.fromkeys(GUARANTEES, trials)
+    return Simulated(transport="cursor", seeds=f"0..{trials - 1}", trials=trials, held=trials, tried=tried, **more)
+
+
+def folder(place: Path, run: Provenance, window: Window | None, seeds: Simulated | None) -> Path:
+    """Evidence as a run leaves it."""
+    parts = Parts(place, run)
+    parts.keep(RUN, run)
+    if window is not None:
+        parts.keep(WINDOW, window)
+    if seeds is not None:
+        parts.keep("simulated-cursor.json", seeds)
+    return place
+
+
+def both(tmp_path: Path, run: tuple[Window | None, Simulated | None], kept: tuple[Window, Simulated]) -> Evidences:
+    """A run's evidence with another behind it."""
+    return Evidences(Parts(folder(tmp_path / "run", GOOD_RUN, *run)), Parts(folder(tmp_path / "kept", KEPT_RUN, *kept)))
+
+
+def test_what_a_run_had_no_time_for_is_taken_from_longer_ones_and_marked(tmp_path: Path) -> None:
+    """More days, more seeds: each with its commit and day."""
+    short = msgspec.structs.replace(GOOD_WINDOW, days=3.0)
+    found = evidence_of(both(tmp_path, (short, simulated(20)), (GOOD_WINDOW, simulated(2_000))))
+    assert found.window == GOOD_WINDOW
+    assert {cell.seeds for cell in found.options.cells} == {2_000}
+    said = "kept, measured 2025-06-01 at commit old"
+    assert found.origins == {"simulated-cursor": said, "window": said}
+    assert found.provenance == GOOD_RUN
+
+
+def test_what_a_run_found_broken_is_never_covered_up(tmp_path: Path) -> None:
+    """However much longer the kept run was in which it held."""
+    broken = simulated(20, violated={"G1": 1}, first={"G1": Counterexample(seed=7, reason="lost")})
+    lost = msgspec.structs.replace(GOOD_WINDOW, days=3.0, verdict="violated", lost=1)
+    found = evidence_of(both(tmp_path, (lost, broken), (GOOD_WINDOW, simulated(2_000))))
+    assert found.window == lost
+    assert [cell.verdict for cell in found.options.cells if cell.guarantee == "G1"] == ["violated"]
+    assert found.origins == {}
+
+
+def test_the_longer_run_of_two_is_taken(tmp_path: Path) -> None:
+    """Also where it is this one."""
+    found = evidence_of(both(tmp_path, (GOOD_WINDOW, simulated(50)), (GOOD_WINDOW, simulated(20))))
+    assert {cell.seeds for cell in found.options.cells} == {50}
+    assert found.origins == {}
+
+
+def test_kept_evidence_alone_makes_a_report(tmp_path: Path) -> None:
+    """In a second, with the run's files; the same evidence gives the same bytes."""
+    kept = folder(tmp_path / "kept", KEPT_RUN, GOOD_WINDOW, simulated(2_000))
+    files: list[dict[str, bytes]] = []
+    for name in ("one", "two"):
+        result = report("--minutes", "0", "--kept", str(kept), "--out", str(tmp_path / name))
+        assert result.exit_code == 0, result.output
+        assert "Yes: C: cursor kept all of G1 to G8" in result.output
+        assert "broken by 0 of 2,000 seeds: fewer than 0.15 %" in result.output
+        files.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert files[0] == files[1]
+    assert set(files[0]) == {"report.html", "report.md", "report.json", "junit.xml"}
+
+
+def test_a_claim_that_got_worse_ends_a_pipeline(tmp_path: Path) -> None:
+    """With --against, an older report.json: exit code 1, and which claim."""
+    good = folder(tmp_path / "good", KEPT_RUN, GOOD_WINDOW, simulated(2_000))
+    bad = folder(tmp_path / "bad", KEPT_RUN, msgspec.structs.replace(GOOD_WINDOW, days=2.0), simulated(2_000))
+    old = tmp_path / "out" / "report.json"
+    assert report("--minutes", "0", "--kept", str(good), "--out", str(old.parent)).exit_code == 0
+    words = ["--minutes", "0", "--kept", str(bad), "--out", str(tmp_path / "new"), "--against", str(old)]
+    result = report(*words)
+    assert result.exit_code == 1, result.output
+    assert "worse claim: 0 lost events: confirmed -> not shown: Only 2 of 21 days" in " ".join(result.output.split())
+    assert report(*words[:-1], str(tmp_path / "new" / "report.json")).exit_code == 0
+
+
+def test_what_can_not_be_asked_is_refused_in_words(tmp_path: Path) -> None:
+    """A bug that there is not, a folder without evidence, an older report that is none."""
+    result = report("--plant", "nothing-known")
+    assert result.exit_code == 2
+    assert "--plant: expected one of ack-before-commit" in result.output
+    empty = ["--minutes", "0", "--kept", str(tmp_path), "--out", str(tmp_path / "out")]
+    result = report(*empty)
+    assert result.exit_code == 2
+    assert "expected a run's evidence, got none" in result.output
+    (tmp_path / "old.json").write_text("{}")
+    result = report(*empty, "--against", str(tmp_path / "old.json"))
+    assert result.exit_code == 2
+    assert "old.json: expected an older report.json: " in result.output
+    folder(tmp_path / "out" / "evidence", GOOD_RUN, None, None)
+    (tmp_path / "out" / "evidence" / WINDOW).write_text('{"days": "many"}')
+    result = report(*empty)
+    assert result.exit_code == 2
+    assert "window.json: expected a part of a comparison" in result.output
+
+
+@pytest.mark.sim
+def test_a_short_report_measures_everything_that_is_simulated(tmp_path: Path) -> None:
+    """A few seconds of it: the window's first hours, seeds over all options, an absence; what is left out is named."""
+    result = report("--minutes", "0.05", "--kept", str(tmp_path), "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    found: Review = decode((tmp_path / "out" / "report.json").read_bytes())
+    assert found.window is not None
+    assert (found.window.verdict, found.window.days, found.window.lost) == ("held", 0.2, 0)
+    assert found.window.acknowledged == found.window.events > 0
+    tried = {one.transport: one.simulated.trials for one in found.promises if one.guarantee == "G1"}
+    assert set(tried) == {one.value for one in TransportName}
+    assert min(tried.values()) > 0
+    assert found.marks[0].meaning == marks_over(TransportName.CURSOR)
+    assert found.gaps
+    assert any(line.endswith("hunts for planted bugs, for want of time") for line in found.missing)
+    assert "runs on the real stack" in found.missing
+    assert (tmp_path / "out" / "evidence" / ORIGINS).exists()
+
+
+@pytest.mark.sim
+def test_a_planted_bug_turns_the_report_red(tmp_path: Path) -> None:
+    """Verdict violated, the claim refuted, exit code 1, and a command that shows it again."""
+    bug = "sweeper-without-floors"
+    result = report("--minutes", "0.05", "--plant", bug, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 1, result.output
+    found = decode((tmp_path / "out" / "report.json").read_bytes())
+    assert found.verdict == "violated"
+    assert found.provenance.bug == bug
+    refuted = next(one for one in found.claims if one.name == "retention")
+    assert refuted.status == "refuted"
+    again = [*shlex.split(refuted.command), "--quick"]
+    assert again[:2] == ["meshrelay", "sim"]
+    assert CliRunner().invoke(meshrelay.command(again[1:]), again[1:]).exit_code == 1
+
+
+def test_what_is_left_out_on_purpose_is_read_from_the_list_of_differences() -> None:
+    """Every server's table, whole: a row that is read wrong would have no reason."""
+    found = list(deliberate(DIFFERENCES.read_text(encoding="utf-8")))
+    assert {one.server for one in found} == {"NATS", "PostgreSQL", "Redis", "The world"}
+    assert all(one.what and one.model and one.real and one.why for one in found)
+    assert any(one.what == "processor time" for one in found)
+
+
+def test_the_vocabulary_s_pairs() -> None:
+    """What can be played at all: links' faults on links, only NATS has a leader, only stores have disks."""
+    assert ("cut", "relay-nats") in PAIRS
+    assert ("kill", "agent") in PAIRS
+    assert {target for kind, target in PAIRS if kind == "quorum_loss"} == {"nats"}
+    assert {target for kind, target in PAIRS if kind == "disk_full"} == {"nats", "postgres", "redis"}
+    assert ("cut", "nats") not in PAIRS
+    assert len(PAIRS) == len(set(PAIRS))

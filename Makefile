@@ -13,6 +13,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 
 # A commit's runs are its own, and the same wherever they are made.
 CHAOS_MINUTES ?= 10
+REPORT_MINUTES ?= 5
 CHAOS_SEED ?= $(shell printf '%d' 0x$$(git rev-parse --short=7 HEAD 2>/dev/null || echo 0))
 
 .DEFAULT_GOAL := help
@@ -38,8 +39,8 @@ $(PROJECT): $(DEPENDENCIES) pyproject.toml $(wildcard *.py */__init__.py)
 test: setup ## run every test (WORKERS=3 at a time)
 	$(BIN)/python -m pytest -n $(WORKERS)
 
-report: setup ## run the main campaign and write its report
-	$(BIN)/meshrelay report --run
+report: setup ## gather the evidence for REPORT_MINUTES=5 and write the report
+	$(BIN)/meshrelay report --minutes $(REPORT_MINUTES)
 
 chaos: setup ## play swarm plans on the real stack for CHAOS_MINUTES=10, seeded by the commit
 	rm -rf out/chaos

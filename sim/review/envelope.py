@@ -35,7 +35,7 @@ LENGTHS_S = (60.0, 900.0, 3 * HOUR_S, DAY_S, 3 * DAY_S, 9 * DAY_S)
 """The last is longer than the stream keeps events, which is 8 days."""
 QUICK_S = (60.0, DAY_S)
 DEAR, DEAR_QUICK_S = ("nats", "relay-nats"), (60.0, 3 * HOUR_S)
-"""Without NATS a replica dials it every three seconds at most, whatever its settings: a day of that is a third of all."""
+"""Without NATS a replica dials it every three seconds at most, whatever its settings: a day of that costs most."""
 BRISK_S = 900.0
 BRISK = PRODUCTION
 PATIENT = msgspec.structs.replace(

@@ -34,6 +34,8 @@ from system.event import ALL_AGENTS, CRITICAL_TYPES
 LENGTHS_S = (60.0, 900.0, 3 * HOUR_S, DAY_S, 3 * DAY_S, 9 * DAY_S)
 """The last is longer than the stream keeps events, which is 8 days."""
 QUICK_S = (60.0, DAY_S)
+DEAR, DEAR_QUICK_S = ("nats", "relay-nats"), (60.0, 3 * HOUR_S)
+"""Without NATS a replica dials it every three seconds at most, whatever its settings: a day of that costs most."""
 BRISK_S = 900.0
 BRISK = PRODUCTION
 PATIENT = msgspec.structs.replace(
@@ -100,6 +102,13 @@ def parts_over(transport: TransportName | None) -> list[str]:
     return [what for what, part in PARTS.items() if part.only_over in (None, transport)]
 
 
+def lengths_s(what: str, *, quick: bool = False) -> tuple[float, ...]:
+    """For how long a part is away, in s."""
+    if not quick:
+        return LENGTHS_S
+    return DEAR_QUICK_S if what in DEAR else QUICK_S
+
+
 def outage_plan(what: str, length_s: float, *, seed: int = 1, transport: TransportName | None = None) -> Plan:
     """One part away for so many seconds. Raises KeyError for a part that is not in PARTS."""
     faults = PARTS[what].faults(length_s)
@@ -135,9 +144,9 @@ def outage_plan(what: str, length_s: float, *, seed: int = 1, transport: Transpo
 def outage_plans(
     transport: TransportName | None = None, *, seed: int = 1, quick: bool = False
 ) -> Iterator[tuple[str, float, Plan]]:
-    """The whole envelope over a transport: what is away, for how long in s, and the plan; `quick`: the short ones."""
+    """The whole envelope over a transport: what is away, for how long in s, and the plan; `quick`: two lengths each."""
     for what in parts_over(transport):
-        for length_s in QUICK_S if quick else LENGTHS_S:
+        for length_s in lengths_s(what, quick=quick):
             yield what, length_s, outage_plan(what, length_s, seed=seed, transport=transport)
 
 

@@ -78,9 +78,11 @@ def test_one_who_is_behind_is_enough() -> None:
     story.publish("e2", "b")
     story.connect("b", "earliest")
     hit(story, "b replays")
+    story.connect("c", "earliest")
+    hit(story, "c, who comes after b in the history, has nothing to get")
     story.disconnect("b")
     hit(story, "b has left")
-    assert phases(story) == ["live", "replay"]
+    assert phases(story) == ["live", "replay", "replay"]
 
 
 def test_what_is_new_may_still_be_on_its_way() -> None:

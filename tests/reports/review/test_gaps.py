@@ -76,8 +76,10 @@ def test_a_refusal_with_410_is_the_end_of_the_gap() -> None:
     story.connect("a", "before", status=410)
     story.gone("a", critical="c", via="status")
     story.disconnect("a")
+    story.publish("d", "a")
     story.wait(30)
     story.connect("a", "c")
+    story.deliver("a", "d")
     (trial,) = trials(story)
     assert 250 < trial.gap_s < 253
     assert (trial.told, trial.lost, trial.notice) == (1, 0, "410")
@@ -128,18 +130,22 @@ def test_only_what_was_missed_counts() -> None:
 
 def test_a_notice_belongs_to_the_gap_before_it() -> None:
     """Each absence has its own notice, and absences below the least are no gaps."""
-    story = away(20, ("s", STANDARD))
-    story.gap("a", standard="s")
-    story.bookmark("a")
-    story.disconnect("a")
-    story.publish("t", "a", STANDARD)
-    story.wait(5)
-    story.connect("a", story.cursor("s"))
-    story.deliver("a", "t")
-    first, second = trials(story)
-    assert (first.notice, second.notice) == ("gap", "none")
-    assert second.gap_s < 6 < 20 < first.gap_s
-    assert [one.gap_s for one in gap_trials(story.index(), "cursor", gap_s_min=10)] == [first.gap_s]
+    story = away(5, ("s", STANDARD))
+    story.deliver("a", "s")
+    for gap_s, event in ((20, "t"), (6, "u")):
+        story.disconnect("a")
+        story.publish(event, "a", STANDARD)
+        story.wait(gap_s)
+        story.connect("a", "s" if event == "t" else "t")
+        if event == "t":
+            story.gap("a", standard="t")
+            story.bookmark("a")
+        else:
+            story.deliver("a", "u")
+    found = trials(story)
+    assert [one.notice for one in found] == ["none", "gap", "none"]
+    assert [int(one.gap_s) for one in found] == [5, 20, 6]
+    assert [one.gap_s for one in gap_trials(story.index(), "cursor", gap_s_min=10)] == [found[1].gap_s]
 
 
 def test_what_the_history_leaves_open_is_no_trial() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from faults.plan import Plan
 from faults.recorder import Recorder
 from reports.api import judge_index, write_report
+from reports.checkers.findings import Guarantee, Kind
 from reports.history import HistoryReader
 from reports.index import Index
 from reports.report import Report
@@ -57,8 +58,13 @@ class Trial:
 
     @property
     def failure_class(self) -> tuple[str, ...]:
-        """What stays the same while a failing plan is made smaller: a loss must not become a late convergence."""
-        return self.violated or (self.verdict,)
+        """What stays the same while a failing plan is made smaller: a loss must not become a late convergence.
+
+        Survival is broken with any other promise wherever something ended: that alone keeps no kill in a plan.
+        """
+        has_own = Kind.LOST_UNSYNCED.value in self.kinds
+        own = tuple(one for one in self.violated if has_own or one != Guarantee.G8.value)
+        return own or (self.verdict,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from pathlib import Path
 ELLIPSIS = "..."
 SHOW_CODE = "echo $?"
 PROMPT, CONTINUED = "$ ", "> "
-LIMIT_S = 240.0
+LIMIT_S = 400.0
 """For all commands of a document together; a busy machine is slow."""
 GONE_WITHIN_S = 15.0
 _END = "\x1e"

@@ -13,7 +13,7 @@ import meshrelay
 from faults.plan import Plan
 from faults.planted import PLANTED, planted
 from faults.transports import TransportName
-from faults.vocabulary import ClockSkew, Cut, Direction, Latency, Link, Pause, ProcessName
+from faults.vocabulary import ClockSkew, Cut, Direction, Kill, Latency, Link, Pause, ProcessName
 from sim.campaign import try_encoded
 from sim.explain import explain, shown
 from sim.hunt import hunt
@@ -106,6 +106,22 @@ def test_two_faults_remain_of_a_bug_that_needs_two(tmp_path: Path) -> None:
     assert replayed.exit_code == 1
     assert document["violated"] == ["G4"]
     assert document["trace_sha256"] == small.trial.trace_sha256
+
+
+def test_a_kill_that_is_not_needed_goes() -> None:
+    """A plan with a kill breaks G8 with whatever else it breaks; one that fails without the kill is made small without
+    it. Once such a kill stayed, and whoever read the plan looked for its part in the loss.
+    """
+    bug = "watermark-over-a-hole"
+    plan = plan_with(
+        Cut(id="no-postgres", link=Link.RELAY_POSTGRES, at_s=4.0, for_s=5.0),
+        Kill(id="beside", process=ProcessName.RELAY, at_s=12.0, down_s=3.0, only="relay-1"),
+    )
+    failed = try_encoded(plan.encode(), bug)
+    assert {"G1", "G8"} <= set(failed.violated), failed
+    assert "G8" not in failed.failure_class
+    small = shrink(plan, failed, lambda one: try_encoded(one.encode(), bug), trials_max=2)
+    assert [fault.id for fault in small.plan.faults] == ["no-postgres"]
 
 
 def test_an_explanation_has_all_that_is_needed(tmp_path: Path) -> None:

@@ -147,9 +147,7 @@ def play(job: Job, passed: Callable[[int], None] = lambda at_ns: None) -> Column
         return _not_played(job.column, str(error))
     if job.out is not None:
         write_report(played.report, job.out)
-    return _column(
-        job.column, plan, played, wall_s=time.monotonic() - began_s, cpu_s=time.process_time() - began_cpu_s
-    )
+    return _column(job.column, plan, played, wall_s=time.monotonic() - began_s, cpu_s=time.process_time() - began_cpu_s)
 
 
 def _column(column: Column, plan: Plan, played: Played, *, wall_s: float, cpu_s: float) -> Column:

@@ -20,7 +20,8 @@ def headline(found: WhatIf) -> str:
     parts = [f"{len(held)} of {len(found.columns)} held" if len(found.columns) > 1 else f"{found.verdict}"]
     parts += [f"{one.name}: {one.verdict}" for one in found.columns if one.verdict != "held" and len(found.columns) > 1]
     told = [f"{one.name} {gone_shown(one)}" for one in found.columns if one.figures and one.figures.told_gone.total]
-    parts.append(f"told gone: {'; '.join(told)}" if told else "nothing was told gone")
+    if told or all(one.figures for one in found.columns):
+        parts.append(f"told gone: {'; '.join(told)}" if told else "nothing was told gone")
     return ". ".join(parts) + "."
 
 

@@ -103,7 +103,7 @@ def _variant(text: str, problems: list[str]) -> Variant | None:
     if not colon or not _NAME.fullmatch(name) or name == "outage":
         problems.append(
             f'--variant: expected "NAME: SETTING=VALUE … outage:WHAT=LENGTH …" with a name of 1 to 24 letters, digits, '
-            f"_ and -, got {text!r}"
+            f"_ and - that is not 'outage', got {text!r}"
         )
         return None
     words = rest.split()

@@ -120,7 +120,9 @@ def test_what_was_told_gone_is_in_the_first_sentence() -> None:
     found = compared(column("base"), column("short", figures=told(2, 37)))
     assert headline(found) == "2 of 2 held. told gone: short 2 critical and 37 standard (2 agents)."
     assert headline(compared(column("base"))) == "held. nothing was told gone."
-    assert gone_shown(column("x", figures=None)) == "unknown"
+    dead = column("dead", figures=None, verdict="could not run")
+    assert headline(compared(column("base"), dead)) == "1 of 2 held. dead: could not run."
+    assert gone_shown(dead) == "unknown"
     assert told_by_agent(found) == {
         "ann": [ToldGone(), ToldGone(critical=2)],
         "bob": [ToldGone(), ToldGone(standard=37)],

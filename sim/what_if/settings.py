@@ -198,8 +198,9 @@ _PUBLISHERS = (
     _count("publishers.nats", "publishers straight into NATS", 1, 0, 50, "fifty share the events of any window"),
     _count("publishers.batch_max", "events in one request, or awaiting their PubAck", 20, 1, 1_000,
            "the relay takes no larger batch"),
-    _duration("publishers.retry_max", "the longest pause before a publisher tries again", 15.0, 0.5, HOUR_S,
-              "more often an outage is nothing but tries"),
+    Setting(name="publishers.retry_max", what="the longest pause before a publisher tries again", unit=Unit.DURATION,
+            default=15.0, low=0.5, high=HOUR_S, why="more often an outage is nothing but tries",
+            default_shown="15s; 500ms in the base"),
 )  # fmt: skip
 _SERVERS = (
     _word("nats.sync", "when NATS syncs its files: before each PubAck, or every two minutes", "always", "interval"),

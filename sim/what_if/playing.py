@@ -5,8 +5,11 @@ A process that dies takes only its own column with it. Whoever interrupts keeps 
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
+import os
 import resource
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,6 +49,8 @@ class Job:
     column: Column
     plan: bytes
     out: Path | None
+    folder: Path | None = None
+    """Where its history is while it is played, unless it is kept in `out`; None: in a folder of its own."""
 
 
 def play_all(jobs: Sequence[Job], *, at_once: int, told: Told) -> list[Column]:
@@ -54,16 +59,19 @@ def play_all(jobs: Sequence[Job], *, at_once: int, told: Told) -> list[Column]:
     An interruption ends what runs; the columns that are done are whole, the others say so.
     """
     context = multiprocessing.get_context("spawn")
+    # ours, not the processes' own: one that is ended removes nothing
+    scratch = tempfile.TemporaryDirectory(prefix="meshrelay-what-if-")
     passed_ns = RawArray("q", len(jobs))
     done: dict[int, Column] = {}
     running: dict[int, tuple[SpawnProcess, connection.Connection]] = {}
     waiting = list(range(len(jobs)))
     try:
-        with _ended(running):
+        with scratch as folder, _ended(running):
             while waiting or running:
                 while waiting and len(running) < at_once:
                     number = waiting.pop(0)
-                    running[number] = _started(context, jobs[number], number, passed_ns)
+                    job = dataclasses.replace(jobs[number], folder=Path(folder, str(number)))
+                    running[number] = _started(context, job, number, passed_ns)
                 connection.wait([pipe for _, pipe in running.values()], timeout=LOOK_S)
                 for number in [one for one, (_, pipe) in running.items() if pipe.poll()]:
                     process, pipe = running.pop(number)
@@ -118,8 +126,15 @@ def _not_played(column: Column, why: str) -> Column:
 
 def _play(job: Job, number: int, passed_ns: Shared, pipe: connection.Connection) -> None:
     """A process's whole work: play the variant and send its column."""
+    parent = os.getppid()
+
+    def passed(at_ns: int) -> None:
+        if os.getppid() != parent:
+            os._exit(1)  # whoever asked is gone, without a word
+        passed_ns[number] = at_ns
+
     try:
-        found = play(job, lambda at_ns: passed_ns.__setitem__(number, at_ns))
+        found = play(job, passed)
     except KeyboardInterrupt:
         return  # whoever interrupted has heard it, too
     except OSError as error:
@@ -142,7 +157,7 @@ def play(job: Job, passed: Callable[[int], None] = lambda at_ns: None) -> Column
 
     began_s, began_cpu_s = time.monotonic(), time.process_time()
     try:
-        played = play_plan(plan, job.out, on_segment)
+        played = play_plan(plan, job.out or job.folder, on_segment)
     except (WorldFailed, NotModelled) as error:
         return _not_played(job.column, str(error))
     if job.out is not None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
-import shlex
-from collections.abc import Sequence
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 from reports.history import HistoryReader
@@ -29,6 +34,8 @@ SLEEPY = (
 )  # fmt: skip
 SLEEPY_DAYS = 0.05
 QUIET_DAYS = 0.01
+LIMIT_S = 120.0
+"""A busy machine is slow."""
 
 
 def job(*words: str, outages: tuple[str, ...] = (), days: float = QUIET_DAYS, out: Path | None = None) -> Job:
@@ -171,13 +178,37 @@ def test_an_interruption_keeps_what_is_done_and_leaves_nothing_behind() -> None:
     assert multiprocessing.active_children() == []
 
 
-def test_an_interruption_ends_what_runs() -> None:
-    """Ctrl-C while days are left to play: its process is gone when the call returns."""
+def test_an_interruption_ends_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while days are left to play: its process and its history are gone when the call returns."""
 
     def told(at_s: Sequence[float], done: Sequence[bool]) -> None:
         if at_s[0] > 0:
             raise KeyboardInterrupt
 
-    (column,) = play_all([job(*shlex.split("agents=2"), days=21.0)], at_once=1, told=told)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (column,) = play_all([job("agents=2", days=21.0)], at_once=1, told=told)
     assert column.reason == "it was interrupted."
     assert multiprocessing.active_children() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_dies_without_a_word_leaves_no_process_that_plays_on(tmp_path: Path) -> None:
+    """SIGKILL of the command: its processes notice, and end, weeks before their window is over."""
+    words = (sys.executable, "-m", "meshrelay", "sim", "window", "--no-base", "--set", "agents=2")
+    with subprocess.Popen(words, env=os.environ | {"TMPDIR": str(tmp_path)}, stderr=subprocess.DEVNULL) as command:
+        try:
+            eventually(lambda: list(tmp_path.glob("*/0/history.jsonl")))
+            children = psutil.Process(command.pid).children(recursive=True)
+        finally:
+            command.kill()
+    assert children
+    _, alive = psutil.wait_procs(children, timeout=LIMIT_S)
+    assert alive == []
+
+
+def eventually(is_so: Callable[[], object]) -> None:
+    """Wait until it is so."""
+    deadline_s = time.monotonic() + LIMIT_S
+    while not is_so():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)

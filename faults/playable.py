@@ -131,7 +131,7 @@ def not_playable(plan: Plan, *, ground: Ground = OURS) -> tuple[NotPlayable, ...
     ]
     found = []
     for fault in plan.faults:
-        reason = _reason(fault, plan, ground) or _unprovable(fault, outages)
+        reason = _reason(fault, plan, ground) or _unprovable(fault, outages) or _crowded(fault, outages)
         if reason is not None:
             found.append(NotPlayable(fault=fault.id, kind=fault.kind, reason=reason))
     return tuple(found)
@@ -226,4 +226,14 @@ def _unprovable(fault: Fault, outages: Sequence[tuple[Fault, str]]) -> str | Non
         is_behind = victim in _servers_behind(fault)
         if is_behind and outage.at_s < fault.until_s and fault.at_s < outage.until_s + RETURN_S:
             return f"{victim} is away meanwhile ({outage.id}), so nothing could prove it"
+    return None
+
+
+def _crowded(fault: Fault, outages: Sequence[tuple[Fault, str]]) -> str | None:
+    """Faults on two processes of one kind are played one after the other there, so never at the same time."""
+    for outage, victim in outages:
+        if outage is fault:
+            return None
+        if outage.target == fault.target and outage.at_s < fault.until_s and fault.at_s < outage.until_s:
+            return f"{victim} is away meanwhile ({outage.id}), and faults on a {fault.target} are played one by one"
     return None

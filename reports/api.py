@@ -24,10 +24,13 @@ from reports.render import campaign as of_campaign
 from reports.render import html, junit, markdown
 from reports.render import options as of_options
 from reports.render import review as of_review
+from reports.render import what_if as of_what_if
 from reports.report import FindingShown, GuaranteeResult, Report, encode
 from reports.review.document import Review
 from reports.review.document import encode as encode_review
 from reports.verdict import NOTHING_ELSE, Witnessed, decide
+from reports.what_if import WhatIf
+from reports.what_if import encode as encode_what_if
 
 FINDINGS_SHOWN_MAX = 200
 """More don't help a reader; the counts are whole."""
@@ -155,6 +158,15 @@ def write_review(review: Review, out: Path) -> Written:
     written.json.write_bytes(encode_review(review))
     written.junit.write_text(of_review.junit(review), encoding="utf-8")
     return written
+
+
+def write_what_if(found: WhatIf, out: Path) -> None:
+    """Write a comparison of a window's variants into a folder, made if need be. Raises OSError."""
+    out.mkdir(parents=True, exist_ok=True)
+    promises = {one.value: text.partition(":")[0] for one, text in PROMISES.items()}
+    (out / "index.html").write_text(of_what_if.html(found, promises), encoding="utf-8")
+    (out / "what-if.md").write_text(of_what_if.markdown(found), encoding="utf-8")
+    (out / "what-if.json").write_bytes(encode_what_if(found))
 
 
 def _results(judged: Sequence[Judged], index: Index) -> list[GuaranteeResult]:

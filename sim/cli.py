@@ -18,7 +18,7 @@ from faults.planted import PLANTED, planted
 from faults.transports import Over, over
 from reports.history import HistoryReader
 from reports.verdict import EXIT_CODES
-from sim import campaign_cli, compare_cli, determinism_cli, planted_cli, window
+from sim import campaign_cli, compare_cli, determinism_cli, planted_cli
 from sim.campaign import Failures, try_encoded
 from sim.explain import explain, shown
 from sim.old_client import NatsPy, running
@@ -27,6 +27,7 @@ from sim.shrink import shrink
 from sim.swarm import drawn, swarm_plan_over
 from sim.trace import Recording, write_trace
 from sim.trial import Trial, try_plan
+from sim.what_if.cli import window_command
 
 USAGE = 2
 COULD_NOT_RUN = 4
@@ -39,7 +40,7 @@ simulation.command("campaign")(campaign_cli.campaign_command)
 simulation.command("compare")(compare_cli.compare_command)
 simulation.command("planted")(planted_cli.planted_command)
 simulation.command("determinism")(determinism_cli.determinism_command)
-simulation.command("window")(window.window_command)
+simulation.command("window")(window_command)
 simulation.command("gaps")(experiments_cli.gaps_command)
 simulation.command("outage")(experiments_cli.outage_command)
 

@@ -32,7 +32,7 @@ class Outcome:
     heard: frozenset[str]
     """Which of the marks in the relays' logs were seen."""
     counters: dict[str, int]
-    """`redelivered` and `redispatched` by the relays' own metrics, of their last lives; `pending` at the last look."""
+    """`redelivered` and `redispatched` by the relays' own metrics, of all their lives; `pending` at the last look."""
     marks: tuple[str, ...] = ()
     """All marks that the run hit, once its history has been read."""
     covered: dict[str, int] = field(default_factory=dict)

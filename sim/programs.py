@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -34,6 +35,8 @@ NATS_PORT = 4222
 POSTGRES_PORT = 5432
 REDIS_PORT = 6379
 FOR_EVER_S = 1e9
+TOTALLED = ("relay_writer_redelivered_total", "relay_stale_redispatches_total")
+"""Metrics that are added up over a replica's lives, for those of a life end with it."""
 Program = Callable[[Process], Coroutine[Any, Any, None]]
 
 
@@ -92,10 +95,13 @@ class RelayProgram:
         """Why replicas ended that nobody asked to end."""
         self.on_exit: Callable[[], object] | None = None
         """Told when a replica has ended by itself."""
+        self._past: Counter[str] = Counter()
+        """What former lives had counted of TOTALLED."""
 
     async def __call__(self, process: Process) -> None:
         """Serve until told to stop, or until a part fails."""
         self._process = process
+        self._past.update({metric: self.counted(metric) for metric in TOTALLED})
         self.relay = relay = Relay(self._settings, system_host(process))
         self._stopping = asyncio.Event()
         await relay.start()
@@ -120,6 +126,11 @@ class RelayProgram:
     def counted(self, metric: str) -> int:
         """A counter of the current life, by its name in /metrics."""
         return 0 if self.relay is None else round(self.relay.metrics.registry.get_sample_value(metric) or 0)
+
+    def total(self, metric: str) -> int:
+        """A counter of all lives, of those in TOTALLED."""
+        assert metric in TOTALLED, metric
+        return self._past[metric] + self.counted(metric)
 
     def forget(self) -> None:
         """Let go of the last life: what it left must be buried with its world."""

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
-import resource
-import time
-from typing import Annotated, Any
-
-import typer
-from rich.console import Console
+from dataclasses import dataclass
 
 from faults.generate import TYPES, hour_of_week
 from faults.plan import Agent, Awake, Plan, Publisher, RelayTimes, Retention, Workload
-from reports.verdict import EXIT_CODES
-from sim.trial import try_plan
 
 DAYS = 21.0
 EVENTS = 13_228
@@ -47,8 +39,23 @@ PRODUCTION = RelayTimes(
 """The relay's defaults; a test holds them to `system/settings.py`."""
 
 
-def window_plan(*, seed: int = 1, days: float = DAYS) -> Plan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class People:
+    """How many agents there are, and how they work and sleep; by default as in the ADR's window."""
+
+    agents: int = AGENTS
+    shift_hours: int = SHIFT_HOURS
+    """A spell of work lies in each shift."""
+    spell_hours: tuple[float, float] = SPELL_HOURS
+    sleep_s: float | None = None
+    """How long `sleepers` sleep between two spells; None: nobody does, all work in shifts."""
+    sleepers: int = 0
+    """The first so many agents."""
+
+
+def window_plan(*, seed: int = 1, days: float = DAYS, people: People | None = None) -> Plan:
     """The window of a seed, or its first days: events in the rhythm of a real week, at the window's rate."""
+    people = people or People()
     hours = round(days * 24)
     rhythm = hour_of_week()
     return Plan(
@@ -71,26 +78,33 @@ def window_plan(*, seed: int = 1, days: float = DAYS) -> Plan:
                 name=f"agent-{number:02d}",
                 start_from="earliest",
                 ack_interval_s=5.0,
-                awake=_shifts(random.Random(f"{seed}/agent-{number:02d}"), days),
+                awake=_awake(random.Random(f"{seed}/agent-{number:02d}"), days, number, people),
             )
-            for number in range(1, AGENTS + 1)
+            for number in range(1, people.agents + 1)
         ),
         faults=(),
     )
 
 
-def _shifts(rng: random.Random, days: float) -> tuple[Awake, ...]:
+def _awake(rng: random.Random, days: float, number: int, people: People) -> tuple[Awake, ...]:
+    if people.sleep_s is not None and number <= people.sleepers:
+        return _sleeps(rng, days, people.sleep_s, people.spell_hours)
+    return _shifts(rng, days, people.shift_hours, people.spell_hours)
+
+
+def _shifts(rng: random.Random, days: float, shift_hours: int, spell_hours: tuple[float, float]) -> tuple[Awake, ...]:
     """When one agent works: a spell in each shift, at an hour drawn by the week's rhythm; between them it sleeps.
 
-    Two spells of neighbouring shifts are at most 16 hours apart, so that no gap outlasts the shorter retention.
+    Two spells of neighbouring shifts are less than two shifts apart: with shifts of eight hours no gap outlasts the
+    shorter retention.
     """
     rhythm = hour_of_week()
     spells: list[Awake] = []
-    for shift in range(math.ceil(days * 24 / SHIFT_HOURS)):
-        hours = range(shift * SHIFT_HOURS, (shift + 1) * SHIFT_HOURS)
+    for shift in range(math.ceil(days * 24 / shift_hours)):
+        hours = range(shift * shift_hours, (shift + 1) * shift_hours)
         (hour,) = rng.choices(hours, [rhythm[one % len(rhythm)] for one in hours])
         from_s = (hour + rng.random()) * HOUR_S
-        until_s = min(from_s + rng.uniform(*SPELL_HOURS) * HOUR_S, (shift + 1) * SHIFT_HOURS * HOUR_S)
+        until_s = min(from_s + rng.uniform(*spell_hours) * HOUR_S, (shift + 1) * shift_hours * HOUR_S)
         if spells and from_s - (spells[-1].until_s or 0.0) < PAUSE_MIN_S:
             from_s = spells.pop().from_s
         spells.append(Awake(from_s=round(from_s, 3), until_s=round(until_s, 3)))
@@ -100,34 +114,19 @@ def _shifts(rng: random.Random, days: float) -> tuple[Awake, ...]:
     return *awake[:-1], Awake(from_s=awake[-1].from_s if awake else 0.0)
 
 
-def window_command(
-    days: Annotated[float, typer.Option("--days", min=0.01, max=DAYS, help="Only the first days.")] = DAYS,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as one line of JSON.")] = False,
-) -> None:
-    """Play the ADR's window: 21 days, 13,228 events, 12 agents, production settings, no faults.
+def _sleeps(rng: random.Random, days: float, sleep_s: float, spell_hours: tuple[float, float]) -> tuple[Awake, ...]:
+    """Spells of work with sleeps of one length between them; the first spell is longer, or all would sleep at once.
 
-    Exit codes: 0 held, 1 violated, 3 not converged, 4 could not run.
+    The window must have room for a spell, a sleep and the beginning of another spell.
     """
-    plan = window_plan(seed=seed, days=days)
-    began_s = time.monotonic()
-    with Console(stderr=True).status(f"simulating {days:g} days …"):
-        trial = try_plan(plan)
-    document: dict[str, Any] = {
-        "verdict": trial.verdict,
-        "reason": trial.reason,
-        "days": days,
-        "events": trial.events,
-        "deliveries": trial.deliveries,
-        "wall_s": round(time.monotonic() - began_s, 1),
-        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "steps": trial.steps,
-        "trace_sha256": trial.trace_sha256,
-        **trial.counters,
-    }
-    if as_json:
-        typer.echo(json.dumps(document))
-    else:
-        for name, value in document.items():
-            typer.echo(f"  {name:20} {value}")
-    raise typer.Exit({str(verdict): code for verdict, code in EXIT_CODES.items()}.get(trial.verdict, 4))
+    end_s = days * DAY_S
+    room_s = end_s - sleep_s - spell_hours[1] * HOUR_S
+    extra_s = rng.uniform(0.0, max(0.0, min(sleep_s, room_s)))
+    awake: list[Awake] = []
+    from_s = 0.0
+    while True:
+        until_s = from_s + extra_s + rng.uniform(*spell_hours) * HOUR_S
+        if until_s + sleep_s >= end_s:
+            return *awake, Awake(from_s=round(from_s, 3))
+        awake.append(Awake(from_s=round(from_s, 3), until_s=round(until_s, 3)))
+        from_s, extra_s = until_s + sleep_s, 0.0

@@ -243,8 +243,8 @@ class World:
             waiting_for=self._waiting_for,
             heard=frozenset(self._ear.heard | self._counted()),
             counters={
-                "redelivered": sum(program.counted("relay_writer_redelivered_total") for program in self.relays),
-                "redispatched": sum(program.counted("relay_stale_redispatches_total") for program in self.relays),
+                "redelivered": sum(program.total("relay_writer_redelivered_total") for program in self.relays),
+                "redispatched": sum(program.total("relay_stale_redispatches_total") for program in self.relays),
                 "pending": self._pending,
             },
             relay_exits=tuple(why for program in self.relays for why in program.exits),

@@ -209,3 +209,14 @@ def test_attributes_are_in_toxiproxys_units() -> None:
     toxic = toxic_of(Latency(id="l", link=Link.AGENT_RELAY, latency_ms=100, jitter_ms=7, **PLACE))
     assert toxic is not None
     assert toxic.attributes == {"latency": 100, "jitter": 7}
+
+
+def test_two_replicas_are_away_one_after_the_other() -> None:
+    """The real stack plays faults on processes of one kind one by one: of two at once it leaves out the second."""
+    one = Kill(id="one", process=ProcessName.RELAY, only="relay-1", at_s=10.0, down_s=5.0)
+    two = Kill(id="two", process=ProcessName.RELAY, only="relay-2", at_s=12.0, down_s=5.0)
+    later = Kill(id="later", process=ProcessName.RELAY, only="relay-2", at_s=20.0, down_s=5.0)
+    plan = small_plan(faults=(one, two, later))
+    assert [fault.id for fault in playable(plan)] == ["one", "later"]
+    (left_out,) = not_playable(plan)
+    assert left_out.reason == "relay-1 is away meanwhile (one), and faults on a relay are played one by one"

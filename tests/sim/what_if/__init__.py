@@ -1,0 +1,1 @@
+"""The window with other settings and outages."""

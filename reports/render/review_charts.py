@@ -41,12 +41,12 @@ def gaps(rows: Sequence[GapRow]) -> str:
             axes.bar(0, 0, color=colour, label=part)
         for kept_s in sorted({row.retention_s for row in shown}):
             axes.axvline(sum(length < kept_s for length in lengths) - 0.5, color=MUTED, lw=1, ls="--")
-        axes.set_xticks(range(len(lengths)), [duration(length) for length in lengths], rotation=70, fontsize=7)
+        axes.set_xticks(range(len(lengths)), [duration(length) for length in lengths], rotation=70, fontsize=8)
         axes.set_yticks((0, 1), ("none", "all"))
         axes.set_xlabel("away; left half standard, right half critical events; dashed: the retentions")
         legend(axes, columns=3)
 
-    return figure(draw, "absences", text, height=3.2)
+    return figure(draw, "absences", text, height=3.4)
 
 
 def envelope(rows: Sequence[EnvelopeRow]) -> str:
@@ -65,7 +65,7 @@ def envelope(rows: Sequence[EnvelopeRow]) -> str:
                 axes.scatter([row.broken_s], [place], color=BAD, marker="X", s=70, zorder=3)
         axes.set_xscale("log")
         ticks = sorted({value for row in shown for value in (row.nothing_gone_s, row.longest_s) if value})
-        axes.set_xticks(ticks, [duration(value) for value in ticks], rotation=35, fontsize=7)
+        axes.set_xticks(ticks, [duration(value) for value in ticks], rotation=35, fontsize=8)
         axes.minorticks_off()
         axes.set_yticks(range(len(shown)), [row.what for row in reversed(shown)])
         for colour, label in ((ACCENT, "nothing is gone"), (SECOND, "agents are told what is gone")):
@@ -74,7 +74,7 @@ def envelope(rows: Sequence[EnvelopeRow]) -> str:
         axes.set_xlabel("away for")
         legend(axes, columns=3)
 
-    return figure(draw, "envelope", text, height=0.6 + 0.42 * max(3, len(shown)))
+    return figure(draw, "envelope", text, height=0.9 + 0.42 * max(3, len(shown)))
 
 
 def _said(row: EnvelopeRow) -> str:
@@ -98,9 +98,9 @@ def covered(found: Sequence[Covered]) -> str:
         for (kind, target), count in counts.items():
             x, y = targets.index(target), len(kinds) - 1 - kinds.index(kind)
             axes.scatter([x], [y], s=30 + 270 * (count / most) ** 0.5, color=SHADE, lw=0)
-            axes.text(x, y, f"{count}", ha="center", va="center", fontsize=6.5, color=INK)
-        axes.set_xticks(range(len(targets)), targets, rotation=30, ha="right", fontsize=7.5)
-        axes.set_yticks(range(len(kinds)), list(reversed(kinds)), fontsize=7.5)
+            axes.text(x, y, f"{count:,}", ha="center", va="center", fontsize=8, color=INK)
+        axes.set_xticks(range(len(targets)), targets, rotation=30, ha="right", fontsize=8.5)
+        axes.set_yticks(range(len(kinds)), list(reversed(kinds)), fontsize=8.5)
         axes.set_xlim(-0.6, len(targets) - 0.4)
         axes.set_ylim(-0.6, len(kinds) - 0.4)
 

@@ -75,10 +75,9 @@ def find_chromium(node: Node, env: dict[str, str]) -> Path:
         command = [node.node, "--input-type=commonjs", "--eval", UNPACK, entry]
         done = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=UNPACK_S)
     except (PartUnavailable, OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or str(error)
+        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
         raise PartUnavailable(
-            "Chromium",
-            f"put chromium or google-chrome on PATH, or let npm's registry be in reach ({said.strip().splitlines()[0]})",
+            "Chromium", f"put chromium or google-chrome on PATH, or let npm's registry be in reach ({said})"
         ) from None
     return Path(done.stdout.strip())
 

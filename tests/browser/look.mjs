@@ -31,8 +31,9 @@ async function looked(view) {
   page.on("pageerror", (error) => seen.errors.push(String(error)));
   page.on("request", (request) => seen.requests.push(request.url()));
   await page.setViewport({ width: view.width, height: view.height });
-  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: view.scheme }]);
-  await page.emulateMediaType(view.media);
+  // in one call: puppeteer's own two undo each other
+  const features = [{ name: "prefers-color-scheme", value: view.scheme }];
+  await (await page.createCDPSession()).send("Emulation.setEmulatedMedia", { media: view.media, features });
   await page.goto(wish.page, { waitUntil: "load" });
   const picture = wish.screenshots && join(wish.screenshots, view.name);
   if (picture) {
@@ -53,7 +54,12 @@ async function looked(view) {
 async function judgedByAxe(page, rules) {
   await page.evaluate(axe);
   return page.evaluate(async (rules) => {
-    window.axe.configure({ checks: [{ id: "color-contrast", options: { ignoreLength: true } }] });
+    // its own settings, but that single figures are text, too
+    const CONTRAST = {
+      ignoreUnicode: true, ignoreLength: true, ignorePseudo: false, boldValue: 700, boldTextPt: 14, largeTextPt: 18,
+      contrastRatio: { normal: { expected: 4.5 }, large: { expected: 3 } }, pseudoSizeThreshold: 0.25, shadowOutlineEmMax: 0.2,
+    };
+    window.axe.configure({ checks: [{ id: "color-contrast", options: CONTRAST } ] });
     const found = await window.axe.run({ include: ["html"], exclude: ["svg > *"] }, { runOnly: rules, resultTypes: ["violations", "incomplete"] });
     return [...found.violations, ...found.incomplete].flatMap((rule) =>
       rule.nodes.map((node) => `${rule.id}: ${rule.help}: ${node.html.slice(0, 160)}: ${node.failureSummary ?? ""}`),
@@ -97,27 +103,33 @@ function measured() {
     spilling.push(`<${element.localName} class="${element.className}"> ${element.textContent.trim().slice(0, 80)}`);
   }
 
-  const pictures = [...document.querySelectorAll("svg")].map((svg) => {
-    svg.scrollIntoView({ block: "center" });
-    return { label: svg.getAttribute("aria-label") ?? "", role: svg.getAttribute("role"), box: box(svg.getBoundingClientRect()), texts: labels(svg) };
+  const pictures = [...document.querySelectorAll("svg")].map((svg) => ({
+    label: svg.getAttribute("aria-label") ?? "",
+    role: svg.getAttribute("role"),
+    box: box(svg.getBoundingClientRect()),
+    texts: [...svg.querySelectorAll("text")].map((text) => ({ box: box(text.getBoundingClientRect()), ...styleOf(svg, text) })),
+  }));
+  // only what is in the window can be asked for what is under it, so all boxes are taken before anything scrolls
+  document.querySelectorAll("svg").forEach((svg, place) => {
+    svg.querySelectorAll("text").forEach((text, index) => (pictures[place].texts[index].under = under(text)));
   });
 
-  function labels(svg) {
-    return [...svg.querySelectorAll("text")].map((text) => {
-      const rect = text.getBoundingClientRect();
-      const style = getComputedStyle(text);
-      const turned = /rotate\((-?[\d.]+)/.exec(text.getAttribute("transform") ?? "");
-      const layers = document.elementsFromPoint(rect.left + rect.width / 2, rect.top + rect.height / 2);
-      const under = layers.filter((one) => one !== text && one.localName !== "text").map(paint).filter(Boolean);
-      return {
-        text: text.textContent,
-        angle: turned === null ? 0 : Number(turned[1]),
-        size_px: parseFloat(style.fontSize) * (svg.getScreenCTM()?.a ?? 1),
-        box: box(rect),
-        colour: style.fill,
-        under,
-      };
-    });
+  function styleOf(svg, text) {
+    const style = getComputedStyle(text);
+    const turned = /rotate\((-?[\d.]+)/.exec(text.getAttribute("transform") ?? "");
+    return {
+      text: text.textContent,
+      angle: turned === null ? 0 : Number(turned[1]),
+      size_px: parseFloat(style.fontSize) * (svg.getScreenCTM()?.a ?? 1),
+      colour: style.fill,
+    };
+  }
+
+  function under(text) {
+    text.scrollIntoView({ block: "center", inline: "center" });
+    const rect = text.getBoundingClientRect();
+    const layers = document.elementsFromPoint(rect.left + rect.width / 2, rect.top + rect.height / 2);
+    return layers.filter((one) => one.localName !== "text").map(paint).filter(Boolean);
   }
 
   // what an element lays under a text, uppermost first: a shape's filling or a box's background
@@ -130,6 +142,8 @@ function measured() {
   }
 
   return {
+    scheme: matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light",
+    media: ways.print ? "print" : "screen",
     width: root.clientWidth,
     scroll_width: Math.max(root.scrollWidth, document.body.scrollWidth),
     texts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import combinations
+from math import cos, radians, sin
 from typing import Literal
 
 import msgspec
@@ -16,7 +17,7 @@ Colour = tuple[float, float, float, float]
 
 CONTRAST_MIN = 4.5
 """WCAG 2.2, 1.4.3, for text of any size."""
-LABEL_PX_MIN = 5.0
+LABEL_PX_MIN = 7.0
 """A picture's label that is smaller than this on the screen is a smudge; a phone zooms what is larger."""
 SLACK_PX = 1.0
 
@@ -74,6 +75,9 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """A page as it was seen in one way."""
 
     view: View
+    scheme: str
+    media: str
+    """As the page itself sees them."""
     console: list[str]
     errors: list[str]
     requests: list[str]
@@ -96,7 +100,13 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 def flaws(seen: Seen, page: str) -> list[str]:
     """What is wrong with a page whose address is `page`; empty if nothing is."""
+    asked = (seen.view.scheme, seen.view.media)
     return [
+        *(
+            f"shown as {one} where {wanted} was asked for"
+            for one, wanted in zip((seen.scheme, seen.media), asked, strict=True)
+            if one != wanted
+        ),
         *(f"the console says {one}" for one in (*seen.console, *seen.errors)),
         *(f"a request leaves the page: {one}" for one in seen.requests if one != page),
         *_too_wide(seen),
@@ -126,9 +136,10 @@ def _flaws_of(picture: Picture) -> Iterator[str]:
             yield f"{one.text!r} is cut off by the edge of the picture {name!r}: {box} in {picture.box}"
         if one.size_px < LABEL_PX_MIN:
             yield f"{one.text!r} is {one.size_px:.1f} px small in the picture {name!r}"
-        contrast = _contrast_of(one)
-        if contrast < CONTRAST_MIN:
-            yield f"{one.text!r} has a contrast of {contrast:.2f} in the picture {name!r}"
+        if not one.under:
+            yield f"nothing opaque is under {one.text!r} in the picture {name!r}"
+        elif (found := _contrast_of(one)) < CONTRAST_MIN:
+            yield f"{one.text!r} has a contrast of {found:.2f} in the picture {name!r}"
     for one, other in combinations(picture.texts, 2):
         if _overlap(one, other):
             yield f"{one.text!r} and {other.text!r} lie on each other in the picture {name!r}"
@@ -148,8 +159,6 @@ def _overlap(one: Label, other: Label) -> bool:
 
 def _middle(label: Label) -> float:
     """Where a turned label's line lies, along the normal of lines turned like it."""
-    from math import cos, radians, sin
-
     x, y = (label.box[0] + label.box[2]) / 2, (label.box[1] + label.box[3]) / 2
     turn = radians(label.angle)
     return y * cos(turn) - x * sin(turn)

@@ -31,7 +31,7 @@ def flaws_of(look: Look, path: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_whole_wherever_it_is_read(tmp_path: Path, name: str) -> None:
-    """Nothing is cut off or on top of another, all is readable, the console is silent and no request leaves the file."""
+    """Nothing is cut off or on top of another, all is readable, the console is silent, no request leaves the file."""
     path = tmp_path / "page.html"
     path.write_text(PAGES[name](), encoding="utf-8")
     look = looked(path, VIEWS)

@@ -56,7 +56,7 @@ def full() -> Evidence:
     return Evidence(
         provenance=Provenance(
             started_at="2026-03-04T05:06:07Z",
-            commit="0123456789abcdef0123456789abcdef01234567+",
+            commit="7ffe66492907+",
             bug="floor-after-delete",
             minutes=17.0,
             machine={"processors": "2", "memory": "7.7 GiB", "system": "Linux-6.1.0-x86_64-with-glibc2.36"},
@@ -98,7 +98,7 @@ def sound() -> Evidence:
     evidence = full()
     return replace(
         evidence,
-        provenance=replace(evidence.provenance, bug=None, commit="0123456789abcdef0123456789abcdef01234567"),
+        provenance=replace(evidence.provenance, bug=None, commit="7ffe66492907"),
         options=replace(
             evidence.options,
             cells=[one for one in evidence.options.cells if one.transport != "cursor"]

@@ -62,9 +62,9 @@ def trials(promise: Promise) -> str:
     seen, real = promise.simulated, promise.real
     parts = []
     if seen.trials and seen.upper_limit is not None:
-        parts.append(f"broken by {seen.failures:,} of {seen.trials:,} seeds: fewer than {share(seen.upper_limit)}")
+        parts.append(f"{seen.failures:,} of {seen.trials:,} seeds broke it, limit {share(seen.upper_limit)}")
     if real.trials:
-        parts.append(f"by {real.failures:,} of {real.trials:,} real runs")
+        parts.append(f"{real.failures:,} of {real.trials:,} real runs")
     return "; ".join(parts) or "no trial"
 
 

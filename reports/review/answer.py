@@ -68,7 +68,7 @@ def _claims(claims: Sequence[Claim]) -> list[str]:
     grouped = {status: [one for one in claims if one.status == status] for status in STATUSES}
     count = ", ".join(f"{len(found)} {status}" for status, found in grouped.items())
     lines = [f"Of the ADR's {counted(len(claims), 'claim')}: {count}."]
-    lines += [f"Refuted: {one.claim}. {brief(one.evidence[0])}" for one in grouped["refuted"]]
+    lines += [f"Refuted: {one.claim}. {brief(one.evidence[0], 90)}" for one in grouped["refuted"]]
     if grouped["confirmed"]:
         lines.append(f"Confirmed: {'; '.join(one.claim for one in grouped['confirmed'])}.")
     return lines
@@ -100,9 +100,10 @@ def _seeds(tried: Sequence[Promise]) -> str:
     if not others:
         return said + f"{share(least.simulated.upper_limit or 0)} of plans drawn alike break any one of them."
     usual = min(others, key=lambda one: one.simulated.trials)
+    rare = f"({least.simulated.trials:,} plans), {share(least.simulated.upper_limit or 0)}"
     return said + (
         f"{share(usual.simulated.upper_limit or 0)} of plans drawn alike break any one of {len(others)} of them; "
-        f"for {least.guarantee}, the least tried ({least.simulated.trials:,} plans), {share(least.simulated.upper_limit or 0)}."
+        f"for {least.guarantee}, the least tried {rare}."
     )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log1p
 
 from matplotlib.axes import Axes
@@ -12,21 +11,21 @@ from matplotlib.patches import Rectangle
 from reports.options import CHOSEN, OPTIONS
 from reports.render.charts import ACCENT, BAD, INK, MUTED, PAPER, SECOND, SHADE, figure, legend
 from reports.review.answer import WORDS
-from reports.review.document import EnvelopeRow, GapRow
-from reports.review.evidence import Covered
+from reports.review.document import EnvelopeRow, FaultTotal, GapRow, GapTotal
 from reports.review.words import duration
 
 CLASSES = ("standard", "critical")
 
 
-def gaps(rows: Sequence[GapRow]) -> str:
+def gaps(rows: Sequence[GapRow], totals: Sequence[GapTotal]) -> str:
     """What became of the events that an agent missed, by how long it was away; a half of each bar for each class."""
-    shown = [row for row in rows if row.transport == CHOSEN] or list(rows)
+    option = next((row.transport for row in rows if row.transport == CHOSEN), rows[0].transport)
+    shown = [row for row in rows if row.transport == option]
     lengths = sorted({row.gap_s for row in shown})
-    delivered, told, lost = (sum(getattr(row, name) for row in shown) for name in ("delivered", "told", "lost"))
+    total = next(one for one in totals if one.transport == shown[0].transport)
     text = (
-        f"Absences of {duration(lengths[0])} to {duration(lengths[-1])}: {delivered:,} missed events were delivered, "
-        f"{told:,} told gone, {lost:,} lost without a word."
+        f"Absences of {duration(lengths[0])} to {duration(lengths[-1])}: of {total.events:,} missed events "
+        f"{total.delivered:,} were delivered, {total.told:,} told gone, {total.lost:,} lost without a word."
     )
 
     def draw(axes: Axes) -> None:
@@ -99,22 +98,22 @@ def _said(row: EnvelopeRow) -> str:
     return f"{OPTIONS[row.transport]}, {row.what}: nothing is gone up to {safe}{told}{broken}."
 
 
-def covered(found: Sequence[Covered]) -> str:
+def covered(totals: Sequence[FaultTotal], count_of: Mapping[str, int]) -> str:
     """How often each kind of fault was played on each link and process."""
-    counts = Counter[tuple[str, str]]()
-    for one in found:
-        counts[one.kind, one.target] += one.count
-    kinds = sorted({one.kind for one in found})
-    targets = sorted({one.target for one in found})
-    text = f"{len(counts)} pairs of {len(kinds)} kinds of faults and {len(targets)} links and processes were played."
+    kinds = sorted({one.kind for one in totals})
+    targets = sorted({one.target for one in totals})
+    text = (
+        f"{count_of['pairs of both']:,} pairs of {count_of['kinds of faults']} kinds of faults and "
+        f"{count_of['links and processes']} links and processes were played."
+    )
 
     def draw(axes: Axes) -> None:
-        most = max(counts.values())
-        for (kind, target), count in counts.items():
-            x, y = targets.index(target), len(kinds) - 1 - kinds.index(kind)
-            shade = 0.06 + 0.3 * log1p(count) / log1p(most)
+        most = max(one.count for one in totals)
+        for one in totals:
+            x, y = targets.index(one.target), len(kinds) - 1 - kinds.index(one.kind)
+            shade = 0.06 + 0.3 * log1p(one.count) / log1p(most)
             axes.add_patch(Rectangle((x - 0.48, y - 0.45), 0.96, 0.9, color=ACCENT, alpha=shade, lw=0))
-            axes.text(x, y, f"{count:,}", ha="center", va="center", fontsize=8.5, color=INK)
+            axes.text(x, y, f"{one.count:,}", ha="center", va="center", fontsize=8.5, color=INK)
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.tick_params(length=0)
         axes.set_xticks(range(len(targets)), targets, rotation=30, ha="right", fontsize=8.5)

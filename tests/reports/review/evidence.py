@@ -5,6 +5,8 @@ No number in it was measured. Most are odd ones, so that one that a rendering ma
 
 from __future__ import annotations
 
+from typing import Literal
+
 from reports.options import (
     OPTIONS,
     Cell,
@@ -44,6 +46,7 @@ WHY = (
     'the event `e-7f3a|<b>&` of agent "a-0041" (cursor AAAAAAAAAAEAAAAAAAAAKg) was acknowledged at 93.704 s and is led '
     "past in silence at 1,203.118 s: neither delivered nor told gone."
 )
+OUTCOMES: tuple[Literal["replay", "nothing missed", "gap", "410"], ...] = ("replay", "nothing missed", "gap", "410")
 KINDS = (
     "bandwidth", "clock-skew", "cut", "half-open", "kill", "latency", "one-way cut", "pause", "power-loss", "reset",
     "restart", "slice",
@@ -396,7 +399,7 @@ def real_run(seed: int, verdict: str) -> Report:
         timeline=[Second(at_s=float(at), published=30 + at % 7, delivered=31 + at * 7 % 41) for at in range(240)],
         gaps=[
             GapShown(agent=f"a-{place:04}", away_s=0.3 + place * 0.97, outcome=outcome, events=place)
-            for place, outcome in enumerate(["replay", "nothing missed", "gap", "410", "replay"] * 12)
+            for place, outcome in enumerate(OUTCOMES * 12)
         ],
         latency=Latency(
             count=9_106,

@@ -18,7 +18,16 @@ from reports.report import LATENCY_OPEN_MS, Report
 
 # Stand-ins that `_themed` turns into the page's CSS variables.
 INK, MUTED, ACCENT, SECOND, BAD, SHADE = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
-_VARIABLES = {INK: "ink", MUTED: "muted", ACCENT: "accent", SECOND: "second", BAD: "bad", SHADE: "shade"}
+PAPER = "#070707"
+_VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    ACCENT: "accent",
+    SECOND: "second",
+    BAD: "bad",
+    SHADE: "shade",
+    PAPER: "paper",
+}
 _OUTCOMES = {"replay": ACCENT, "nothing missed": MUTED, "gap": SECOND, "410": BAD, "refused": INK}
 _OUTCOME_NAMES = {
     "replay": "full replay",

@@ -9,6 +9,7 @@ from matplotlib.ticker import LogLocator
 
 from reports.options import OPTIONS, CountedReplay, Replay, Row, Spread
 from reports.render.charts import ACCENT, BAD, SECOND, figure, legend
+from reports.render.numbers import number
 
 COLOURS = {"cursor": ACCENT, "jetstream": SECOND, "redis": BAD}
 MARKERS = {"cursor": "o", "jetstream": "s", "redis": "^"}
@@ -41,8 +42,8 @@ def _curves(name: str, what: str, over: str, found: Sequence[tuple[str, int, Spr
         if any(one == option for one, _, _ in found)
     }
     ends = "; ".join(
-        f"{OPTIONS[option]}: {points[min(points)].median:.3g} at {min(points):,}, "
-        f"{points[max(points)].median:.3g} at {max(points):,} {over}"
+        f"{OPTIONS[option]}: {number(points[min(points)].median)} at {min(points):,}, "
+        f"{number(points[max(points)].median)} at {max(points):,} {over}"
         for option, points in curves.items()
     )
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from reports.options import METRICS, OPTIONS, SIMULATED, Cell, OptionsReport, Row, Spread, sentence_of
+from reports.options import METRICS, OPTIONS, SIMULATED, Cell, OptionsReport, Row, sentence_of
 from reports.render import scale
 from reports.render.markdown import MARKS
+from reports.render.numbers import spread
 from reports.render.pages import rendered
 from reports.scale import tally
 
@@ -86,13 +87,6 @@ def by_guarantee(report: OptionsReport) -> list[tuple[str, list[Cell]]]:
     return [(name, [found[name, one] for one in options if (name, one) in found]) for name in names]
 
 
-def spread(found: Spread | None) -> str:
-    """A median with its range, in as many digits as it deserves."""
-    if found is None:
-        return "—"
-    return f"{_number(found.median)} ({_number(found.low)}-{_number(found.high)})"
-
-
 def _cell(cell: Cell) -> str:
     mark = MARKS.get(cell.verdict, "⚠️" if cell.verdict == "not run" else "➖")
     runs = f"{cell.seeds:,} seeds" + (f", {cell.real_runs} real runs" if cell.real_runs else "")
@@ -106,10 +100,6 @@ def _table(rows: Sequence[Row], options: Sequence[str]) -> list[str]:
     return lines + [
         f"| {size:,} | " + " | ".join(spread(found.get((one, size))) for one in options) + " |" for size in sizes
     ]
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _pictures(report: OptionsReport) -> list[tuple[str, Markup]]:

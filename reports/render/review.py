@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from reports.options import CHOSEN, METRICS, OPTIONS
 from reports.render.markdown import MARKS
-from reports.render.options import spread
+from reports.render.numbers import spread
 from reports.render.pages import rendered
 from reports.review.answer import WORDS
 from reports.review.bounds import share
@@ -62,9 +62,9 @@ def trials(promise: Promise) -> str:
     seen, real = promise.simulated, promise.real
     parts = []
     if seen.trials and seen.upper_limit is not None:
-        parts.append(f"broken by {seen.failures:,} of {seen.trials:,} seeds: fewer than {share(seen.upper_limit)}")
+        parts.append(f"{seen.failures:,} of {seen.trials:,} seeds broke it, limit {share(seen.upper_limit)}")
     if real.trials:
-        parts.append(f"by {real.failures:,} of {real.trials:,} real runs")
+        parts.append(f"{real.failures:,} of {real.trials:,} real runs")
     return "; ".join(parts) or "no trial"
 
 
@@ -156,9 +156,9 @@ def _pictures(review: Review) -> dict[str, Markup]:
     from reports.render import review_charts as charts
 
     found = {
-        "gaps": charts.gaps(review.gaps) if review.gaps else "",
+        "gaps": charts.gaps(review.gaps, review.gap_totals) if review.gaps else "",
         "envelope": charts.envelope(review.envelope) if review.envelope else "",
-        "covered": charts.covered(review.covered) if review.covered else "",
+        "covered": charts.covered(review.fault_totals, review.counts) if review.fault_totals else "",
     }
     return {name: Markup(picture) for name, picture in found.items()}
 

@@ -9,8 +9,9 @@ from reports.options import CHOSEN, OPTIONS
 from reports.review.bounds import share
 from reports.review.document import Answer, Claim, EnvelopeRow, GapRow, Power, Promise
 from reports.review.evidence import Evidence
-from reports.review.words import duration, listed
+from reports.review.words import brief, counted, duration, listed
 
+STATUSES = ("confirmed", "refuted", "not shown")
 WORDS = {
     "nats": "NATS",
     "postgres": "Postgres",
@@ -44,7 +45,7 @@ def _right(chosen: Sequence[Promise], promises: Sequence[Promise]) -> list[str]:
     held = [one.guarantee for one in chosen if one.verdict == "held"]
     untried = [one.guarantee for one in chosen if one.verdict == "not run"]
     if broken:
-        return [f"No: {name} broke {listed([one.guarantee for one in broken], 8)}. {broken[0].why}"]
+        return [f"No: {name} broke {listed([one.guarantee for one in broken], 8)}. {brief(broken[0].why, 240)}"]
     if not held:
         return [f"Nothing can be said of the decision for {name}: none of its promises was put to the test."]
     more = [
@@ -63,12 +64,14 @@ def _right(chosen: Sequence[Promise], promises: Sequence[Promise]) -> list[str]:
 
 
 def _claims(claims: Sequence[Claim]) -> list[str]:
-    count = {status: [one for one in claims if one.status == status] for status in ("confirmed", "refuted")}
-    lines = [
-        f"Of the ADR's {len(claims)} claims {len(count['confirmed'])} are confirmed, {len(count['refuted'])} refuted, "
-        f"{len(claims) - sum(map(len, count.values()))} not shown."
-    ]
-    return lines + [f"Refuted: {one.claim}. {one.evidence[0]}" for one in count["refuted"]]
+    """How the ADR's claims stand, each group by name; why one is refuted, in brief."""
+    grouped = {status: [one for one in claims if one.status == status] for status in STATUSES}
+    count = ", ".join(f"{len(found)} {status}" for status, found in grouped.items())
+    lines = [f"Of the ADR's {counted(len(claims), 'claim')}: {count}."]
+    lines += [f"Refuted: {one.claim}. {brief(one.evidence[0], 90)}" for one in grouped["refuted"]]
+    if grouped["confirmed"]:
+        lines.append(f"Confirmed: {'; '.join(one.claim for one in grouped['confirmed'])}.")
+    return lines
 
 
 def _sure(evidence: Evidence, chosen: Sequence[Promise], gaps: Sequence[GapRow], power: Sequence[Power]) -> list[str]:
@@ -77,7 +80,7 @@ def _sure(evidence: Evidence, chosen: Sequence[Promise], gaps: Sequence[GapRow],
     runs = max((one.real.trials for one in chosen), default=0)
     broken = sum(one.real.failures for one in chosen)
     lines.append(
-        f"{runs:,} runs on the real stack, {broken:,} of which broke a promise."
+        f"{counted(runs, 'run')} on the real stack: {counted(broken, 'breach', 'breaches')} of a promise."
         if runs
         else "No run on the real stack."
     )
@@ -89,17 +92,18 @@ def _seeds(tried: Sequence[Promise]) -> str:
     most = max(one.simulated.trials for one in tried)
     failures = sum(one.simulated.failures for one in tried)
     if failures:
-        return f"{failures:,} breaches of promises in {most:,} simulated plans."
+        breaches = counted(failures, "breach", "breaches")
+        return f"{breaches} of a promise in {counted(most, 'simulated plan')}."
     least = min(tried, key=lambda one: one.simulated.trials)
     others = [one for one in tried if one.simulated.trials > least.simulated.trials]
-    limit = share(least.simulated.upper_limit or 0)
-    said = f"None of {most:,} simulated plans broke a promise: with 95 % confidence fewer than "
+    said = f"None of {counted(most, 'simulated plan')} broke a promise: with 95 % confidence fewer than "
     if not others:
-        return f"{said}{limit} of plans drawn alike break any one of them."
-    usual = share(max(one.simulated.upper_limit or 0 for one in others))
-    return (
-        f"{said}{usual} of plans drawn alike break any one of {len(others)} of them; for {least.guarantee}, the least "
-        f"tried ({least.simulated.trials:,} plans), {limit}."
+        return said + f"{share(least.simulated.upper_limit or 0)} of plans drawn alike break any one of them."
+    usual = min(others, key=lambda one: one.simulated.trials)
+    rare = f"({least.simulated.trials:,} plans), {share(least.simulated.upper_limit or 0)}"
+    return said + (
+        f"{share(usual.simulated.upper_limit or 0)} of plans drawn alike break any one of {len(others)} of them; "
+        f"for {least.guarantee}, the least tried {rare}."
     )
 
 
@@ -108,7 +112,8 @@ def _gaps(gaps: Sequence[GapRow]) -> list[str]:
     if not ours:
         return []
     agents, lost = sum(row.agents for row in ours), sum(row.lost for row in ours)
-    return [f"{agents:,} absences of {_span(ours)}, most near an edge of retention: {lost:,} events lost in silence."]
+    away = counted(agents, "absence")
+    return [f"{away} of {_span(ours)}, most near an edge of retention: {counted(lost, 'event')} lost in silence."]
 
 
 def _span(rows: Sequence[GapRow]) -> str:
@@ -122,10 +127,11 @@ def _power(power: Sequence[Power]) -> list[str]:
         return ["No planted bug was hunted: nothing is known of what would have been found."]
     caught = [one for one in done if one.caught and one.caught + one.unfinished == one.starts]
     medians = [one.seeds.median for one in caught if one.seeds is not None]
-    after = f", each after {statistics.median(medians):g} seeds in the median" if medians else ""
+    after = f", after a median of {statistics.median(medians):g} seeds" if medians else ""
     given_up = len(power) - len(done)
-    unfinished = f"; {given_up} hunts were given up for want of time" if given_up else ""
-    return [f"The judge found {len(caught)} of {len(done)} bugs planted into the relay{after}{unfinished}."]
+    unfinished = f"; given up for want of time: {given_up}" if given_up else ""
+    planted = counted(len(done), "bug")
+    return [f"The judge found {len(caught)} of {planted} planted into the relay{after}{unfinished}."]
 
 
 def _worlds(evidence: Evidence) -> list[str]:
@@ -133,7 +139,7 @@ def _worlds(evidence: Evidence) -> list[str]:
     if not compared:
         return ["No plan was played in both worlds."]
     same = sum(one.outcome == "same" for one in compared)
-    return [f"Simulation and real stack came to the same verdict in {same} of {len(compared)} plans."]
+    return [f"Simulation and real stack came to the same verdict in {same} of {counted(len(compared), 'plan')}."]
 
 
 def _reached(evidence: Evidence) -> list[str]:
@@ -141,29 +147,19 @@ def _reached(evidence: Evidence) -> list[str]:
     for marks in evidence.marks:
         if marks.transport == CHOSEN:
             hit = sum(bool(marks.hit.get(name)) for name in marks.meaning)
-            lines.append(f"{hit} of {len(marks.meaning)} states that runs are to reach were reached.")
+            lines.append(f"Rare states that runs are to reach: {hit} of {len(marks.meaning)} were reached.")
     kinds = {(one.kind, one.target) for one in evidence.covered}
     if kinds:
-        lines.append(f"{len(kinds)} kinds of faults by link and process were played, {len(evidence.never)} never.")
+        lines.append(
+            f"Faults by kind and by link or process: {len(kinds)} took effect, {len(evidence.never)} were never played."
+        )
     return lines
 
 
 def _changes(
     evidence: Evidence, claims: Sequence[Claim], envelope: Sequence[EnvelopeRow], power: Sequence[Power]
 ) -> list[str]:
-    lines = []
-    for row in envelope:
-        who = WORDS.get(row.what, row.what)
-        if row.broken_s is not None:
-            lines.append(f"{who} away for {duration(row.broken_s)}: {listed(row.broken)} broken ({row.command}).")
-        elif row.told_s is not None:
-            safe = f"; nothing is gone up to {duration(row.nothing_gone_s)}" if row.nothing_gone_s else ""
-            lines.append(f"{who} away for {duration(row.told_s)}: agents are told that events are gone{safe}.")
-        else:
-            lines.append(f"{who} away for longer than {duration(row.longest_s)}, the longest that was tried.")
-    lines += [
-        f"Not shown: {one.claim}. {one.evidence[0]} Try {one.command}." for one in claims if one.status == "not shown"
-    ]
+    lines = [*_ends(envelope), *_not_shown(claims)]
     largest = max((one.sizes[-1] for one in evidence.options.crossings), default=0)
     if largest:
         lines.append(f"More than {largest:,} agents: no costs were compared beyond.")
@@ -173,3 +169,28 @@ def _changes(
     if evidence.not_modelled:
         lines.append(f"What the simulation leaves out on purpose ({len(evidence.not_modelled)} things, listed below).")
     return lines
+
+
+def _ends(envelope: Sequence[EnvelopeRow]) -> list[str]:
+    """How long parts may be away, those that end alike in one sentence."""
+    who: dict[str, list[str]] = {}
+    for row in envelope:
+        if row.broken_s is not None:
+            end = f"away for {duration(row.broken_s)}: {listed(row.broken)} broken ({row.command})."
+        elif row.told_s is not None:
+            safe = f"; nothing is gone up to {duration(row.nothing_gone_s)}" if row.nothing_gone_s else ""
+            end = f"away for {duration(row.told_s)}: agents are told that events are gone{safe}."
+        else:
+            end = f"away for longer than {duration(row.longest_s)}, the longest that was tried."
+        who.setdefault(end, []).append(WORDS.get(row.what, row.what))
+    found = [f"{listed(names, len(WORDS))} {end}" for end, names in who.items()]
+    return [one[0].upper() + one[1:] for one in found]
+
+
+def _not_shown(claims: Sequence[Claim]) -> list[str]:
+    """What is not shown yet, and the command that may; claims that wait for the same in one sentence."""
+    waiting: dict[tuple[str, str], list[str]] = {}
+    for one in claims:
+        if one.status == "not shown":
+            waiting.setdefault((one.evidence[0], one.command), []).append(one.claim)
+    return [f"Not shown: {'; '.join(names)}. {brief(why)} Try {command}." for (why, command), names in waiting.items()]

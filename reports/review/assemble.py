@@ -11,7 +11,16 @@ from reports.review.bounds import CONFIDENCE
 from reports.review.claims import claims_of
 from reports.review.document import Claim, GapRow, Promise, Review
 from reports.review.evidence import Evidence
-from reports.review.tables import envelope_rows, gap_rows, power_of, promises_of, real_runs
+from reports.review.tables import (
+    counts_of,
+    envelope_rows,
+    fault_totals,
+    gap_rows,
+    gap_totals,
+    power_of,
+    promises_of,
+    real_runs,
+)
 
 HELD, VIOLATED, NOT_SHOWN = 0, 1, 4
 
@@ -22,6 +31,7 @@ def review_of(evidence: Evidence, promises: Mapping[str, str], commands: Mapping
     gaps, power = gap_rows(evidence.gaps), power_of(evidence.hunts)
     envelope = envelope_rows(evidence.outages)
     claims = claims_of(evidence, kept, gaps)
+    faults = fault_totals(evidence.covered)
     verdict = _verdict(kept, claims, gaps)
     return Review(
         verdict=verdict,
@@ -47,6 +57,9 @@ def review_of(evidence: Evidence, promises: Mapping[str, str], commands: Mapping
         missing=_missing(evidence),
         origins=evidence.origins,
         provenance=evidence.provenance,
+        gap_totals=gap_totals(gaps),
+        fault_totals=faults,
+        counts=counts_of(evidence, faults),
     )
 
 

@@ -75,6 +75,25 @@ class GapRow(_Part, frozen=True, kw_only=True):
     """Agents by the notice that they got."""
 
 
+class GapTotal(_Part, frozen=True, kw_only=True):
+    """All absences over one option, added up."""
+
+    transport: str
+    agents: int
+    events: int
+    delivered: int
+    told: int
+    lost: int
+
+
+class FaultTotal(_Part, frozen=True, kw_only=True):
+    """How often one kind of fault took effect on one link or process, in both worlds and in every phase."""
+
+    kind: str
+    target: str
+    count: int
+
+
 class EnvelopeRow(_Part, frozen=True, kw_only=True):
     """How long one part may be away, over one option."""
 
@@ -178,6 +197,10 @@ class Review(_Part, frozen=True, kw_only=True):
     """What nothing was measured of, and why."""
     origins: dict[str, str]
     provenance: Provenance
+    gap_totals: list[GapTotal] = []
+    fault_totals: list[FaultTotal] = []
+    counts: dict[str, int] = {}
+    """How many there are of what a sentence or a picture counts, by name."""
     against: str = ""
     """The older review that it was compared with: its commit and time."""
     changed: list[Change] = []

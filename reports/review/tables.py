@@ -8,8 +8,18 @@ from collections.abc import Mapping, Sequence
 from reports.options import CHOSEN, OPTIONS, Cell, spread_of
 from reports.report import Report
 from reports.review.bounds import upper_limit
-from reports.review.document import EnvelopeRow, GapRow, Power, Promise, PromiseVerdict, RealRun, Trials
-from reports.review.evidence import GapTrial, Hunt, Outage
+from reports.review.document import (
+    EnvelopeRow,
+    FaultTotal,
+    GapRow,
+    GapTotal,
+    Power,
+    Promise,
+    PromiseVerdict,
+    RealRun,
+    Trials,
+)
+from reports.review.evidence import Covered, Evidence, GapTrial, Hunt, Outage
 
 SEEDS_ENOUGH = 300
 """A bug that so many seeds don't find has got away; a hunt that ended earlier was given up."""
@@ -87,6 +97,40 @@ def gap_rows(trials: Sequence[GapTrial]) -> list[GapRow]:
             )
         )
     return rows
+
+
+def gap_totals(rows: Sequence[GapRow]) -> list[GapTotal]:
+    """The rows of each option added up, in the options' order."""
+    return [
+        GapTotal(
+            transport=option,
+            agents=sum(row.agents for row in found),
+            events=sum(row.events for row in found),
+            delivered=sum(row.delivered for row in found),
+            told=sum(row.told for row in found),
+            lost=sum(row.lost for row in found),
+        )
+        for option in OPTIONS
+        if (found := [row for row in rows if row.transport == option])
+    ]
+
+
+def fault_totals(covered: Sequence[Covered]) -> list[FaultTotal]:
+    """Each kind of fault on each link or process, by name."""
+    counts = Counter[tuple[str, str]]()
+    for one in covered:
+        counts[one.kind, one.target] += one.count
+    return [FaultTotal(kind=kind, target=target, count=count) for (kind, target), count in sorted(counts.items())]
+
+
+def counts_of(evidence: Evidence, faults: Sequence[FaultTotal]) -> dict[str, int]:
+    """How many there are of what the report counts, by name."""
+    return {
+        "kinds of faults": len({one.kind for one in faults}),
+        "links and processes": len({one.target for one in faults}),
+        "pairs of both": len(faults),
+        "not modelled": len(evidence.not_modelled),
+    }
 
 
 def envelope_rows(outages: Sequence[Outage]) -> list[EnvelopeRow]:

@@ -22,3 +22,15 @@ def duration(seconds: float) -> str:
 def listed(names: list[str], most: int = 6) -> str:
     """Names in a row; beyond so many, how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number and what it counts, such as `1 event` or `2,048 events`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def brief(text: str, most: int = 140) -> str:
+    """A text, cut at a word's end if it is longer than that; who cuts shows the whole elsewhere."""
+    if len(text) <= most:
+        return text
+    return text[: most - 1].rsplit(" ", 1)[0] + " …"

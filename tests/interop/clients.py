@@ -14,6 +14,7 @@ import shutil
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -21,10 +22,12 @@ import httpx
 from httpx_sse import SSEError, aconnect_sse
 
 from faults.stack import PartUnavailable
-from tests.interop.node import find_node, installed_packages
+from tests.node import find_node, installed_packages
 from tests.system.harness import eventually
 from tests.system.sse_reader import WAIT_S
 
+NODE_MAJOR_MIN = 20
+"""What eventsource 4 asks for."""
 NAMES = ("message", "task.assigned", "note.added", "relay.cursor", "relay.gap", "relay.gone", "relay.close")
 """eventsource has no listener for all names; `message` is what an event without a name is called."""
 
@@ -276,8 +279,8 @@ class Eventsource(Client):
         self._process.kill()
 
     async def _run(self, url: str) -> None:
-        node = await asyncio.to_thread(find_node)
-        packages = await asyncio.to_thread(installed_packages, node)
+        node = await asyncio.to_thread(find_node, NODE_MAJOR_MIN)
+        packages = await asyncio.to_thread(installed_packages, node, Path(__file__).parent)
         script = __file__.replace("clients.py", "eventsource_tail.mjs")
         while self.failure is None:
             last_id = self.last_id

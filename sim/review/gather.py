@@ -6,11 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 import sim
+from faults.pairs import pairs_of
 from faults.transports import TransportName
-from faults.vocabulary import KINDS, Link, LinkFault, ProcessName, kind_of
 from reports.review.coverage import Met, never_met, unkeyed
 from reports.review.evidence import Covered, Difference, Evidence, Marks, Provenance
 from sim.marks import marks_over
@@ -19,15 +18,6 @@ from sim.options.parts import PartInvalid
 from sim.review.parts import Evidences
 
 DIFFERENCES = Path(sim.__file__).parent / "DIFFERENCES.md"
-LINK_KINDS = frozenset(map(kind_of, get_args(LinkFault)))
-STORES = (ProcessName.NATS, ProcessName.POSTGRES, ProcessName.REDIS)
-PAIRS = [
-    (kind, target.value)
-    for kind in KINDS
-    for target in ((*Link, *ProcessName) if kind not in ("leader_change", "quorum_loss") else (ProcessName.NATS,))
-    if (kind in LINK_KINDS) == isinstance(target, Link) and (kind != "disk_full" or target in STORES)
-]
-"""What the vocabulary allows."""
 RUNS = 3
 """Of costs, that a comparison should have."""
 COMMANDS = {

@@ -17,7 +17,7 @@ from reports.review.evidence import Provenance, Window
 from sim.marks import marks_over
 from sim.options.evidence import Counterexample, Simulated
 from sim.options.parts import ORIGINS, Parts
-from sim.review.gather import DIFFERENCES, PAIRS, deliberate, evidence_of
+from sim.review.gather import DIFFERENCES, deliberate, evidence_of
 from sim.review.parts import RUN, WINDOW, Evidences
 from tests.reports.review.test_claims import RUN as GOOD_RUN
 from tests.reports.review.test_claims import WINDOW as GOOD_WINDOW
@@ -169,13 +169,3 @@ def test_what_is_left_out_on_purpose_is_read_from_the_list_of_differences() -> N
     assert {one.server for one in found} == {"NATS", "PostgreSQL", "Redis", "The world"}
     assert all(one.what and one.model and one.real and one.why for one in found)
     assert any(one.what == "processor time" for one in found)
-
-
-def test_the_vocabulary_s_pairs() -> None:
-    """What can be played at all: links' faults on links, only NATS has a leader, only stores have disks."""
-    assert ("cut", "relay-nats") in PAIRS
-    assert ("kill", "agent") in PAIRS
-    assert {target for kind, target in PAIRS if kind == "quorum_loss"} == {"nats"}
-    assert {target for kind, target in PAIRS if kind == "disk_full"} == {"nats", "postgres", "redis"}
-    assert ("cut", "nats") not in PAIRS
-    assert len(PAIRS) == len(set(PAIRS))

@@ -31,6 +31,12 @@ NOT_RUN: dict[str, list[str]] = {
     "docs/fault-plans.md": ["half a minute and more on the real stack; tests/faults plays plans there"],
     "docs/figures.md": ["hours, and minutes for the small one"],
     "docs/planted-bugs.md": ["five hunts take half a minute of two cores; the script above is one of them"],
+    "docs/reports.md": [
+        "what is kept changes with every commit",
+        "a minute of every core",
+        "five minutes of every core",
+        "an hour of every core",
+    ],
     "docs/running-the-relay.md": ["it needs a Docker engine; what the files say is tested without one in tests/deploy"],
     "docs/server-models.md": [
         "the simulated properties take two minutes of two cores; they are a part of every test run"

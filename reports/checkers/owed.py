@@ -18,26 +18,34 @@ class Owed:
     """The latest first-publish time up to here: everything behind was published later than that or in between."""
 
 
-def owed_to(index: Index, by_addressee: dict[int, list[tuple[int, int]]], log: Log) -> Owed:
-    """The acknowledged events addressed to an agent or to all."""
-    both = sorted(by_addressee.get(log.name, []) + by_addressee.get(index.all_agents, []))
-    events = [event for _, event in both]
-    times = index.events.first_publish_ns
-    return Owed(
-        positions=[position for position, _ in both],
-        events=events,
-        published_before=list(accumulate((times[event] for event in events), max)),
-    )
+class OwedOf:
+    """What each agent is owed, made once an agent: its clients, of which an export has one a connection, share it."""
 
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._by_addressee: dict[int, list[tuple[int, int]]] = {}
+        self._made: dict[int, Owed] = {}
+        events = index.events
+        for row, acked_ns in enumerate(events.acked_ns):
+            if acked_ns != NONE:
+                self._by_addressee.setdefault(events.addressee[row], []).append((events.position[row], row))
 
-def by_addressee(index: Index) -> dict[int, list[tuple[int, int]]]:
-    """Every acknowledged event as (position, event), by addressee."""
-    found: dict[int, list[tuple[int, int]]] = {}
-    events = index.events
-    for row, acked_ns in enumerate(events.acked_ns):
-        if acked_ns != NONE:
-            found.setdefault(events.addressee[row], []).append((events.position[row], row))
-    return found
+    def __call__(self, log: Log) -> Owed:
+        """The acknowledged events addressed to a client's agent or to all."""
+        owed = self._made.get(log.name)
+        if owed is None:
+            owed = self._made[log.name] = self._make(log.name)
+        return owed
+
+    def _make(self, name: int) -> Owed:
+        both = sorted(self._by_addressee.get(name, []) + self._by_addressee.get(self._index.all_agents, []))
+        events = [event for _, event in both]
+        times = self._index.events.first_publish_ns
+        return Owed(
+            positions=[position for position, _ in both],
+            events=events,
+            published_before=list(accumulate((times[event] for event in events), max)),
+        )
 
 
 def is_young(index: Index, event: int, t_ns: int) -> bool:

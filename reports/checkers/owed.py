@@ -23,12 +23,8 @@ class OwedOf:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._by_addressee: dict[int, list[tuple[int, int]]] = {}
+        self._by_addressee = by_addressee(index)
         self._made: dict[int, Owed] = {}
-        events = index.events
-        for row, acked_ns in enumerate(events.acked_ns):
-            if acked_ns != NONE:
-                self._by_addressee.setdefault(events.addressee[row], []).append((events.position[row], row))
 
     def __call__(self, log: Log) -> Owed:
         """The acknowledged events addressed to a client's agent or to all."""
@@ -46,6 +42,16 @@ class OwedOf:
             events=events,
             published_before=list(accumulate((times[event] for event in events), max)),
         )
+
+
+def by_addressee(index: Index) -> dict[int, list[tuple[int, int]]]:
+    """Every acknowledged event as (position, event), by addressee."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    events = index.events
+    for row, acked_ns in enumerate(events.acked_ns):
+        if acked_ns != NONE:
+            found.setdefault(events.addressee[row], []).append((events.position[row], row))
+    return found
 
 
 def is_young(index: Index, event: int, t_ns: int) -> bool:

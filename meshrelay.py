@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
 import system.cli
+
+if TYPE_CHECKING:
+    from reports.export.write import Deployment
 
 
 def command(words: Sequence[str]) -> typer.Typer:
@@ -31,17 +36,40 @@ def _mount_all(app: typer.Typer) -> None:
     import faults.bench.cli
     import faults.cli
     import faults.up
+    import reports.export.cli
+    import reports.schema.cli
     import sim.bench
     import sim.cli
     import sim.options.cli
     import sim.review.cli
+    from system.settings import SettingsInvalid
 
     faults.up.register(app)
     faults.cli.register(app)
     sim.review.cli.register(app)
+    reports.export.cli.register(app, deployment=_deployment, settings_invalid=SettingsInvalid)
+    reports.schema.cli.register(app)
     faults.bench.cli.register(app, simulated=sim.bench.measure)
     sim.cli.register(app)
     sim.options.cli.register(app)
+
+
+def _deployment() -> Deployment:
+    """What an export must know of the relay's settings. Raises SettingsInvalid."""
+    from reports.export.write import Deployment
+    from system.settings import load_settings
+
+    # it checks no token, so it need not be trusted with a key
+    keyless = not {"MESHRELAY_JWT_HS256_SECRET", "MESHRELAY_JWKS_URL"} & os.environ.keys()
+    settings = load_settings(**({"jwks_url": "https://nowhere.invalid/keys"} if keyless else {}))
+    return Deployment(
+        dsn=settings.postgres_dsn.get_secret_value(),
+        stream=settings.stream,
+        retention_critical_s=settings.retention_critical_s,
+        retention_standard_s=settings.retention_standard_s,
+        critical_types=settings.critical_types,
+        sweep_interval_s=settings.sweep_interval_s,
+    )
 
 
 def main() -> None:

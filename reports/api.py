@@ -16,7 +16,7 @@ from reports.campaign import encode as encode_campaign
 from reports.checkers import CHECKERS
 from reports.checkers.findings import Finding, Guarantee, Judged
 from reports.checkers.follow import chains_of
-from reports.history import HistoryReader
+from reports.history import HistoryInvalid, HistoryReader, Watch, unwatched
 from reports.index import Index
 from reports.options import OptionsReport
 from reports.options import encode as encode_options
@@ -57,10 +57,13 @@ class Written:
     junit: Path
 
 
-def judge(history: Path, witnessed: Witnessed = NOTHING_ELSE) -> Report:
-    """Judge a history, with what the run saw beside it. Raises HistoryInvalid with the record at fault, OSError."""
-    reader = HistoryReader(history)
-    index = Index.of(reader)
+def judge(history: Path, witnessed: Witnessed = NOTHING_ELSE, watch: Watch = unwatched) -> Report:
+    """Judge a history, with what the run saw beside it; `watch` is told how far it was read.
+
+    Raises HistoryInvalid with the line at fault, OSError.
+    """
+    reader = HistoryReader(history, watch)
+    index = _indexed(reader, history)
     return judge_index(index, history.name, witnessed, torn_bytes=len(reader.torn or b""))
 
 
@@ -75,6 +78,7 @@ def judge_index(index: Index, history: str, witnessed: Witnessed = NOTHING_ELSE,
     findings = sorted((found for one in judged for found in one), key=lambda found: (found.t_ns, found.kind))
     healed_ns, converged_ns = index.phase_ns("healed"), index.phase_ns("converged")
     notes = [f"{NOT_PLAYED}{one}." for one in index.witness.left_out]
+    notes += index.witness.notes
     notes += [f"The history ends in a torn line of {torn_bytes} bytes, left out."] if torn_bytes else []
     return Report(
         verdict=decision.verdict,
@@ -104,6 +108,15 @@ def judge_index(index: Index, history: str, witnessed: Witnessed = NOTHING_ELSE,
         notes=[*notes, *_limits(index)],
         history=history,
     )
+
+
+def _indexed(reader: HistoryReader, history: Path) -> Index:
+    """The history's index. Raises HistoryInvalid: every line is a record, so the line read last is the one at fault."""
+    try:
+        return Index.of(reader)
+    except HistoryInvalid as error:
+        text, place = str(error), f"{history}:"
+        raise HistoryInvalid(text if text.startswith(place) else f"{place}{reader.line}: {text}") from None
 
 
 def write_report(report: Report, out: Path) -> Written:
@@ -183,11 +196,13 @@ def _results(judged: Sequence[Judged], index: Index) -> list[GuaranteeResult]:
 
 
 def _result(judged: Judged, index: Index) -> GuaranteeResult:
-    tried = next(((name, count) for name, count in judged.trials.items() if count), None)
+    trials = list(judged.trials.items())
+    lead = next((place for place, (_, count) in enumerate(trials) if count), 0)
+    (name, count), *rest = trials[lead], *trials[:lead], *trials[lead + 1 :]
     verdict: Literal["held", "violated", "not converged", "not tried"]
     if judged.counts.total():
         verdict = "not converged" if judged.guarantee is Guarantee.G6 else "violated"
-    elif tried is None or (judged.guarantee is Guarantee.G6 and index.phase_ns("converged") is None):
+    elif not judged.is_tried or (judged.guarantee is Guarantee.G6 and index.phase_ns("converged") is None):
         verdict = "not tried"
     else:
         verdict = "held"
@@ -195,10 +210,8 @@ def _result(judged: Judged, index: Index) -> GuaranteeResult:
         guarantee=judged.guarantee.value,
         promise=PROMISES[judged.guarantee],
         verdict=verdict,
-        trials=sum(judged.trials.values()) if tried is None else tried[1],
-        trial="; ".join(
-            f"{count:,} {name}" if place else name for place, (name, count) in enumerate(judged.trials.items())
-        ),
+        trials=count,
+        trial="; ".join([name, *(f"{count:,} {name}" for name, count in rest)]),
         findings=judged.counts.total(),
     )
 

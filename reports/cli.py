@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from reports import progress
 from reports.api import Written, judge, write_report
 from reports.history import HistoryInvalid
 from reports.parts import history_in
@@ -23,7 +24,8 @@ def judge_one(history: Path, out: Path, *, as_json: bool) -> NoReturn:
     """Judge a history, or a run's folder, write its report, show it, and end the command with its exit code."""
     console = Console(stderr=as_json)
     try:
-        report = judge(history_in(history))
+        with progress.shown() as watch:
+            report = judge(history_in(history), watch=watch)
         show(report, write_report(report, out), console, as_json=as_json)
     except (HistoryInvalid, OSError) as error:
         console.print(f"[red]could not run[/]: {escape(str(error))}", soft_wrap=True)

@@ -15,25 +15,43 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import BinaryIO
 
 import msgspec
 
+from reports.records import CLIENT_MARK as CLIENT_MARK
+from reports.records import Acked as Acked
+from reports.records import Bookmark as Bookmark
+from reports.records import ByClass as ByClass
+from reports.records import Connect as Connect
+from reports.records import Connected as Connected
+from reports.records import Deliver as Deliver
+from reports.records import Disconnect as Disconnect
+from reports.records import Epoch as Epoch
+from reports.records import Fault as Fault
+from reports.records import Floors as Floors
+from reports.records import Gap as Gap
+from reports.records import Gone as Gone
+from reports.records import Phase as Phase
+from reports.records import Process as Process
+from reports.records import Publish as Publish
+from reports.records import Published as Published
+from reports.records import Record as Record
+from reports.records import Run as Run
+from reports.records import Saved as Saved
+from reports.records import Sent as Sent
+from reports.records import Swept as Swept
+from reports.records import Witness as Witness
+from reports.records import Writer as Writer
+from reports.records import owner_of as owner_of
+
 LINE_BYTES_MAX = 65_536
 """The longest line, newline included: fifty times the longest delivery; a `fault` proof with more belongs in a file."""
-
-CLIENT_MARK = "#"
-"""Behind it the number of an agent's client beside the first, as in `ann#2`: no agent's name has it."""
-
-
-def owner_of(client: str) -> str:
-    """The agent that a client belongs to."""
-    return client.partition(CLIENT_MARK)[0]
 
 
 class HistoryInvalid(ValueError):
@@ -47,224 +65,6 @@ class HistoryLineTooLong(ValueError):
 class HistoryWriteFailed(OSError):
     """A line was not written whole; the file ends in a torn line and takes no more."""
 
-
-class ByClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A duration for each retention class."""
-
-    critical: int
-    standard: int
-
-
-class Floors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The cursor up to which each class was swept for an agent, as the relay told it; None if nothing was."""
-
-    critical: str | None = None
-    standard: str | None = None
-
-
-class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False, tag_field="kind"):
-    """What every record has."""
-
-    t_ns: int
-
-
-class Run(_Record, frozen=True, tag="run"):
-    """The first record: what was asked of the run and what the relay was configured to promise."""
-
-    plan: str
-    """The plan's name."""
-    seed: int
-    world: Literal["real", "sim"]
-    retention_ns: ByClass
-    critical_types: tuple[str, ...]
-    slack_ns: int
-    """How far an age computed from this history may be off: the writer's delay, the sweep interval, clock steps."""
-    started_at: str
-    """ISO 8601."""
-    versions: dict[str, str] = {}
-    """Name and version of everything that took part, the machine's facts included."""
-    converge_bound_ns: int | None = None
-    """The bound that G6 states: from `healed` to `converged`; None if the run states none."""
-    dedupe_window_ns: int | None = None
-    """How long the stream itself remembers an event's id, in the run's time; None: longer than anybody repeats.
-
-    A repeat after it gets a second place in the stream, and an ack that names it, while pg-writer is behind; whether
-    it was *stored* twice, the deliveries tell.
-    """
-    command: tuple[str, ...] = ()
-    """The words of the command that repeats the run."""
-
-
-class Publish(_Record, frozen=True, tag="publish"):
-    """A publisher is about to send an event; a retry with the same id writes it again."""
-
-    publisher: str
-    id: str
-    agent: str
-    """The addressee: an agent, or `_all`."""
-    type: str
-
-
-class Published(_Record, frozen=True, tag="published"):
-    """The outcome of one attempt: `unknown` is no answer or one that doesn't say (a timeout, a reset, a 503)."""
-
-    publisher: str
-    id: str
-    outcome: Literal["acked", "refused", "unknown"]
-    cursor: str | None = None
-    duplicate: bool = False
-    status: int | None = None
-
-
-class Connect(_Record, frozen=True, tag="connect"):
-    """An agent is about to connect."""
-
-    agent: str
-    conn: str
-    """Unique among the agent's connections."""
-    cursor: str | None = None
-    """The presented cursor, or `earliest`, `acked`, `now`; None if none was presented.
-
-    On a resync it is the position within the relay's own resync address, never None.
-    """
-
-
-class Connected(_Record, frozen=True, tag="connected"):
-    """The answer's status has been read; None if there was no answer."""
-
-    agent: str
-    conn: str
-    status: int | None
-    reason: str | None = None
-
-
-class Deliver(_Record, frozen=True, tag="deliver"):
-    """The agent has read an event; written before it is handled or its cursor saved, and before any client filter."""
-
-    agent: str
-    conn: str
-    cursor: str
-    id: str
-    type: str
-    addressee: str
-    """The event's `subject`."""
-
-
-class Bookmark(_Record, frozen=True, tag="bookmark"):
-    """The agent has read a bookmark: it has been given everything up to this cursor."""
-
-    agent: str
-    conn: str
-    cursor: str
-
-
-class Gap(_Record, frozen=True, tag="gap"):
-    """The agent was told that standard events after this cursor are gone."""
-
-    agent: str
-    conn: str
-    cursor: str | None
-    """Where the agent stood: as the notice says, else the last cursor received, else the one presented."""
-    floors: Floors
-
-
-class Gone(_Record, frozen=True, tag="gone"):
-    """The agent was told that critical events after this cursor are gone, or that the cursor means nothing here."""
-
-    agent: str
-    conn: str
-    cursor: str | None
-    reason: Literal["expired", "wrong_epoch", "ahead"]
-    via: Literal["status", "event"]
-    floors: Floors
-
-
-class Disconnect(_Record, frozen=True, tag="disconnect"):
-    """The connection has ended; a crash of the agent ends its connection too."""
-
-    agent: str
-    conn: str
-    why: str
-
-
-class Saved(_Record, frozen=True, tag="saved"):
-    """The agent's handler has returned and the cursor is durably stored."""
-
-    agent: str
-    cursor: str
-
-
-class Acked(_Record, frozen=True, tag="acked"):
-    """The relay has confirmed the agent's acknowledgement."""
-
-    agent: str
-    cursor: str
-
-
-class Fault(_Record, frozen=True, tag="fault"):
-    """A step in a fault's life; only what has a proof was `effective`."""
-
-    fault: str
-    """The fault's id in the plan."""
-    phase: Literal["asked", "effective", "lifted", "ineffective"]
-    what: str
-    """The kind of fault: cut, latency, kill ..."""
-    target: str
-    direction: str | None = None
-    proof: dict[str, Any] = {}
-    """What was seen that shows it."""
-
-
-class Phase(_Record, frozen=True, tag="phase"):
-    """The run enters a phase: faults from `safety`, none from `healed`, all caught up at `converged`."""
-
-    name: Literal["safety", "healed", "converged", "end"]
-
-
-class Writer(_Record, frozen=True, tag="writer"):
-    """An observation of pg-writer."""
-
-    pending: int
-    """Messages delivered to it or waiting for it, and not acknowledged."""
-    watermark: int | str | None = None
-    head: int | str | None = None
-
-
-class Process(_Record, frozen=True, tag="process"):
-    """A step in a process's life; `killed` is SIGKILL."""
-
-    name: str
-    what: Literal["started", "killed", "exited", "stopped"]
-    pid: int | None = None
-
-
-class Witness(_Record, frozen=True, tag="witness"):
-    """What the run itself saw and no other record says, at its end: as `verdict.Witnessed`, and unplayed faults."""
-
-    broken: tuple[str, ...] = ()
-    useless: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-
-
-Record: TypeAlias = (
-    Run
-    | Publish
-    | Published
-    | Connect
-    | Connected
-    | Deliver
-    | Bookmark
-    | Gap
-    | Gone
-    | Disconnect
-    | Saved
-    | Acked
-    | Fault
-    | Phase
-    | Writer
-    | Witness
-    | Process
-)
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
@@ -348,11 +148,25 @@ class HistoryWriter:
         self.close()
 
 
+Watch = Callable[[int, int], None]
+"""(bytes read, bytes in all): told to whoever shows progress."""
+WATCHED_LINES = 20_000
+"""A tenth of a second's reading."""
+
+
+def unwatched(done: int, total: int) -> None:
+    """Nobody looks."""
+
+
 class HistoryReader:
     """Reads a history record by record, so that its length costs no memory; iterate it once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, watch: Watch = unwatched) -> None:
+        """`watch` is told now and then how many bytes were read, and of how many."""
         self._path = path
+        self._watch = watch
+        self.line = 0
+        """The number of the line read last, from 1: each is a record."""
         self.torn: bytes | None = None
         """The torn last line, known when the iteration has ended."""
 
@@ -366,9 +180,11 @@ class HistoryReader:
 
     def _records(self, file: BinaryIO) -> Iterator[Record]:
         decode = _DECODER.decode
-        number = 0
+        size = os.fstat(file.fileno()).st_size
         while line := file.readline(LINE_BYTES_MAX + 1):
-            number += 1
+            self.line = number = self.line + 1
+            if number % WATCHED_LINES == 0:
+                self._watch(file.tell(), size)
             if len(line) > LINE_BYTES_MAX:
                 raise HistoryInvalid(
                     f"{self._path}:{number}: expected a line of at most {LINE_BYTES_MAX} bytes, got a longer one"

@@ -11,10 +11,9 @@ first named them in an ack, a delivery or a bookmark.
 
 from __future__ import annotations
 
-from array import array
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from enum import IntEnum
 from functools import cached_property
 from typing import get_args
 
@@ -28,6 +27,7 @@ from reports.history import (
     Connected,
     Deliver,
     Disconnect,
+    Epoch,
     Fault,
     Gap,
     Gone,
@@ -39,61 +39,16 @@ from reports.history import (
     Record,
     Run,
     Saved,
+    Sent,
+    Swept,
     Witness,
     Writer,
     owner_of,
 )
+from reports.log import Log as Log
+from reports.log import Op as Op
 from system.cursor import SEQ_BITS, SEQ_MAX, Cursor, CursorMalformed, ordinal_of
 from system.event import ALL_AGENTS
-
-
-class Op(IntEnum):
-    """What a row of an agent's log is; the comment is what its columns `a` and `b` hold."""
-
-    CONNECT = 0  # a: note
-    CONNECTED = 1  # a: status
-    DELIVER = 2  # a: position, b: event, c: addressee
-    BOOKMARK = 3  # a: position
-    NOTICE = 4  # a: note
-    DISCONNECT = 5
-    ACKED = 6  # a: position
-
-
-class Log:
-    """One client's doings, in the order of the history; most agents have one."""
-
-    def __init__(self, agent: str, name: int) -> None:
-        self.agent = agent
-        self.name = name
-        self.op = bytearray()
-        self.t_ns = array("q")
-        self.conn = array("i")
-        self.a = array("q")
-        self.b = array("i")
-        self.c = array("i")
-        self.record = array("q")
-        self.notes: list[Connect | Gap | Gone] = []
-        self.conns: list[str] = []
-        self._conn_of: dict[str, int] = {}
-
-    def add(self, op: Op, record: int, t_ns: int, conn: str, a: int = NONE, b: int = NONE, c: int = NONE) -> None:
-        """Append one row; `conn` is empty for what belongs to no connection."""
-        number = self._conn_of.get(conn) if conn else NONE
-        if number is None:
-            number = self._conn_of[conn] = len(self.conns)
-            self.conns.append(conn)
-        self.op.append(op)
-        self.t_ns.append(t_ns)
-        self.conn.append(number)
-        self.a.append(a)
-        self.b.append(b)
-        self.c.append(c)
-        self.record.append(record)
-
-    def note(self, record: Connect | Gap | Gone) -> int:
-        """Keep a record that is more than numbers; answers its place in `notes`."""
-        self.notes.append(record)
-        return len(self.notes) - 1
 
 
 @dataclass(slots=True)
@@ -117,6 +72,8 @@ class Counts:
     published: dict[str, int] = field(default_factory=lambda: {"acked": 0, "refused": 0, "unknown": 0})
     duplicates_answered: int = 0
     deliveries: int = 0
+    sent: int = 0
+    """Events that relays say they sent, without a record for each."""
     saved: int = 0
     last_ns: int = 0
 
@@ -130,6 +87,7 @@ class Index:
         self.types: list[str] = []
         self._name_of: dict[str, int] = {}
         self._type_of: dict[str, int] = {}
+        self._is_critical: dict[int, bool] = {}
         self.all_agents = self._name(ALL_AGENTS)
         self.events = Events()
         self.logs: dict[str, Log] = {}
@@ -142,6 +100,8 @@ class Index:
         self.processes: list[tuple[int, Process]] = []
         self.restored: list[tuple[int, int, int]] = []
         """(event, position, record) of every ack that names another position in the epoch of the event's own."""
+        self.sent: list[tuple[int, Sent]] = []
+        self.swept_records: list[tuple[int, Swept]] = []
         self.witness = Witness(t_ns=0)
         """What the run saw that no other record says."""
         self.counts = Counts()
@@ -171,11 +131,6 @@ class Index:
             raise HistoryInvalid("expected a 'run' record, got a history without one; write it first")
         return self._run
 
-    @property
-    def has_run(self) -> bool:
-        """Whether the history says what was asked of the run."""
-        return self._run is not None
-
     def phase_ns(self, name: str) -> int | None:
         """When the run last entered a phase."""
         return next((phase.t_ns for _, phase in reversed(self.phases) if phase.name == name), None)
@@ -199,7 +154,11 @@ class Index:
 
     def is_critical(self, row: int) -> bool:
         """Whether an event's type is of the critical class."""
-        return self.types[self.events.type[row]] in self.run.critical_types
+        kind = self.events.type[row]
+        found = self._is_critical.get(kind)
+        if found is None:
+            found = self._is_critical[kind] = self.types[kind] in self.run.critical_types
+        return found
 
     def retention_ns(self, row: int) -> int:
         """How long an event is to be kept."""
@@ -229,6 +188,23 @@ class Index:
         return Decided(
             (log.a[at], log.t_ns[at]) for log in self.logs.values() for at, op in enumerate(log.op) if op in seen
         )
+
+    def swept_to(self, name: int, critical: bool) -> int:
+        """Up to where events of a class addressed to an agent, or to all, were deleted before an export, else NONE."""
+        own, for_all = self._swept.get((name, critical), NONE), self._swept.get((self.all_agents, critical), NONE)
+        return max(own, for_all)
+
+    @cached_property
+    def _swept(self) -> dict[tuple[int, bool], int]:
+        """By addressee and whether it is critical; a floor of an epoch that nothing else names lies below all."""
+        found: dict[tuple[int, bool], int] = {}
+        for _, record in self.swept_records:
+            for critical, text in ((True, record.floors.critical), (False, record.floors.standard)):
+                position = self.position_of(text)
+                if position is not None:
+                    key = (self._name_of[record.agent], critical)
+                    found[key] = max(position, found.get(key, NONE))
+        return found
 
     # One method a kind of record
 
@@ -333,6 +309,30 @@ class Index:
         position = self.position_of(record.cursor)
         self._log(record.agent).add(Op.ACKED, number, record.t_ns, "", NONE if position is None else position)
 
+    def _take_sent(self, number: int, record: Sent) -> None:
+        for text in (record.start, record.reached, record.first, record.last):
+            if text is not None:
+                self._learned(number, text, record.t_ns)
+        if not (record.count >= 0 and 0 <= record.sum <= SEQ_MAX):
+            raise HistoryInvalid(
+                f"record {number}: expected a count from 0 and a sum from 0 to 2^48 - 1 in a 'sent', got "
+                f"{record.count} and {record.sum}"
+            )
+        if (record.count == 0) != (record.first is None or record.last is None):
+            raise HistoryInvalid(
+                f"record {number}: expected 'first' and 'last' in a 'sent' if and only if its count is above 0"
+            )
+        self._log(record.agent)
+        self.sent.append((number, record))
+        self.counts.sent += record.count
+
+    def _take_swept(self, number: int, record: Swept) -> None:
+        self._name(record.agent)
+        self.swept_records.append((number, record))
+
+    def _take_epoch(self, number: int, record: Epoch) -> None:
+        self._learned(number, f"{record.tag}-0", record.t_ns)
+
     def _take_fault(self, number: int, record: Fault) -> None:
         self.faults.append((number, record))
 
@@ -350,6 +350,19 @@ class Index:
 
     def _learned(self, number: int, text: str, t_ns: int) -> int:
         """The position of a cursor that the relay gave out, its epoch noted."""
+        tag, _, digits = text.partition("-")
+        ordinal = self._ordinal_of.get(tag)
+        if ordinal is not None and _PLAIN_SEQ.fullmatch(digits):
+            position = ordinal << SEQ_BITS | int(digits)
+        else:
+            position = self._parsed(number, text, t_ns)
+        epoch = self.epochs[(position >> SEQ_BITS) - 1]
+        if position > epoch.position_max:
+            epoch.position_max = position
+        return position
+
+    def _parsed(self, number: int, text: str, t_ns: int) -> int:
+        """The position of a cursor that is not of the usual kind: of a new epoch, or none."""
         try:
             cursor = Cursor.parse(text)
         except CursorMalformed as error:
@@ -358,11 +371,7 @@ class Index:
         if ordinal is None:
             self.epochs.append(EpochSeen(cursor.epoch, t_ns))
             ordinal = self._ordinal_of[cursor.epoch] = len(self.epochs)
-        position = ordinal << SEQ_BITS | cursor.seq
-        epoch = self.epochs[ordinal - 1]
-        if position > epoch.position_max:
-            epoch.position_max = position
-        return position
+        return ordinal << SEQ_BITS | cursor.seq
 
     def _log(self, agent: str) -> Log:
         log = self.logs.get(agent)
@@ -385,4 +394,6 @@ class Index:
         return number
 
 
+_PLAIN_SEQ = re.compile(r"[1-9][0-9]{0,13}", re.ASCII)
+"""Sequences that need no further look: a million cursors are read for a million deliveries."""
 _KINDS: tuple[type[Record], ...] = get_args(Record)

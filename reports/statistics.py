@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from typing import Literal
 
@@ -64,7 +64,18 @@ class Reconnect:
 
 def reconnects(index: Index) -> list[Reconnect]:
     """Every answered connection with a presented cursor, agents in the order of the history."""
-    return [one for log in index.logs.values() for one in _reconnects_of(index, log)]
+    ends = _ends(index)
+    return [one for log in index.logs.values() for one in _reconnects_of(index, log, ends.get(log.name, []))]
+
+
+def _ends(index: Index) -> dict[int, list[int]]:
+    """When each agent's streams ended, in ns, whichever of its clients they were of."""
+    found: dict[int, list[int]] = {}
+    for log in index.logs.values():
+        found.setdefault(log.name, []).extend(
+            t_ns for op, t_ns in zip(log.op, log.t_ns, strict=True) if op == Op.DISCONNECT
+        )
+    return {name: sorted(times) for name, times in found.items()}
 
 
 def counts(index: Index, found: list[Reconnect]) -> dict[str, int]:
@@ -73,18 +84,23 @@ def counts(index: Index, found: list[Reconnect]) -> dict[str, int]:
     acked = sum(at != NONE for at in events.acked_ns)
     notices = [note for log in index.logs.values() for note in log.notes if not isinstance(note, Connect)]
     gone = sum(isinstance(note, Gone) for note in notices)
+    played = index.run.world != "production"
     effective = {fault.fault for _, fault in index.faults if fault.phase == "effective"}
+    of_a_run = {
+        "faults with proof": len(effective),
+        "relay kills": len(kills_s(index)),
+        "publishes unknown": sum(events.is_unknown(row) for row in range(len(events.ids))),
+    }
     return {
         "events acknowledged": acked,
         "deliveries": index.counts.deliveries,
+        **({"events sent, by count": index.counts.sent} if index.sent else {}),
         "agents": index.agent_count,
         "connections": sum(log.op.count(Op.CONNECT) for log in index.logs.values()),
         "replays": sum(one.replayed > 0 for one in found),
         "gaps told": len(notices) - gone,
         "410s told": gone,
-        "faults with proof": len(effective),
-        "relay kills": len(kills_s(index)),
-        "publishes unknown": sum(events.is_unknown(row) for row in range(len(events.ids))),
+        **(of_a_run if played else {}),
     }
 
 
@@ -183,7 +199,8 @@ def kills_s(index: Index) -> list[float]:
     ]
 
 
-def _reconnects_of(index: Index, log: Log) -> list[Reconnect]:
+def _reconnects_of(index: Index, log: Log, ends_ns: list[int]) -> list[Reconnect]:
+    """Its reconnects; for a client that was never seen before, `ends_ns` say when its agent was."""
     found: dict[int, Reconnect] = {}
     presented: dict[int, str | None] = {}
     streams: set[int] = set()
@@ -197,6 +214,8 @@ def _reconnects_of(index: Index, log: Log) -> list[Reconnect]:
             if a == 200:
                 streams.add(conn)
             if index.position_of(presented.get(conn)) is not None:
+                if left_ns is None and (before := bisect_right(ends_ns, t_ns)):
+                    left_ns = ends_ns[before - 1]
                 away_ns = 0 if left_ns is None else max(0, t_ns - left_ns)
                 found[conn] = Reconnect(
                     log.agent, presented=presented[conn], connected_ns=t_ns, away_ns=away_ns, status=a

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import msgspec
 
+from system.account import Burst, burst_of
 from system.cursor import Position
 from system.event import ALL_AGENTS
 from system.frames import chunk
@@ -39,8 +40,8 @@ class LiveSession(Protocol):
 
     types: frozenset[str]
 
-    def push(self, payload: bytes, count: int) -> None:
-        """Send a chunk of `count` events at once, or none of it and lose live; must not raise nor wait.
+    def push(self, payload: bytes, burst: Burst) -> None:
+        """Send a chunk with the events of a burst at once, or none of it and lose live; must not raise nor wait.
 
         Meanwhile the hub's head is still what the session has been sent up to.
         """
@@ -149,11 +150,13 @@ def piece_ends(events: Sequence[Released], bytes_max: int) -> Iterator[int]:
 def _send(sessions: list[LiveSession], events: Sequence[Released]) -> None:
     """Send the same events to sessions, to each what it wants; a list of their own, for a push may end in `leave`."""
     payload = b""
+    burst: Burst | None = None
     for session in sessions:
         if session.types:
-            wanted = [one.frame for one in events if one.type in session.types]
+            wanted = [one for one in events if one.type in session.types]
             if wanted:
-                session.push(chunk(wanted), len(wanted))
+                session.push(chunk([one.frame for one in wanted]), burst_of([one.pos for one in wanted]))
         else:
             payload = payload or chunk([one.frame for one in events])
-            session.push(payload, len(events))
+            burst = burst or burst_of([one.pos for one in events])
+            session.push(payload, burst)

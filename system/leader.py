@@ -65,7 +65,8 @@ class Leader:
         self._redispatcher = redispatcher
         self._transport = transport
         self._on_watermark = on_watermark
-        self._holder = host.new_id()
+        self.holder = host.new_id()
+        """Names this replica in the lease, and in logs."""
         self._handed_back = asyncio.Event()
         self._asked_for = asyncio.Event()
         self.fence: int | None = None
@@ -108,10 +109,10 @@ class Leader:
             return True
         self._on_watermark(Position(lease["watermark"]))
         self._writer.problem = None
-        if lease["left_s"] > 0 and lease["holder"] != self._holder:
+        if lease["left_s"] > 0 and lease["holder"] != self.holder:
             await self._wait_while_led(lease["left_s"])
             return True
-        row = await self._database.fetchrow(sql.TAKE_LEASE, settings.stream, self._holder, settings.lease_s)
+        row = await self._database.fetchrow(sql.TAKE_LEASE, settings.stream, self.holder, settings.lease_s)
         if row is None:
             return True  # another replica was quicker
         self.fence = row["fence"]

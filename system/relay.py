@@ -36,6 +36,8 @@ from system.writer import Writer
 log = structlog.get_logger(__name__)
 
 START_RETRY_S = 1.0
+REPLICA_CHARS = 8
+"""Of the 32 of a replica's id: enough to tell replicas apart in their logs."""
 ASK_LIMIT_S = 0.8
 """Below the second that orchestrators wait for a probe by default."""
 CANCEL_AGAIN_S = 2.0
@@ -87,6 +89,7 @@ class Relay:
             transport=self._transport,
             on_watermark=self._tail.heard,
         )
+        self._sessions.replica = self._leader.holder[:REPLICA_CHARS]
         self.metrics.lag_messages.set_function(lambda: max(0, self._link.last_seq - seq_of(self._hub.head)))
         self._guard = Guard(settings)
         self._runner = web.AppRunner(

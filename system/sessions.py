@@ -43,11 +43,16 @@ class Sessions:
         self._emptied = asyncio.Event()
         self._head_moved = asyncio.Event()
         self.draining = False
+        self.replica = ""
+        """Tells this replica's sessions from those of others, in logs."""
+        self._number = 0
 
     @contextlib.contextmanager
     def opened(self, session: StreamSession, expires_at: float) -> Iterator[None]:
         """Register a session until it ends; closes it when its token expires. Raises AtCapacity."""
         self._admit(session.agent)
+        self._number += 1
+        session.began(f"{self.replica}.{self._number}")
         self._open[session] = None
         self._opened.set()
         self._per_agent[session.agent] = self._per_agent.get(session.agent, 0) + 1
@@ -67,6 +72,7 @@ class Sessions:
                 self._emptied.set()
             self._metrics.sessions.set(len(self._open))
             self._metrics.closed.labels(session.reason or "client_left").inc()
+            session.ended()
 
     def close_all(self, reason: str) -> None:
         """Close every session at once."""

@@ -120,6 +120,9 @@ class Settings(BaseSettings):
 
     cors_origins: Annotated[frozenset[str], NoDecode] = frozenset()
     log_format: Literal["json", "console"] = "json"
+    delivery_log: bool = Field(
+        False, description="log the cursors of every event sent, not only how many; as much log as events"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     allow_unsafe_storage: bool = Field(
         False, description="start although Postgres or NATS may lose acknowledged writes"

@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from system.account import Account, Burst, burst_of
 from system.cursor import Position
 from system.database import DatabaseUnavailable
 from system.frames import HEARTBEAT, bookmark_frame, chunk, close_frame, notice_frame, page_frames, retry_frame
@@ -36,6 +37,7 @@ from system.session import (
     next_page_rows,
     notice_for,
 )
+from system.session_log import SessionLog
 from system.settings import Settings
 from system.transport import Transport
 from system.transport.errors import RedisUnavailable
@@ -63,16 +65,29 @@ class StreamSession:
     """One connection; `serve` runs it to its end and says why it ended."""
 
     __slots__ = (
-        "_ahead", "_loop", "_marked", "_on_gone", "_page_rows", "_request", "_response", "_services", "_source",
-        "_told", "_transport", "_wake", "_whole", "_written", "agent", "position", "reason", "state", "types",
-        "wrote_at",
+        "_ahead", "_log", "_loop", "_marked", "_on_gone", "_page_rows", "_presented", "_request", "_response",
+        "_services", "_source", "_told", "_transport", "_wake", "_whole", "_written", "account", "agent", "position",
+        "reason", "state", "types", "wrote_at",
     )  # fmt: skip
 
-    def __init__(self, services: Services, agent: str, place: Place, *, types: frozenset[str], on_gone: OnGone) -> None:
+    def __init__(
+        self,
+        services: Services,
+        agent: str,
+        place: Place,
+        *,
+        types: frozenset[str],
+        on_gone: OnGone,
+        presented: str | None = None,
+    ) -> None:
+        """`presented` is what the client asked to begin at, for the log."""
         self._services = services
+        self._presented = presented
         self.agent = agent
         self.types = types
         self.position = place.position
+        self.account = Account(place.position)
+        self._log = SessionLog(agent, types, services.places)
         self.state = State.REPLAY
         self.reason = ""
         self._source = services.transport.open(agent)
@@ -119,8 +134,10 @@ class StreamSession:
             if request.transport is not None:
                 request.transport.abort()
         finally:
+            is_live = self.state is State.LIVE
+            self.account.close(self._source.reached(self.position) if is_live else self.position)
             self._source.leave(self)
-            if self.state is State.LIVE:
+            if is_live:
                 self._services.metrics.sessions_live.dec()
             self.state = State.CLOSED
             self._transport = None
@@ -129,10 +146,11 @@ class StreamSession:
             self._source.close()
         return self.reason
 
-    def push(self, payload: bytes, count: int) -> None:
+    def push(self, payload: bytes, burst: Burst) -> None:
         """Send live events at once (LiveSession)."""
         transport, services = self._transport, self._services
         if transport is None or transport.is_closing():
+            self.account.close(self._source.reached(self.position))
             return
         if transport.get_write_buffer_size() > services.settings.slow_client_bytes:
             services.metrics.behind.inc()
@@ -141,7 +159,8 @@ class StreamSession:
             return
         transport.write(payload)
         self.wrote_at = self._loop.time()
-        services.metrics.live.inc(count)
+        self._note_sent(burst)
+        services.metrics.live.inc(len(burst))
 
     def lose_live(self) -> None:
         """Go back to replay from what was released so far (LiveSession)."""
@@ -173,6 +192,14 @@ class StreamSession:
         """When live, keep the client's cursor fresh."""
         if self.state is State.LIVE and self._source.reached(self.position) > self._marked:
             self._bookmark()
+
+    def began(self, name: str) -> None:
+        """The registry has admitted it, and gives it this name for its log."""
+        self._log.opened(name, self._presented, self.account)
+
+    def ended(self) -> None:
+        """It is over."""
+        self._log.closed(self.account, self.reason or "client_left")
 
     def retry_ms(self) -> int:
         """A jittered reconnect delay in ms, so that a lost replica's clients don't come back as one."""
@@ -232,8 +259,9 @@ class StreamSession:
             return False
         missed = source.since(self.position)
         taken = _first_bytes(missed, self._services.settings.page_bytes)
-        rest = [one.frame for one in taken if not self.types or one.type in self.types]
-        self._write(chunk(rest))
+        rest = [one for one in taken if not self.types or one.type in self.types]
+        if self._write(chunk([one.frame for one in rest])):
+            self._note_sent(burst_of([one.pos for one in rest]))
         self._services.metrics.live.inc(len(rest))
         if len(taken) < len(missed):
             self.position = taken[-1].pos  # the window can be large: the client sets the pace, as with pages
@@ -256,7 +284,8 @@ class StreamSession:
         if notice is not None and not self._tell(notice, page):
             return
         wanted = [row for row in page.rows if row.type in self.types] if self.types else page.rows
-        self._write(chunk([page_frames(wanted, services.places.tags)]))
+        if self._write(chunk([page_frames(wanted, services.places.tags)])):
+            self._note_sent(burst_of([row.pos for row in wanted]))
         self.position = max(self.position, page.end)
         self._whole = not page.full
         services.metrics.replayed.inc(len(wanted))
@@ -271,6 +300,7 @@ class StreamSession:
         services = self._services
         document = services.notice(notice, self.agent, self.position, page.floors, page.watermark, self.types)
         self._told = page.floors
+        self._log.told(notice.value, document)
         self._write(chunk([notice_frame(notice.value, document)]))
         if notice is Notice.GAP:
             services.metrics.gaps.inc()
@@ -289,11 +319,21 @@ class StreamSession:
         if reached and not is_known:
             self._write(chunk([bookmark_frame(self._services.places.cursor_of(reached))]))
 
-    def _write(self, payload: bytes) -> None:
+    def _write(self, payload: bytes) -> bool:
+        """Hand something to the socket; answers whether that takes anything."""
         transport = self._transport
-        if payload and transport is not None and not transport.is_closing():
+        if transport is None or transport.is_closing():
+            self.account.close(self._source.reached(self.position) if self.state is State.LIVE else self.position)
+            return False
+        if payload:
             transport.write(payload)
             self.wrote_at = self._loop.time()
+        return True
+
+    def _note_sent(self, burst: Burst) -> None:
+        self.account.sent(burst)
+        if burst and self._services.settings.delivery_log:
+            self._log.sent(burst)
 
     async def _drained(self) -> None:
         """Wait until the client has read most of what was sent. Raises TimeoutError, ConnectionError."""

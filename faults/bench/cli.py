@@ -12,6 +12,7 @@ import structlog
 import typer
 from rich.console import Console
 
+from faults.bench import judge
 from faults.bench.child import ChildFailed
 from faults.bench.progress import Progress
 from faults.bench.suite import RUNS, RUNS_QUICK, Report, What, run
@@ -47,6 +48,8 @@ def register(app: typer.Typer, *, simulated: Simulated) -> None:
                 progress = Progress(show=status.update if console.is_terminal else console.print)
                 if what is What.SIM:
                     report = simulated(progress, count, quick)
+                elif what is What.JUDGE:
+                    report = judge.measure(progress, count, quick)
                 else:
                     report = _run(run(what, progress, runs=count, is_quick=quick))
         except (StackError, ChildFailed, OSError) as error:

@@ -29,6 +29,7 @@ class What(enum.StrEnum):
     AGENTS = "agents"
     SWEEP = "sweep"
     SIM = "sim"
+    JUDGE = "judge"
     ALL = "all"
 
 

@@ -12,6 +12,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from faults.planted.plant import NOT_PUSHED, plant, replace
 from system import database, hub, sql, stream, tail
+from system.account import Burst
 from system.cursor import Position, ordinal_of, pack, seq_of
 from system.event import ALL_AGENTS, SUBJECT_PREFIX, read_event
 from system.frames import event_frame
@@ -134,10 +135,10 @@ def _head_before_its_reset() -> None:
 def _slow_client_passed_over() -> None:
     push = StreamSession.push
 
-    def only_if_it_fits(self: StreamSession, payload: bytes, count: int) -> None:
+    def only_if_it_fits(self: StreamSession, payload: bytes, burst: Burst) -> None:
         transport = self._transport
         if transport is None or transport.get_write_buffer_size() <= self._services.settings.slow_client_bytes:
-            push(self, payload, count)
+            push(self, payload, burst)
 
     replace(StreamSession, "push", only_if_it_fits)
 

@@ -18,7 +18,7 @@ from reports.index import NONE, Index
 
 def check_addressed(index: Index, chains: Sequence[Chain]) -> Judged:
     """Judge G5."""
-    judged = Judged(Guarantee.G5, {"deliveries": index.counts.deliveries, "agents": len(chains)})
+    judged = Judged(Guarantee.G5, {"deliveries": index.counts.deliveries, "agents": index.agent_count})
     for chain in chains:
         for misplaced in chain.misplaced:
             if misplaced.kind in (Kind.FOREIGN, Kind.PHANTOM):

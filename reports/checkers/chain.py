@@ -135,6 +135,8 @@ class Chain:
     last_received: int
     behind: list[int]
     """Events acknowledged before the faults were lifted that the agent neither received nor was told of."""
+    fates: list[Kind | None] = field(default_factory=list)
+    """What became of each of the passed, once `loss.py` has judged them; several checkers ask."""
     in_progress: bool
     """It was connected, or tried to be, after the faults were lifted."""
     caught_up_ns: int | None

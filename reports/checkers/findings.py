@@ -58,6 +58,9 @@ class Kind(StrEnum):
     REPLAYED = "replayed-at-or-before-cursor"
     """Delivered although the connection began at or behind it."""
 
+    SURPLUS = "surplus"
+    """A relay counts more events sent on a connection than its range holds: something twice, or nobody's."""
+
     FOREIGN = "foreign"
     """Delivered to an agent that it isn't addressed to."""
     PHANTOM = "phantom"
@@ -91,6 +94,7 @@ GUARANTEE_OF: dict[Kind, Guarantee] = {
     Kind.DUPLICATE: Guarantee.G4,
     Kind.DUPLICATE_STORAGE: Guarantee.G4,
     Kind.REPLAYED: Guarantee.G4,
+    Kind.SURPLUS: Guarantee.G4,
     Kind.FOREIGN: Guarantee.G5,
     Kind.PHANTOM: Guarantee.G5,
     Kind.NOT_CONVERGED: Guarantee.G6,
@@ -122,6 +126,10 @@ class Finding:
         return GUARANTEE_OF[self.kind]
 
 
+SIZES = frozenset({"agents", "events acknowledged", "owed to agents"})
+"""Trials that only say how large a history is: without any other, nothing was put to the test."""
+
+
 @dataclass(slots=True)
 class Judged:
     """What one checker examined and found."""
@@ -139,6 +147,11 @@ class Judged:
         self.counts[finding.kind] += 1
         if self.counts[finding.kind] <= KEPT_PER_KIND_MAX:
             self.kept.append(finding)
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether the guarantee was put to the test."""
+        return any(count for name, count in self.trials.items() if name not in SIZES)
 
     def __iter__(self) -> Iterator[Finding]:
         """The findings kept."""

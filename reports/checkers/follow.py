@@ -26,7 +26,7 @@ from collections.abc import Callable
 
 from reports.checkers.chain import Chain, How, Misplaced, NoticeSeen, Passed, Standing
 from reports.checkers.findings import Kind
-from reports.checkers.owed import Owed, by_addressee, is_young, owed_to
+from reports.checkers.owed import Owed, OwedOf, is_young
 from reports.checkers.told import explain, read_notice, spoken_of
 from reports.history import Connect
 from reports.index import NONE, Index, Log
@@ -35,11 +35,8 @@ from system.cursor import ordinal_of
 
 def chains_of(index: Index) -> list[Chain]:
     """Every agent's chain, by name."""
-    acknowledged = by_addressee(index)
-    return [
-        Follower(index, index.logs[agent], owed_to(index, acknowledged, index.logs[agent])).follow()
-        for agent in sorted(index.logs)
-    ]
+    owed_of = OwedOf(index)
+    return [Follower(index, index.logs[agent], owed_of(index.logs[agent])).follow() for agent in sorted(index.logs)]
 
 
 class Follower:

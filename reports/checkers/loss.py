@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from reports.checkers.chain import Chain, NoticeSeen, Passed
 from reports.checkers.findings import Finding, Guarantee, Judged, Kind
 from reports.checkers.owed import is_young
+from reports.checkers.ranges import lost_of_ranges, ranges_tried, swept_early
 from reports.index import NONE, Index
 
 
@@ -30,16 +31,32 @@ def check_loss(index: Index, chains: Sequence[Chain]) -> Judged:
         Guarantee.G1,
         {
             "events acknowledged": sum(acked_ns != NONE for acked_ns in index.events.acked_ns),
-            "owed to agents": sum(chain.owed for chain in chains),
+            "owed to agents": _owed(index, chains),
             "deliveries": index.counts.deliveries,
-        },
+        }
+        | ranges_tried(index),
     )
+    for found in (*lost_of_ranges(index, chains), *swept_early(index)):
+        judged.add(found)
     for chain in chains:
-        for passed in chain.passed:
-            kind = fate_of(index, chain, passed)
+        for passed, kind in zip(chain.passed, fates_of(index, chain), strict=True):
             if kind in (Kind.LOST_PREFIX, Kind.LOST_MIDDLE, Kind.LOST_TAIL, Kind.LOST_EARLY):
                 judged.add(finding_of(index, chain, passed, kind))
     return judged
+
+
+def _owed(index: Index, chains: Sequence[Chain]) -> int:
+    """What all clients are owed; those of an export are connections, of which an agent may have any number."""
+    if index.run.world == "production":
+        return sum({chain.log.name: chain.owed for chain in chains}.values())
+    return sum(chain.owed for chain in chains)
+
+
+def fates_of(index: Index, chain: Chain) -> list[Kind | None]:
+    """What became of each event that an agent was led past, in their order."""
+    if len(chain.fates) != len(chain.passed):
+        chain.fates = [fate_of(index, chain, passed) for passed in chain.passed]
+    return chain.fates
 
 
 def fate_of(index: Index, chain: Chain, passed: Passed) -> Kind | None:

@@ -23,7 +23,8 @@ from itertools import accumulate
 
 from reports.checkers.chain import Chain, NoticeSeen
 from reports.checkers.findings import Finding, Guarantee, Judged, Kind
-from reports.checkers.loss import fate_of, finding_of
+from reports.checkers.loss import fates_of, finding_of
+from reports.checkers.ranges import silence_of_ranges
 from reports.history import Gone
 from reports.index import NONE, Index
 from system.cursor import ORDINAL_MAX, SEQ_MAX, ordinal_of, pack
@@ -42,10 +43,11 @@ def check_notices(index: Index, chains: Sequence[Chain]) -> Judged:
             "events told gone": 0,
         },
     )
+    for found in silence_of_ranges(index, chains):
+        judged.add(found)
     truth = _Truth(index)
     for chain in chains:
-        for passed in chain.passed:
-            kind = fate_of(index, chain, passed)
+        for passed, kind in zip(chain.passed, fates_of(index, chain), strict=True):
             if kind in (Kind.SILENT_GAP, Kind.WRONG_NOTICE_CLASS):
                 judged.add(finding_of(index, chain, passed, kind))
             elif kind in (None, Kind.LOST_EARLY):
@@ -163,6 +165,8 @@ class _Truth:
         if notice.states_floors:
             if floor <= notice.after:
                 return False
+            if floor <= self._index.swept_to(chain.log.name, notice.is_gone):
+                return True  # it was deleted before the export, and nothing tells of it any more
             known = self._known.get(floor)
             if known is not None:
                 # a redispatch that was delivered is placed, though not owed

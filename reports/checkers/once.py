@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from reports.checkers.chain import Chain, Misplaced
 from reports.checkers.findings import Finding, Guarantee, Judged, Kind
+from reports.checkers.ranges import ranges_tried, surplus_of_ranges
 from reports.index import NONE, Index
 
 _DETAIL = {
@@ -31,8 +32,11 @@ def check_once(index: Index, chains: Sequence[Chain]) -> Judged:
             "answered as duplicates": index.counts.duplicates_answered,
             "connections with a cursor": sum(one.start != NONE for chain in chains for one in chain.connections),
             "deliveries": index.counts.deliveries,
-        },
+        }
+        | ranges_tried(index),
     )
+    for found in surplus_of_ranges(index, chains):
+        judged.add(found)
     stored_twice: set[int] = set()
     for event, position, record in index.restored:
         if event not in stored_twice:

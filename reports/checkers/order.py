@@ -23,7 +23,7 @@ def check_order(index: Index, chains: Sequence[Chain]) -> Judged:
         {
             "deliveries": index.counts.deliveries,
             "connections with deliveries": sum(one.deliveries > 0 for chain in chains for one in chain.connections),
-            "agents": len(chains),
+            "agents": index.agent_count,
         },
     )
     for chain in chains:

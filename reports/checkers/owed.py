@@ -18,16 +18,30 @@ class Owed:
     """The latest first-publish time up to here: everything behind was published later than that or in between."""
 
 
-def owed_to(index: Index, by_addressee: dict[int, list[tuple[int, int]]], log: Log) -> Owed:
-    """The acknowledged events addressed to an agent or to all."""
-    both = sorted(by_addressee.get(log.name, []) + by_addressee.get(index.all_agents, []))
-    events = [event for _, event in both]
-    times = index.events.first_publish_ns
-    return Owed(
-        positions=[position for position, _ in both],
-        events=events,
-        published_before=list(accumulate((times[event] for event in events), max)),
-    )
+class OwedOf:
+    """What each agent is owed, made once an agent: its clients, of which an export has one a connection, share it."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._by_addressee = by_addressee(index)
+        self._made: dict[int, Owed] = {}
+
+    def __call__(self, log: Log) -> Owed:
+        """The acknowledged events addressed to a client's agent or to all."""
+        owed = self._made.get(log.name)
+        if owed is None:
+            owed = self._made[log.name] = self._make(log.name)
+        return owed
+
+    def _make(self, name: int) -> Owed:
+        both = sorted(self._by_addressee.get(name, []) + self._by_addressee.get(self._index.all_agents, []))
+        events = [event for _, event in both]
+        times = self._index.events.first_publish_ns
+        return Owed(
+            positions=[position for position, _ in both],
+            events=events,
+            published_before=list(accumulate((times[event] for event in events), max)),
+        )
 
 
 def by_addressee(index: Index) -> dict[int, list[tuple[int, int]]]:

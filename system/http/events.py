@@ -20,6 +20,7 @@ from system.http.publish import read_body
 from system.link import NatsUnavailable
 from system.places import CursorForeign, NotReady, Place, Places
 from system.session import FIRST_PAGE_ROWS, Floors, Notice, OnGone, Page, PageRow, next_page_rows, notice_for
+from system.session_log import log_told
 from system.sessions import AtCapacity, Sessions
 from system.stream_session import Services, StreamSession
 from system.tokens import Grant, TokenChecker
@@ -78,8 +79,10 @@ class AgentEndpoint:
             return await self._page(request, agent, place, types, on_gone)
         if on_gone is OnGone.STATUS and notice_for(place.position, place.floors, place.told) is Notice.GONE:
             self._services.metrics.gone.labels("expired").inc()
-            raise _gone(self._services.notice(Notice.GONE, agent, place.position, place.floors, place.head, types))
-        return await self._stream(request, agent, place, types, on_gone, grant)
+            document = self._services.notice(Notice.GONE, agent, place.position, place.floors, place.head, types)
+            log_told(agent, None, "gone", document, via="status")
+            raise _gone(document)
+        return await self._stream(request, agent, place, types, on_gone, grant, presented=wish)
 
     async def acks(self, request: web.Request) -> web.Response:
         """Store a cumulative acknowledgement. Raises Problem."""
@@ -110,11 +113,13 @@ class AgentEndpoint:
         types: frozenset[str],
         on_gone: OnGone,
         grant: Grant,
+        *,
+        presented: str | None,
         first: list[bytes] | None = None,
     ) -> web.StreamResponse:
         if request.version < (1, 1):
             raise Problem(400, "expected HTTP/1.1 for an event stream (nginx: proxy_http_version 1.1)")
-        session = StreamSession(self._services, agent, place, types=types, on_gone=on_gone)
+        session = StreamSession(self._services, agent, place, types=types, on_gone=on_gone, presented=presented)
         response = web.StreamResponse(headers=SSE_HEADERS)
         try:
             with self._sessions.opened(session, grant.expires_at):
@@ -139,13 +144,15 @@ class AgentEndpoint:
     ) -> web.StreamResponse:
         """A cursor of another epoch, or ahead: 410, or its in-band form."""
         self._services.metrics.gone.labels(error.reason).inc()
+        via = "status" if on_gone is OnGone.STATUS else "event"
+        log_told(agent, None, "gone", document, via=via)
         if on_gone is OnGone.STATUS:
             raise _gone(document)
         if as_page:
             return await self._page(request, agent, error.place, types, on_gone, gone=document)
         frame = notice_frame("gone", document)
         if on_gone is OnGone.SKIP:
-            return await self._stream(request, agent, error.place, types, on_gone, grant, first=[frame])
+            return await self._stream(request, agent, error.place, types, on_gone, grant, presented=None, first=[frame])
         response = web.StreamResponse(headers=SSE_HEADERS)
         await response.prepare(request)
         await response.write(retry_frame(self._services.settings.retry_max_ms) + frame)
@@ -176,6 +183,7 @@ class AgentEndpoint:
         if notice is Notice.GONE:
             services.metrics.gone.labels("expired").inc()
             if on_gone is OnGone.STATUS:
+                log_told(agent, None, "gone", document or {}, via="status")
                 raise _gone(document or {})
         rows = [row for row in page.rows if not types or row.type in types]
         end = max(page.end, place.position)

@@ -37,6 +37,8 @@ from reports.history import (
     Published,
     Record,
     Run,
+    Sent,
+    Swept,
     Writer,
 )
 from reports.index import Index
@@ -57,6 +59,7 @@ class Story:
         slack_s: float = 1,
         bound_s: float | None = None,
         dedupe_s: float | None = None,
+        world: Literal["sim", "production"] = "sim",
     ) -> None:
         self.now_ns = 0
         self.records: list[Record] = []
@@ -65,11 +68,12 @@ class Story:
         self._facts: dict[str, tuple[str, str, str]] = {}
         self._conns: Counter[str] = Counter()
         self._at: dict[str, str | None] = {}
+        self._starts: dict[str, str | None] = {}
         self._add(
             Run,
             plan="story",
             seed=1,
-            world="sim",
+            world=world,
             retention_ns=ByClass(critical=int(critical_s * 1e9), standard=int(standard_s * 1e9)),
             critical_types=(CRITICAL, "task.created", "task.mentioned"),
             slack_ns=int(slack_s * 1e9),
@@ -159,6 +163,7 @@ class Story:
         self._add(Connect, agent=agent, conn=conn, cursor=presented)
         self._add(Connected, agent=agent, conn=conn, status=status, reason=reason)
         self._at[agent] = presented
+        self._starts[agent] = presented if presented is not None and "-" in presented else None
         return conn
 
     def deliver(self, agent: str, *event_ids: str, cursor: str | None = None) -> None:
@@ -216,6 +221,30 @@ class Story:
     def acknowledge(self, agent: str, event_id: str) -> None:
         """The relay confirms an agent's acknowledgement."""
         self._add(Acked, agent=agent, cursor=self.cursor(event_id))
+
+    # What an export adds
+
+    def sent(self, agent: str, *event_ids: str, reached: str | None = None, types: tuple[str, ...] = ()) -> None:
+        """The relay's word on the latest connection: it sent these events, and reached the head or another event."""
+        cursors = [self.cursor(event_id) for event_id in event_ids]
+        seqs = [int(cursor.partition("-")[2]) for cursor in cursors]
+        self._add(
+            Sent,
+            agent=agent,
+            conn=self.conn(agent),
+            start=self._starts[agent],
+            reached=self.cursor(reached) if reached else f"{self.epoch}-{self.seq}",
+            count=len(seqs),
+            sum=sum(seqs),
+            first=cursors[seqs.index(min(seqs))] if seqs else None,
+            last=cursors[seqs.index(max(seqs))] if seqs else None,
+            types=types,
+        )
+        self.disconnect(agent)
+
+    def swept(self, agent: str, *, critical: str | None = None, standard: str | None = None) -> None:
+        """The floors at the export; named by event id."""
+        self._add(Swept, agent=agent, floors=self._floors(critical, standard))
 
     # Looking
 

@@ -28,6 +28,7 @@ from faults.vocabulary import (
     Restart,
 )
 from sim.trial import simulate
+from system.account import Burst
 from system.stream_session import StreamSession
 
 pytestmark = pytest.mark.sim
@@ -108,9 +109,9 @@ def test_a_relay_that_forgets_a_push_is_found_out(tmp_path: Path, monkeypatch: p
     """The check can fail: where every tenth live push is dropped, G1 is violated, and nothing else is blamed for it."""
     numbers, push = itertools.count(1), StreamSession.push
 
-    def forgetful(self: StreamSession, payload: bytes, count: int) -> None:
+    def forgetful(self: StreamSession, payload: bytes, burst: Burst) -> None:
         if next(numbers) % 10:
-            push(self, payload, count)
+            push(self, payload, burst)
 
     monkeypatch.setattr(StreamSession, "push", forgetful)
     report, _ = simulate(plan_with(), tmp_path)

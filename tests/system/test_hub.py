@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, precondition, rule
 
+from system.account import Burst
 from system.cursor import Position
 from system.hub import Hub, Released
 
@@ -31,7 +32,7 @@ class Fake:
         self.full_after: int | None = None
         """So many events are taken live; at the push after it is slow."""
 
-    def push(self, payload: bytes, count: int) -> None:
+    def push(self, payload: bytes, burst: Burst) -> None:
         """Take the numbers out of one HTTP chunk; or, told to be slow, nothing, and fall back to replay."""
         if self.full_after is not None and len(self.got) >= self.full_after:
             self.hub.leave(self.agent, self)
@@ -41,7 +42,7 @@ class Fake:
         body = rest[: int(size, 16)]
         assert rest[len(body) :] == b"\r\n"
         self.got += [int(part) for part in body.split(b",") if part.strip()]
-        self.counted += count
+        self.counted += len(burst)
         self.pushes += 1
 
     def lose_live(self) -> None:

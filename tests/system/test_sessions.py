@@ -33,6 +33,8 @@ class Fake:
         self.wrote_at = asyncio.get_running_loop().time()
         self.beats: list[float] = []
         self.marks = 0
+        self.name = ""
+        self.is_over = False
 
     def close(self, reason: str) -> None:
         """Note the first reason."""
@@ -44,6 +46,14 @@ class Fake:
         now = asyncio.get_running_loop().time()
         self.beats.append(now - self.wrote_at)
         self.wrote_at = now
+
+    def began(self, name: str) -> None:
+        """Keep the name."""
+        self.name = name
+
+    def ended(self) -> None:
+        """Note that it is over."""
+        self.is_over = True
 
     def mark(self) -> None:
         """Count."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from system.account import Burst
 from system.cursor import ORDINAL_MAX, SEQ_MAX, Position, pack
 from system.event import RetentionClass
 from system.places import NotReady
@@ -160,7 +161,7 @@ class Session:
         assert news.covers(agent, self.position)
         news.join(agent, self)
 
-    def push(self, payload: bytes, count: int) -> None:
+    def push(self, payload: bytes, burst: Burst) -> None:
         """Never: what is new is read."""
         raise AssertionError
 

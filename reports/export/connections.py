@@ -1,0 +1,176 @@
+"""Sessions' log lines as the records of a history: one client a connection, for a relay does not know whose it is.
+
+Two clients of one agent have each its own cursor, and nothing in a log tells them apart; so every connection stands for
+itself (`ann#a1b2c3d4.17`), and what the judge holds against one is what that relay did on that one connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+
+from reports.export.logs import Closed, Line, LogInvalid, Opened, SentCursors, Told
+from reports.history import (
+    CLIENT_MARK,
+    Bookmark,
+    Connect,
+    Connected,
+    Deliver,
+    Disconnect,
+    Floors,
+    Gap,
+    Gone,
+    Record,
+    Sent,
+)
+
+SINCE_FORGOTTEN = "told"
+"""What a refusal's connection is named after, for it had none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What the tables know of an event that was sent."""
+
+    id: str
+    type: str
+    addressee: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Connection:
+    """Everything logged of one connection."""
+
+    agent: str
+    name: str
+    opened: Opened | None = None
+    closed: Closed | None = None
+    told: list[Told] = field(default_factory=list)
+    sent: list[SentCursors] = field(default_factory=list)
+
+    @property
+    def began_at(self) -> datetime:
+        """When it began, or was first heard of."""
+        lines: list[Line] = [one for one in (self.opened, *self.told, *self.sent, self.closed) if one is not None]
+        return min(one.timestamp for one in lines)
+
+    @property
+    def start(self) -> str | None:
+        """Behind which cursor it began."""
+        line = self.opened or self.closed
+        return None if line is None else line.start
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether its deliveries can be told one by one: all were logged, and none was left out by its types."""
+        logged = sum(len(one.cursors) for one in self.sent)
+        return self.closed is not None and not self.closed.types and self.closed.count == logged > 0
+
+    @property
+    def presented(self) -> str | None:
+        """What it began at: the cursor that it presented, else where its wish led; None is the beginning."""
+        wish = self.opened.presented if self.opened is not None else None
+        return wish if wish is not None and "-" in wish else self.start
+
+
+def gathered(lines: Iterable[Line]) -> list[Connection]:
+    """The connections of some logs, in the order in which they began. Raises LogInvalid if one ends twice."""
+    found: dict[str, Connection] = {}
+    refused = 0
+    for line in lines:
+        name = line.conn
+        if name is None:
+            refused += 1
+            name = f"{SINCE_FORGOTTEN}.{refused}"
+        one = found.setdefault(name, Connection(agent=line.agent, name=name))
+        if isinstance(line, Opened):
+            one.opened = line
+        elif isinstance(line, Told):
+            one.told.append(line)
+        elif isinstance(line, SentCursors):
+            one.sent.append(line)
+        elif one.closed is not None and one.closed != line:
+            raise LogInvalid(
+                f"connection {name} of {line.agent}: expected one end, got one at {one.closed.timestamp} and one at "
+                f"{line.timestamp}; are these logs of one deployment?"
+            )
+        else:
+            one.closed = line
+    return sorted(found.values(), key=lambda one: one.began_at)
+
+
+def records_of(one: Connection, facts: Mapping[str, Fact], ns: NanosecondsOf) -> Iterator[Record]:
+    """A connection as records, in their order; `facts` are by cursor, of what is stored still.
+
+    Their times never fall, whatever the replica's clock did meanwhile.
+    """
+    latest_ns = 0
+    for record in _records_of(one, facts, ns):
+        latest_ns = max(latest_ns, record.t_ns)
+        yield record if record.t_ns == latest_ns else msgspec.structs.replace(record, t_ns=latest_ns)
+
+
+def _records_of(one: Connection, facts: Mapping[str, Fact], ns: NanosecondsOf) -> Iterator[Record]:
+    client, began_ns = f"{one.agent}{CLIENT_MARK}{one.name}", ns(one.began_at)
+    is_refused = one.opened is None and one.closed is None and not one.sent
+    presented = one.told[0].cursor if is_refused else one.presented
+    status = 410 if is_refused and one.told[0].via == "status" else 200
+    yield Connect(t_ns=began_ns, agent=client, conn=one.name, cursor=presented or "earliest")
+    yield Connected(t_ns=began_ns, agent=client, conn=one.name, status=status)
+    within: list[Told | SentCursors] = [*one.told, *(one.sent if one.is_logged else [])]
+    for line in sorted(within, key=lambda line: line.timestamp):
+        if isinstance(line, Told):
+            yield _notice(line, client, one.name, ns(line.timestamp))
+            continue
+        for cursor in line.cursors:
+            fact = facts.get(cursor)
+            if fact is not None:
+                yield Deliver(
+                    t_ns=ns(line.timestamp), agent=client, conn=one.name, cursor=cursor,
+                    id=fact.id, type=fact.type, addressee=fact.addressee,
+                )  # fmt: skip
+    if one.closed is not None:
+        yield from _ending(one, one.closed, client, ns(one.closed.timestamp))
+    elif is_refused:
+        yield Disconnect(t_ns=began_ns, agent=client, conn=one.name, why="refused")
+
+
+def _ending(one: Connection, closed: Closed, client: str, t_ns: int) -> Iterator[Record]:
+    if one.is_logged and closed.reached is not None:
+        yield Bookmark(t_ns=t_ns, agent=client, conn=one.name, cursor=closed.reached)
+    yield Sent(
+        t_ns=t_ns,
+        agent=client,
+        conn=one.name,
+        count=closed.count,
+        sum=closed.sum,
+        start=closed.start,
+        reached=closed.reached,
+        first=closed.first,
+        last=closed.last,
+        types=closed.types,
+    )
+    yield Disconnect(t_ns=t_ns, agent=client, conn=one.name, why=closed.why)
+
+
+def _notice(line: Told, client: str, conn: str, t_ns: int) -> Record:
+    floors = Floors(critical=line.critical, standard=line.standard)
+    cursor = line.cursor if line.cursor is not None and "-" in line.cursor else None
+    if line.notice == "gap":
+        return Gap(t_ns=t_ns, agent=client, conn=conn, cursor=cursor, floors=floors)
+    return Gone(t_ns=t_ns, agent=client, conn=conn, cursor=cursor, reason=line.reason, via=line.via, floors=floors)
+
+
+@dataclass(frozen=True, slots=True)
+class NanosecondsOf:
+    """Times of day as nanoseconds since the history began; nothing is before it."""
+
+    began_at: datetime
+
+    def __call__(self, at: datetime) -> int:
+        """Raises TypeError for a time without its zone."""
+        away = at - self.began_at
+        return max(0, ((away.days * 86_400 + away.seconds) * 1_000_000 + away.microseconds) * 1_000)

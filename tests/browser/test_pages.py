@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,35 @@ def test_a_page_is_whole_wherever_it_is_read(tmp_path: Path, name: str) -> None:
     look = looked(path, VIEWS)
     assert all(len(seen.texts) > 20 for seen in look.views)
     assert flaws_of(look, path) == []
+
+
+class _Outline(HTMLParser):
+    """A page's tables without a header cell, its ids, and what its links lead to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: list[int] = []
+        self.ids: set[str] = set()
+        self.targets: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        found = dict(attrs)
+        self.ids.add(found.get("id") or "")
+        if tag == "table":
+            self.tables.append(0)
+        elif tag == "th":
+            self.tables[-1] += 1
+        elif tag == "a":
+            self.targets.append(found.get("href") or "")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_tables_have_headers_and_links_lead_somewhere(name: str) -> None:
+    """Every table has header cells; every link leads to a place in the page."""
+    outline = _Outline()
+    outline.feed(PAGES[name]())
+    assert outline.tables
+    assert all(outline.tables)
+    assert [one for one in outline.targets if not one.startswith("#") or one[1:] not in outline.ids] == []
+    assert bool(outline.targets) == ("review" in name)

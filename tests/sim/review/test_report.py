@@ -89,7 +89,7 @@ def test_kept_evidence_alone_makes_a_report(tmp_path: Path) -> None:
         result = report("--minutes", "0", "--kept", str(kept), "--out", str(tmp_path / name))
         assert result.exit_code == 0, result.output
         assert "Yes: C: cursor kept all of G1 to G8" in result.output
-        assert "broken by 0 of 2,000 seeds: fewer than 0.15 %" in result.output
+        assert "0 of 2,000 seeds broke it, limit 0.15 %" in result.output
         files.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert files[0] == files[1]
     assert set(files[0]) == {"report.html", "report.md", "report.json", "junit.xml"}

@@ -18,7 +18,7 @@ from tests.node import find_node
 
 VIEWS = (
     View(name="desk", width=800, height=600, rules=("wcag2a", "wcag2aa", "best-practice")),
-    View(name="night", width=800, height=600, scheme="dark"),
+    View(name="night", width=800, height=600, scheme="dark", rules=("color-contrast",)),
     View(name="paper", width=718, height=600, media="print"),
 )
 HEAD = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>t</title>

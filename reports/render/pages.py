@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -9,10 +10,15 @@ import jinja2
 
 def rendered(template: str, **values: Any) -> str:
     """A template of this folder with these values. Raises jinja2.UndefinedError for one that is missing."""
-    environment = jinja2.Environment(
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """Once, for it keeps what it has compiled."""
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("reports.render", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
-    return environment.get_template(template).render(**values)

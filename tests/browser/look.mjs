@@ -43,7 +43,7 @@ async function looked(view) {
   if (view.media !== "print") {
     await page.evaluate(() => document.querySelectorAll("details").forEach((one) => (one.open = true)));
   }
-  Object.assign(seen, await page.evaluate(measured));
+  Object.assign(seen, await page.evaluate(measured, view.rules.length > 0));
   seen.axe = view.rules.length ? await judgedByAxe(page, view.rules) : [];
   if (picture) await page.screenshot({ path: `${picture}-open.png`, fullPage: true });
   await page.close();
@@ -68,7 +68,7 @@ async function judgedByAxe(page, rules) {
 }
 
 // Runs in the page: numbers and texts only. Boxes are [left, top, right, bottom] in CSS pixels of the document.
-function measured() {
+function measured(withColours) {
   const root = document.documentElement;
   const box = (rect) => [
     rect.left + scrollX, rect.top + scrollY, rect.right + scrollX, rect.bottom + scrollY,
@@ -111,7 +111,7 @@ function measured() {
   }));
   // only what is in the window can be asked for what is under it, so all boxes are taken before anything scrolls
   document.querySelectorAll("svg").forEach((svg, place) => {
-    svg.querySelectorAll("text").forEach((text, index) => (pictures[place].texts[index].under = under(text)));
+    svg.querySelectorAll("text").forEach((text, index) => (pictures[place].texts[index].under = withColours ? under(text) : null));
   });
 
   function styleOf(svg, text) {

@@ -31,7 +31,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     scheme: Literal["light", "dark"] = "light"
     media: Literal["screen", "print"] = "screen"
     rules: tuple[str, ...] = ()
-    """Of axe-core, or tags of its rules, by which to judge the page."""
+    """Of axe-core, or tags of its rules, by which to judge the page; without any, colours are not looked at."""
 
 
 class Text(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,8 +58,8 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     size_px: float
     box: Box
     colour: str
-    under: list[Paint]
-    """Uppermost first."""
+    under: list[Paint] | None
+    """Uppermost first; None if colours were not looked at."""
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,9 +136,11 @@ def _flaws_of(picture: Picture) -> Iterator[str]:
             yield f"{one.text!r} is cut off by the edge of the picture {name!r}: {box} in {picture.box}"
         if one.size_px < LABEL_PX_MIN:
             yield f"{one.text!r} is {one.size_px:.1f} px small in the picture {name!r}"
+        if one.under is None:
+            continue
         if not one.under:
             yield f"nothing opaque is under {one.text!r} in the picture {name!r}"
-        elif (found := _contrast_of(one)) < CONTRAST_MIN:
+        elif (found := _contrast_of(one, one.under)) < CONTRAST_MIN:
             yield f"{one.text!r} has a contrast of {found:.2f} in the picture {name!r}"
     for one, other in combinations(picture.texts, 2):
         if _overlap(one, other):
@@ -164,10 +166,10 @@ def _middle(label: Label) -> float:
     return y * cos(turn) - x * sin(turn)
 
 
-def _contrast_of(label: Label) -> float:
+def _contrast_of(label: Label, under: list[Paint]) -> float:
     """WCAG's contrast of a label with all that is painted under it."""
     ground: Colour = (255.0, 255.0, 255.0, 1.0)
-    for paint in reversed(label.under):
+    for paint in reversed(under):
         red, green, blue, opacity = colour_of(paint.colour)
         ground = _over((red, green, blue, opacity * paint.opacity), ground)
     return contrast(_over(colour_of(label.colour), ground), ground)

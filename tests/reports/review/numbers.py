@@ -15,11 +15,13 @@ from reports.render.numbers import number
 from reports.review.bounds import share
 from reports.review.words import duration
 
-FIGURES = r"\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?"
+FIGURES = r"\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]\d+)?"
 LENGTH = re.compile(rf"(?<![\w.,-]){FIGURES} (?:d|h|min|s)\b(?: {FIGURES} (?:h|min|s)\b)?")
 SHARE = re.compile(rf"(?<![\w.,-]){FIGURES} %")
 NUMBER = re.compile(rf"(?<![\w.,:/$@-]){FIGURES}(?![\w/:]|[.,-]\w)")
 RANGE = re.compile(rf"(?<![\w.,:/$@-])({FIGURES})-({FIGURES})(?![\w/:-]|[.,]\w)")
+STATUSES = {"410"}
+"""HTTP's names of answers, which count nothing."""
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
@@ -80,7 +82,7 @@ def vouched(document: Any) -> set[str]:
 def unvouched(texts: list[str], document: Any) -> list[str]:
     """Numbers in texts that the document does not have, each with its text."""
     known = vouched(document)
-    return [f"{one} in {text!r}" for text in texts for one in numbers_in(text) if one not in known]
+    return [f"{one} in {text!r}" for text in texts for one in numbers_in(text) if one not in known | STATUSES]
 
 
 def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -102,6 +104,8 @@ def _forms(key: str, value: Any) -> list[str]:
     forms = [f"{value:,}", f"{value:g}", number(value), f"{value:.1f}"]
     if key.endswith("_s"):
         forms.append(duration(value))
+    if key == "minutes":
+        forms.append(f"{value:g} min")
     if key in ("upper_limit", "confidence"):
         forms.append(share(value))
     return forms + [f"{value}"] * isinstance(value, int)

@@ -46,7 +46,9 @@ REAL_MINUTES = 3.0
 DAYS_A_MINUTE = 4.2
 """Of the quiet window, which takes one process eight or nine seconds a day: five minutes are enough for all 21."""
 ALL_MINUTES = 15.0
-"""With so much, absences are played over all options, and parts are away for days too."""
+"""With so much, absences are played over all options, and parts are away for days over what was chosen."""
+LONG_MINUTES = 60.0
+"""With so much, parts are away for days over all options."""
 SEED = 1
 
 
@@ -141,7 +143,8 @@ class Measurement:
         for option in TransportName if has_time else (TransportName.CURSOR,):
             plan = gap_plan(SEED, option, quick=self.request.minutes < REAL_MINUTES).encode()
             yield self._asked(queue, "reconnect gaps", GAPS, _joined, measure_gap, plan, self.request.bug)
-            for what, length_s, outage in outage_plans(option, seed=SEED, quick=not has_time):
+            is_long = self.request.minutes >= (ALL_MINUTES if option is TransportName.CURSOR else LONG_MINUTES)
+            for what, length_s, outage in outage_plans(option, seed=SEED, quick=not is_long):
                 words = (outage.encode(), what, length_s, self.request.bug)
                 yield self._asked(queue, "outages", OUTAGES, _in_order, measure_outage, *words)
 

@@ -1,19 +1,12 @@
-"""`meshrelay schema`: prints published schemas, or writes the file that the project ships."""
+"""`meshrelay schema`: prints published schemas, or writes the files that the project ships."""
 
 from __future__ import annotations
 
-import enum
 from typing import Annotated
 
 import typer
 
-from reports import schema
-
-
-class Of(enum.StrEnum):
-    """What has a schema."""
-
-    HISTORY = "history"
+from reports.schema import Of, encoded
 
 
 def register(app: typer.Typer) -> None:
@@ -24,10 +17,9 @@ def register(app: typer.Typer) -> None:
         of: Annotated[Of, typer.Argument(help="What the schema is of.")] = Of.HISTORY,
         write: Annotated[bool, typer.Option("--write", help="Write the project's own file instead.")] = False,
     ) -> None:
-        """Print the JSON Schema (2020-12) of a line of a history."""
-        assert of is Of.HISTORY, of
+        """Print the JSON Schema (2020-12) of a line of a history, or of a report."""
         if write:
-            schema.PLACE.write_bytes(schema.encoded())
-            typer.echo(f"wrote {schema.PLACE.name}", err=True)
+            of.place.write_bytes(encoded(of))
+            typer.echo(f"wrote {of.place.name}", err=True)
         else:
-            typer.echo(schema.encoded().decode(), nl=False)
+            typer.echo(encoded(of).decode(), nl=False)

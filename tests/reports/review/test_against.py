@@ -6,12 +6,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 
 from reports.options import OptionsReport
 from reports.review.adr import BEGIN, END, AdrInvalid, filled
 from reports.review.against import against
 from reports.review.document import Review, decode, encode
 from reports.review.evidence import Hunt
+from reports.schema import report_schema
 from tests.reports.review.test_claims import GAP, WINDOW, measured, options, outage, review
 
 
@@ -90,6 +92,14 @@ def test_a_review_survives_its_file() -> None:
     """What is written is what is read."""
     found = review(hunts=[hunt(3)], outages=[outage(60.0)], options=measured(5.0, "jetstream"))
     assert decode(encode(found)) == found
+
+
+def test_a_review_has_the_published_shape() -> None:
+    """Whoever reads report.json by its schema finds what it promises; another document is refused."""
+    validator = Draft202012Validator(report_schema())
+    found = review(hunts=[hunt(3)], outages=[outage(60.0)], options=measured(5.0, "jetstream"))
+    assert list(validator.iter_errors(msgspec.json.decode(encode(found)))) == []
+    assert not validator.is_valid({"schema": "meshrelay-report-1"})
 
 
 ADR = f"# Decision\n\nBecause.\n\n{BEGIN}\nwhat was there\n{END}\n\nMore.\n"

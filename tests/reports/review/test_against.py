@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 
 from reports.options import OptionsReport
 from reports.review.adr import BEGIN, END, AdrInvalid, filled

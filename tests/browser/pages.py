@@ -14,7 +14,8 @@ from reports.review.against import against
 from reports.review.assemble import review_of
 from reports.review.document import Review
 from reports.review.evidence import Evidence
-from tests.reports.review.evidence import full, options, real_run, sound
+from tests.reports.review.evidence import full, options, sound
+from tests.reports.review.real_run import real_run
 from tests.reports.test_campaign import campaign
 from tests.reports.test_what_if import column, told
 from tests.reports.test_what_if import compared as what_if

@@ -24,8 +24,8 @@ def gaps(rows: Sequence[GapRow], totals: Sequence[GapTotal]) -> str:
     lengths = sorted({row.gap_s for row in shown})
     total = next(one for one in totals if one.transport == shown[0].transport)
     text = (
-        f"{total.agents:,} absences of {duration(lengths[0])} to {duration(lengths[-1])}: of {total.events:,} missed events "
-        f"{total.delivered:,} were delivered, {total.told:,} told gone, {total.lost:,} lost without a word."
+        f"{total.agents:,} absences of {duration(lengths[0])} to {duration(lengths[-1])}: of {total.events:,} "
+        f"missed events {total.delivered:,} were delivered, {total.told:,} told gone, {total.lost:,} lost without a word."
     )
 
     def draw(axes: Axes) -> None:

@@ -25,7 +25,8 @@ def gaps(rows: Sequence[GapRow], totals: Sequence[GapTotal]) -> str:
     total = next(one for one in totals if one.transport == shown[0].transport)
     text = (
         f"{total.agents:,} absences of {duration(lengths[0])} to {duration(lengths[-1])}: of {total.events:,} "
-        f"missed events {total.delivered:,} were delivered, {total.told:,} told gone, {total.lost:,} lost without a word."
+        f"missed events {total.delivered:,} were delivered, {total.told:,} told gone, {total.lost:,} lost without a "
+        "word."
     )
 
     def draw(axes: Axes) -> None:

@@ -10,10 +10,10 @@ the end of a run that says it has converged. The first such moment since the eve
 delivery later takes it back (and is out of order if it was a delivery or bookmark that had led past it). What an
 agent never reconnected for, and what was published after its last connection, was never led past.
 
-**Where a connection begins**, if not at a cursor: `earliest` owes what had not expired when it began, untold; `acked`
-(and none) begins at an ack that may be later than the last *confirmed* one, so only what lies behind everything the
-agent has seen is owed for certain; `now` owes what was published after the answer. As soon as the first delivery shows
-where the connection really began, everything behind that is owed.
+**Where a connection begins**, if not at a cursor: `earliest` owes what had not expired when it was answered, untold;
+`acked` (and none) begins at an ack that may be later than the last *confirmed* one, so only what lies behind everything
+the agent has seen is owed for certain; `now` owes what was published after the answer. As soon as the first delivery
+shows where the connection really began, everything behind that is owed.
 
 Everything is done in one pass over the agent's log; the checkers share its result.
 """
@@ -114,6 +114,9 @@ class Follower:
         standing.status = self._log.a[row]
         if standing.status == 200:
             standing.opened_ns = t_ns
+            if standing.excused_ns is not None:
+                # when in between the relay looked is not known: a request may be on its way for long
+                standing.excused_ns = t_ns
             if standing.presented == "now":
                 standing.next = bisect_right(self._owed.published_before, t_ns)
 

@@ -10,6 +10,7 @@ from faults.plan import Plan
 from sim.swarm import PLANS, short_plan
 from sim.trial import try_plan
 from system.settings import SWEEP_JITTER
+from system.transport.offers import sentences
 from tests.sim.test_regressions import PLANS_FOLDER
 
 pytestmark = pytest.mark.options
@@ -48,3 +49,21 @@ def test_what_was_stored_late_does_not_leave_the_stream_in_silence() -> None:
     """
     trial = try_plan(Plan.load(PLANS_FOLDER / "stored-late-by-stream.json"))
     assert trial.verdict == "held", trial.reason
+
+
+def test_what_expires_while_a_request_is_on_its_way_is_nobody_s_loss() -> None:
+    """A fault kept a request for `acked`, without an ack, for a second: what expired meanwhile was held against the
+    relay, which had not heard of anybody yet. The judge counts from the answer (seed 1275 of 2,000).
+    """
+    trial = try_plan(Plan.load(PLANS_FOLDER / "earliest-answered-late.json"))
+    assert trial.verdict == "held", trial.reason
+
+
+def test_what_pg_writer_does_not_store_in_time_is_lost_as_the_relay_says() -> None:
+    """A limit of option A, said at start-up: one event a transaction, far away, and pg-writer is 27 s behind where the
+    stream keeps an event for 25 s. It is lost, and nobody can tell whose it was (seed 1824 of 2,000).
+    """
+    trial = try_plan(Plan.load(PLANS_FOLDER / "writer-behind-the-margin-by-stream.json"))
+    assert trial.violated[:1] == ("G2",), trial.reason
+    assert trial.kinds == ("silent-gap",)
+    assert any("not stored within its retention and EXPIRY_MARGIN_S is lost" in one for one in sentences("jetstream"))

@@ -24,6 +24,34 @@ def test_earliest_owes_what_is_not_expired() -> None:
     assert kinds_of(records) == [Kind.LOST_PREFIX]
 
 
+@pytest.mark.parametrize("presented", ["earliest", "acked", None])
+def test_what_expires_while_a_request_is_on_its_way_needs_no_telling(presented: str | None) -> None:
+    """The relay looks when it has the request, which a fault may keep for seconds: seed 1275 over `jetstream`."""
+    story = Story(critical_s=100, standard_s=10, slack_s=1)
+    story.publish("e1", "a")
+    story.publish("old", "a", STANDARD)
+    story.publish("e3", "a")
+    story.wait(4)
+    story.connect("a", presented, answered_after_s=8)
+    story.deliver("a", "e1", "e3")
+    story.converge()
+    assert story.kinds() == []
+
+
+def test_what_expires_after_the_answer_is_told() -> None:
+    """From then on the relay has said what there is."""
+    story = Story(critical_s=100, standard_s=10, slack_s=1)
+    story.publish("e1", "a")
+    story.publish("old", "a", STANDARD)
+    story.publish("e3", "a")
+    story.wait(5)
+    story.connect("a", "earliest", answered_after_s=3)
+    story.wait(8)
+    story.deliver("a", "e1", "e3")
+    story.converge()
+    assert story.kinds() == [Kind.SILENT_GAP]
+
+
 def test_now_owes_what_is_published_after_the_answer() -> None:
     """`now` brings nothing earlier, and everything later."""
     story = Story()

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import chain, count, product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from faults.chaos import CouldNotRun
 from faults.generate import main_plan
 from faults.judged import play_and_judge, relay_broken_by
+from faults.plan import Plan
 from faults.planted import PLANTED
 from faults.transports import TransportName
 from reports.history import HistoryReader
@@ -36,7 +37,7 @@ from sim.hunt import SEEDS_MAX, STARTS
 from sim.options.evidence import Simulated, simulated_side_by_side
 from sim.options.parts import Parts
 from sim.review import jobs
-from sim.review.envelope import PARTS, measure_outage, outage_plans
+from sim.review.envelope import LENGTHS_S, PARTS, measure_outage, outage_plan, outage_plans
 from sim.review.gaps import gap_plan, measure_gap
 from sim.review.parts import COVERED, GAPS, HUNTS, LEFT_OUT, OUTAGES, PLANS, REAL, WINDOW
 from sim.trial import Trial
@@ -49,6 +50,8 @@ ALL_MINUTES = 15.0
 """With so much, absences are played over all options, and parts are away for days over what was chosen."""
 LONG_MINUTES = 60.0
 """With so much, parts are away for days over all options."""
+LONG_PARTS, LONG_S = ("postgres", "relay", "agent"), LENGTHS_S[-2:]
+"""What is away for days: without NATS nothing is acknowledged, so that nothing can be lost, however long."""
 SEED = 1
 
 
@@ -139,14 +142,21 @@ class Measurement:
 
     def _absences(self, queue: _Queue) -> Iterator[str]:
         """Of agents near the edges of retention, and of each part; over all options if there is time for it."""
-        has_time = self.request.minutes >= ALL_MINUTES
-        for option in TransportName if has_time else (TransportName.CURSOR,):
-            plan = gap_plan(SEED, option, quick=self.request.minutes < REAL_MINUTES).encode()
+        minutes = self.request.minutes
+        options = list(TransportName) if minutes >= ALL_MINUTES else [TransportName.CURSOR]
+        for option in options:
+            plan = gap_plan(SEED, option, quick=minutes < REAL_MINUTES).encode()
             yield self._asked(queue, "reconnect gaps", GAPS, _joined, measure_gap, plan, self.request.bug)
-            is_long = self.request.minutes >= (ALL_MINUTES if option is TransportName.CURSOR else LONG_MINUTES)
-            for what, length_s, outage in outage_plans(option, seed=SEED, quick=not is_long):
-                words = (outage.encode(), what, length_s, self.request.bug)
-                yield self._asked(queue, "outages", OUTAGES, _in_order, measure_outage, *words)
+        for option in options:
+            for what, length_s, outage in outage_plans(option, seed=SEED, quick=True):
+                yield self._away(queue, outage, what, length_s)
+        for option in options if minutes >= LONG_MINUTES else options[:1] if minutes >= ALL_MINUTES else ():
+            for what, length_s in product(LONG_PARTS, LONG_S):
+                yield self._away(queue, outage_plan(what, length_s, seed=SEED, transport=option), what, length_s)
+
+    def _away(self, queue: _Queue, plan: Plan, what: str, length_s: float) -> str:
+        words = (plan.encode(), what, length_s, self.request.bug)
+        return self._asked(queue, "outages", OUTAGES, _in_order, measure_outage, *words)
 
     def _seeds(self, pool: Executor, told: Callable[[Simulated, Trial], None]) -> dict[str, Simulated]:
         return simulated_side_by_side(

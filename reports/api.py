@@ -121,14 +121,21 @@ def _indexed(reader: HistoryReader, history: Path) -> Index:
 
 def write_report(report: Report, out: Path) -> Written:
     """Write a report's renderings into a folder, made if need be. Raises OSError."""
+    return _written(
+        out, page=html.render(report), text=markdown.render(report), document=encode(report), cases=junit.render(report)
+    )
+
+
+def _written(out: Path, *, page: str, text: str, document: bytes, cases: str) -> Written:
+    """Four renderings of one value, in a folder that is made if need be. Raises OSError."""
     out.mkdir(parents=True, exist_ok=True)
     written = Written(
         html=out / "report.html", markdown=out / "report.md", json=out / "report.json", junit=out / "junit.xml"
     )
-    written.html.write_text(html.render(report), encoding="utf-8")
-    written.markdown.write_text(markdown.render(report), encoding="utf-8")
-    written.json.write_bytes(encode(report))
-    written.junit.write_text(junit.render(report), encoding="utf-8")
+    written.html.write_text(page, encoding="utf-8")
+    written.markdown.write_text(text, encoding="utf-8")
+    written.json.write_bytes(document)
+    written.junit.write_text(cases, encoding="utf-8")
     return written
 
 
@@ -162,15 +169,13 @@ def write_options(report: OptionsReport, out: Path) -> None:
 
 def write_review(review: Review, out: Path) -> Written:
     """Write a review's renderings into a folder, made if need be. Raises OSError."""
-    out.mkdir(parents=True, exist_ok=True)
-    written = Written(
-        html=out / "report.html", markdown=out / "report.md", json=out / "report.json", junit=out / "junit.xml"
+    return _written(
+        out,
+        page=of_review.html(review),
+        text=of_review.markdown(review),
+        document=encode_review(review),
+        cases=of_review.junit(review),
     )
-    written.html.write_text(of_review.html(review), encoding="utf-8")
-    written.markdown.write_text(of_review.markdown(review), encoding="utf-8")
-    written.json.write_bytes(encode_review(review))
-    written.junit.write_text(of_review.junit(review), encoding="utf-8")
-    return written
 
 
 def write_what_if(found: WhatIf, out: Path) -> None:

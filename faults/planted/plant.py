@@ -25,6 +25,9 @@ NOTHING_WHILE_LIVE: NotOver = {
 NOT_FROM_POSTGRES: NotOver = {
     TransportName.REDIS: "no page of Postgres is read there: events and floors come from Redis",
 }
+BY_REDIS_CLOCK: NotOver = {
+    TransportName.REDIS: "Redis expires by its own clock; the table is read only to fill it anew",
+}
 WITHOUT_REPEATS: NotOver = {
     TransportName.JETSTREAM: "the stream itself recognises repeats there for as long as they are retained: none comes",
 }

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from faults.planted import texts
-from faults.planted.plant import NOT_FROM_POSTGRES, plant, replace
+from faults.planted.plant import BY_REDIS_CLOCK, NOT_FROM_POSTGRES, plant, replace
 from system import sql, stream_session
 from system.event import RetentionClass
 from system.http import events
@@ -41,7 +41,13 @@ def _floors_after_the_sweep() -> None:
     replace(Sweeper, "sweep", sweep)
 
 
-@plant("sweep-by-the-relays-clock", "age is counted by the clock of the relay that sweeps", "G1", "G2")
+@plant(
+    "sweep-by-the-relays-clock",
+    "age is counted by the clock of the relay that sweeps",
+    "G1",
+    "G2",
+    not_over=BY_REDIS_CLOCK,
+)
 def _sweep_by_the_relays_clock() -> None:
     sweep = Sweeper.sweep
 

@@ -31,6 +31,7 @@ NOT_RUN: dict[str, list[str]] = {
     "docs/fault-plans.md": ["half a minute and more on the real stack; tests/faults plays plans there"],
     "docs/figures.md": ["hours, and minutes for the small one"],
     "docs/planted-bugs.md": ["five hunts take half a minute of two cores; the script above is one of them"],
+    "docs/real-histories.md": ["it needs a deployment; tests/reports/export exports one from end to end"],
     "docs/reports.md": [
         "what is kept changes with every commit",
         "a minute of every core",

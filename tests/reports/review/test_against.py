@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from jsonschema_rs import Draft202012Validator
 
+import reports
 from reports.options import OptionsReport
 from reports.review.adr import BEGIN, END, AdrInvalid, filled
 from reports.review.against import against
@@ -121,3 +123,11 @@ def test_an_adr_without_a_place_for_evidence_is_refused(text: str) -> None:
     """With what to put into it."""
     with pytest.raises(AdrInvalid, match="once each, in this order; put them where it belongs"):
         filled(text, review())
+
+
+def test_the_kept_adr_has_its_evidence_from_the_report_beside_it() -> None:
+    """`meshrelay adr` wrote it, and nobody else; what stands there can be compared with by --against."""
+    path = Path(reports.__file__).parent / "adr" / "0001-cursor-and-replay.md"
+    text, kept = path.read_text(encoding="utf-8"), decode(path.with_suffix(".json").read_bytes())
+    assert filled(text, kept) == text
+    assert kept.claims[0].status == "confirmed"

@@ -84,7 +84,7 @@ def _sure(evidence: Evidence, chosen: Sequence[Promise], gaps: Sequence[GapRow],
         if runs
         else "No run on the real stack."
     )
-    return [*lines, *_gaps(gaps), *_power(power), *_worlds(evidence), *_reached(evidence)]
+    return [*lines, *_gaps(gaps), *_power(power), *_worlds(evidence), *_reached(evidence), *_kept(evidence)]
 
 
 def _seeds(tried: Sequence[Promise]) -> str:
@@ -156,6 +156,14 @@ def _reached(evidence: Evidence) -> list[str]:
     return lines
 
 
+def _kept(evidence: Evidence) -> list[str]:
+    """What is not of this run, by where it comes from: it may be of another relay."""
+    grouped: dict[str, list[str]] = {}
+    for part, origin in evidence.origins.items():
+        grouped.setdefault(origin, []).append(part)
+    return [f"Not of this run: {', '.join(parts)} ({origin})." for origin, parts in grouped.items()]
+
+
 def _changes(
     evidence: Evidence, claims: Sequence[Claim], envelope: Sequence[EnvelopeRow], power: Sequence[Power]
 ) -> list[str]:
@@ -167,7 +175,9 @@ def _changes(
     if escaped:
         lines.append(f"A bug like {listed(escaped)}, which the judge did not find.")
     if evidence.not_modelled:
-        lines.append(f"What the simulation leaves out on purpose ({len(evidence.not_modelled)} things, listed below).")
+        lines.append(
+            f"What the simulation leaves out on purpose ({len(evidence.not_modelled)} things, listed in the report)."
+        )
     return lines
 
 

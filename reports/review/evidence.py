@@ -27,10 +27,12 @@ class Provenance(_Part, frozen=True, kw_only=True):
     """ISO 8601."""
     commit: str
     """Of the code that ran; with `+` behind it if there were changes beside it, empty if it is not known."""
+    relay: str = ""
+    """A digest of the relay's own sources: whether it is still the same relay. Empty if it was not noted."""
     bug: str | None
     """The planted bug that was on; None: the relay as it is."""
     minutes: float
-    """The time that the evidence was to take."""
+    """The time that the evidence was to take; 0: as long as it took."""
     machine: dict[str, str]
     versions: dict[str, str]
 

@@ -33,6 +33,7 @@ from sim.options import gathered, scale
 from sim.options.evidence import Simulated, simulated
 from sim.options.parts import SIMULATED_SCALE, PartInvalid, Parts, ReplaySample
 from sim.outcome import WorldFailed
+from sim.review.origin import provenance
 from sim.trial import Trial
 
 USAGE = 2
@@ -84,7 +85,7 @@ def compare(
     Exit codes: 0 written, 2 usage, 4 a part could not be measured.
     """
     chosen, options = set(only or Part), transport or list(TransportName)
-    numbers, console, parts = _sizes(sizes), Console(stderr=True), Parts(out)
+    numbers, console, parts = _sizes(sizes), Console(stderr=True), Parts(out, provenance())
     try:
         if Part.SIMULATED in chosen:
             _simulate(parts, options, seeds_of(seeds), jobs, console)

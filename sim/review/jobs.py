@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
+import msgspec
+
 from faults.generate import main_plan
 from faults.planted import PLANTED, planted
 from faults.transports import TransportName
@@ -54,12 +56,8 @@ def _window(days: float, events: int, verdict: str, reason: str, command: str) -
 def _seen(window: Window, report: Report, outcome: Outcome) -> Window:
     lost = sum(one.findings for one in report.guarantees if one.guarantee == "G1")
     silent = sum(one.kind in SILENT for one in report.findings)
-    return Window(
-        days=window.days,
-        events=window.events,
-        agents=window.agents,
-        verdict=window.verdict,
-        reason=window.reason,
+    return msgspec.structs.replace(
+        window,
         acknowledged=report.counts["events acknowledged"],
         deliveries=report.counts["deliveries"],
         lost=lost + silent,
@@ -68,7 +66,6 @@ def _seen(window: Window, report: Report, outcome: Outcome) -> Window:
         redispatched=outcome.counters["redispatched"],
         told_gone=report.counts["gaps told"] + report.counts["410s told"],
         longest_gap_s=max((one.away_s for one in report.gaps), default=0.0),
-        command=window.command,
     )
 
 

@@ -11,7 +11,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from itertools import chain, count, product
 from pathlib import Path
@@ -40,6 +40,7 @@ from sim.review import jobs
 from sim.review.envelope import LENGTHS_S, PARTS, measure_outage, outage_plan, outage_plans
 from sim.review.gaps import gap_plan, measure_gap
 from sim.review.parts import COVERED, GAPS, HUNTS, LEFT_OUT, OUTAGES, PLANS, REAL, WINDOW
+from sim.review.queue import Queue
 from sim.trial import Trial
 
 REAL_MINUTES = 3.0
@@ -109,10 +110,10 @@ class Measurement:
         self.parts.keep(PLANS, [_same(plan.name, plan.seed, simulated, side_of(judged.report))])
 
     def _simulate(self, pool: Executor) -> None:
-        queue = _Queue(pool, self.parts)
+        queue = Queue(pool, self.parts)
         days = min(ADR_DAYS, round(self.request.minutes * DAYS_A_MINUTE * min(1.0, self.request.jobs / 2), 1))
         queue.submit(WINDOW, lambda found: found[0], jobs.play_window, days, SEED, self.request.bug)
-        others = chain(self._absences(queue), self._hunts(queue))
+        others = self.others(queue)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self.console, transient=True) as progress:
             task, trials = progress.add_task("simulating", total=None), count(1)
@@ -133,6 +134,10 @@ class Measurement:
         left_out = Counter(others)
         self.parts.keep(LEFT_OUT, [f"{times} {what}, for want of time" for what, times in left_out.items()])
 
+    def others(self, queue: Queue) -> Iterator[str]:
+        """Ask for one thing more at each step, and say what it is; once the time is over it is only said."""
+        return chain(self._absences(queue), self._hunts(queue))
+
     def _is_over(self) -> bool:
         return time.monotonic() > self.ends_s()
 
@@ -140,7 +145,7 @@ class Measurement:
         """When the time is over, on the machine's monotonic clock."""
         return self.began_s + self.request.minutes * 60
 
-    def _absences(self, queue: _Queue) -> Iterator[str]:
+    def _absences(self, queue: Queue) -> Iterator[str]:
         """Of agents near the edges of retention, and of each part; over all options if there is time for it."""
         minutes = self.request.minutes
         options = list(TransportName) if minutes >= ALL_MINUTES else [TransportName.CURSOR]
@@ -154,7 +159,7 @@ class Measurement:
             for what, length_s in product(LONG_PARTS, LONG_S):
                 yield self._away(queue, outage_plan(what, length_s, seed=SEED, transport=option), what, length_s)
 
-    def _away(self, queue: _Queue, plan: Plan, what: str, length_s: float) -> str:
+    def _away(self, queue: Queue, plan: Plan, what: str, length_s: float) -> str:
         words = (plan.encode(), what, length_s, self.request.bug)
         return self._asked(queue, "outages", OUTAGES, _in_order, measure_outage, *words)
 
@@ -169,7 +174,7 @@ class Measurement:
             told=told,
         )
 
-    def _hunts(self, queue: _Queue) -> Iterator[str]:
+    def _hunts(self, queue: Queue) -> Iterator[str]:
         """Begin one hunt at each step: every bug of what was chosen, in an order that is no order of theirs."""
         names = [name for name, one in PLANTED.items() if TransportName.CURSOR in one.over]
         random.Random(0).shuffle(names)
@@ -178,45 +183,11 @@ class Measurement:
                 words = (name, start, SEEDS_MAX, TransportName.CURSOR, self.ends_s())
                 yield self._asked(queue, "hunts for planted bugs", HUNTS, _tried, jobs.hunted, *words)
 
-    def _asked(self, queue: _Queue, what: str, *words: Any) -> str:
+    def _asked(self, queue: Queue, what: str, *words: Any) -> str:
         """What is asked for next, unless the time is over: then it is only named."""
         if not self._is_over():
             queue.submit(*words)
         return what
-
-
-class _Queue:
-    """What workers have been asked for, by the part that it becomes."""
-
-    def __init__(self, pool: Executor, parts: Parts) -> None:
-        self._pool, self._parts = pool, parts
-        self._waiting: dict[Future[Any], tuple[str, Callable[[list[Any]], Any]]] = {}
-        self._found: dict[str, list[Any]] = {}
-
-    @property
-    def left(self) -> int:
-        """How many are not there yet."""
-        return len(self._waiting)
-
-    def shown(self) -> str:
-        """What is not there yet, in words."""
-        return ", ".join(sorted({part.removesuffix(".json") for part, _ in self._waiting.values()}))
-
-    def submit(self, part: str, made: Callable[[list[Any]], Any], job: Callable[..., Any], *words: Any) -> None:
-        """Ask for something; `made` makes the part of all that was found for it so far."""
-        self._waiting[self._pool.submit(job, *words)] = part, made
-
-    def collect(self, wait_s: float = 0.0) -> bool:
-        """Keep what has come; whether nothing but the window is awaited still. Raises what a worker raised."""
-        time.sleep(wait_s)
-        changed = {}
-        for future in [one for one in self._waiting if one.done()]:
-            part, made = self._waiting.pop(future)
-            self._found.setdefault(part, []).append(future.result())
-            changed[part] = made
-        for part, made in changed.items():
-            self._parts.keep(part, made(self._found[part]))
-        return all(part == WINDOW for part, _ in self._waiting.values())
 
 
 def _joined(trials: list[list[GapTrial]]) -> list[GapTrial]:

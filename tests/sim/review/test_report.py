@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import shlex
+import time
+from collections import Counter
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import meshrelay
+from faults.planted import PLANTED
 from faults.transports import TransportName
 from reports.api import ALL_PROMISES
 from reports.review.assemble import review_of
 from reports.review.document import Review, decode
 from reports.review.evidence import Hunt, Provenance, Window
+from sim.hunt import STARTS
 from sim.marks import marks_over
 from sim.options.evidence import Counterexample, Simulated
 from sim.options.parts import ORIGINS, Parts
 from sim.review.gather import DIFFERENCES, deliberate, evidence_of
+from sim.review.measure import Measurement, Request
 from sim.review.origin import digest_of
 from sim.review.parts import HUNTS, RUN, WINDOW, Evidences
+from sim.review.queue import Queue
 from tests.reports.review.test_claims import RUN as GOOD_RUN
 from tests.reports.review.test_claims import WINDOW as GOOD_WINDOW
 
@@ -164,6 +172,27 @@ def test_what_can_not_be_asked_is_refused_in_words(tmp_path: Path) -> None:
     result = report(*empty)
     assert result.exit_code == 2
     assert "window.json: expected a part of a comparison" in result.output
+
+
+class Refusing(Executor):
+    """Workers that are not to be asked."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        raise AssertionError(f"expected to be asked for nothing, got {fn}{args}")
+
+
+def test_what_there_is_no_time_for_is_named_and_not_begun(tmp_path: Path) -> None:
+    """Everything that an hour would have measured, when the time is over."""
+    parts = Parts(tmp_path)
+    request = Request(minutes=60.0, jobs=2, seed=7, out=tmp_path, bug=None)
+    measurement = Measurement(request, parts, tmp_path, Console(), began_s=time.monotonic() - 3_600.0)
+    named = Counter(measurement.others(Queue(Refusing(), parts)))
+    hunted = sum(TransportName.CURSOR in one.over for one in PLANTED.values())
+    assert named["reconnect gaps"] == len(TransportName)
+    assert named["hunts for planted bugs"] == hunted * len(STARTS)
+    assert named["outages"] > 3 * 2 * 9
+    with pytest.raises(AssertionError, match="expected to be asked for nothing"):
+        next(Measurement(request, parts, tmp_path, Console()).others(Queue(Refusing(), parts)))
 
 
 @pytest.mark.sim

@@ -46,10 +46,10 @@ WHERE name = $1 AND fence = $2 RETURNING watermark
 RELEASE_LEASE = "UPDATE event_stream SET lease_until = '-infinity' WHERE name = $1 AND fence = $2"
 
 NEW_EPOCH = """
-WITH next AS (
-    INSERT INTO stream_epoch (ordinal, tag, reason, last_seq)
-    SELECT s.epoch + 1, $3, $4, $7 FROM event_stream s WHERE s.name = $1 AND s.fence = $2
-    RETURNING ordinal
+WITH held AS (
+    SELECT epoch FROM event_stream WHERE name = $1 AND fence = $2 FOR UPDATE
+), next AS (
+    INSERT INTO stream_epoch (ordinal, tag, reason, last_seq) SELECT epoch + 1, $3, $4, $7 FROM held RETURNING ordinal
 )
 UPDATE event_stream s SET epoch = next.ordinal, created = $5, mark_ns = NULL,
        decided_ns = CASE WHEN s.created = $5 THEN coalesce(s.mark_ns, s.decided_ns) END,
@@ -57,7 +57,23 @@ UPDATE event_stream s SET epoch = next.ordinal, created = $5, mark_ns = NULL,
 FROM next WHERE s.name = $1 AND s.fence = $2
 RETURNING s.watermark
 """
-"""$1 stream, $2 fence, $3 tag, $4 reason, $5 created, $6 the sequence before the stream's first, $7 its last."""
+"""$1 stream, $2 fence, $3 tag, $4 reason, $5 created, $6 the sequence before the stream's first, $7 its last.
+
+Locked first: an epoch that is inserted for a row that another leader is taking would stay, and the next one fail."""
+
+LOST_EPOCH = """
+WITH held AS (
+    SELECT epoch FROM event_stream WHERE name = $1 AND fence = $2 AND watermark = $3 FOR UPDATE
+), next AS (
+    INSERT INTO stream_epoch (ordinal, tag, reason, last_seq) SELECT epoch + 1, $4, $5, $7 FROM held RETURNING ordinal
+)
+UPDATE event_stream s SET epoch = next.ordinal, watermark = (next.ordinal::bigint << 48) + $6
+FROM next WHERE s.name = $1 AND s.fence = $2 AND s.watermark = $3
+RETURNING s.watermark
+"""
+"""$1 stream, $2 fence, $3 watermark, $4 tag, $5 reason, $6 the watermark's sequence, $7 the stream's last.
+
+The same stream goes on at the same place, so its mark stays, and what an earlier life had decided."""
 
 _BATCH = """
 batch AS (

@@ -27,7 +27,7 @@ from system.batch import (
     pieces,
     without_stored,
 )
-from system.cursor import pack, seq_of, tag_from
+from system.cursor import Position, ordinal_of, pack, seq_of, tag_from
 from system.database import Database, DatabaseUnavailable
 from system.direct import Delivered
 from system.event import RetentionClass
@@ -43,6 +43,10 @@ log = structlog.get_logger(__name__)
 
 class LeaseLost(Exception):
     """Another replica holds the fence; this one must stop writing."""
+
+
+class FallenBehind(Exception):
+    """Messages left the stream between two that were delivered; to begin anew tells of all of them at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +84,9 @@ class Writer:
             except StreamUnsafe as error:
                 self.problem = str(error)
                 log.error("writer.stream_unsafe", problem=self.problem)
-            except (DatabaseUnavailable, NatsUnavailable, PullEnded, NatsError, TimeoutError) as error:
+            except (
+                DatabaseUnavailable, FallenBehind, NatsUnavailable, PullEnded, NatsError, TimeoutError
+            ) as error:  # fmt: skip
                 if isinstance(error, DatabaseUnavailable):
                     # what did not get through within the limit must come in smaller pieces, or it never will
                     self._piece_bytes = max(PIECE_BYTES_MIN, self._piece_bytes // 4)
@@ -118,17 +124,30 @@ class Writer:
         delivered = await ensure_consumer(
             connection.js, settings.stream, after_seq=seq_of(place.watermark), pending_max=settings.writer_batch * 8
         )
-        first = seq_of(place.watermark) + 1
+        place = await self._catch_up(connection, place, state, delivered)
+        await self._hint(connection, place)
+        return place
+
+    async def _catch_up(self, connection: Connection, place: _Place, state: StreamState, delivered: int) -> _Place:
+        """Read directly what was delivered to a writer that may be dead, instead of waiting for its ack to time out.
+
+        If messages are gone, read on to the stream's end, so that one epoch tells of all that are gone in a batch.
+        """
+        batch = self._settings.writer_batch
+        first, until = seq_of(place.watermark) + 1, min(delivered, state.last_seq)
+        gone: list[Incoming] = []
         if state.first_seq > first:
             # the stream has left us behind: one record for all that is gone, not one look-up each
-            self._metrics.writer_lost.inc(state.first_seq - first)
-            place = await self._commit(place, [Incoming(first, 0, None, "", lost_until=state.first_seq - 1)])
-            first = state.first_seq
-        while first <= min(delivered, state.last_seq):
-            # delivered to a writer that may be dead: read it directly instead of waiting for its ack to time out
-            last = min(first + settings.writer_batch - 1, delivered, state.last_seq)
-            place = await self._commit(place, await self._fill(connection, first, last))
-            first = last + 1
+            gone = [Incoming(first, 0, None, "", lost_until=state.first_seq - 1)]
+            first, until = state.first_seq, state.last_seq
+        while gone or first <= until:
+            last = min(first + batch - 1, until)
+            taken = gone + (await self._fill(connection, first, last) if first <= last else [])
+            if until < state.last_seq and any(one.lost_until for one in taken):
+                until = state.last_seq
+                continue
+            place = await self._commit(await self._tell_lost(place, taken, state.last_seq), taken)
+            gone, first = [], last + 1
         return place
 
     async def _write_from(self, connection: Connection, place: _Place) -> None:
@@ -161,11 +180,17 @@ class Writer:
             if taken:
                 place = await self._commit(place, taken)
             if hole is None:
-                await connection.nc.publish(hints.WATERMARK_SUBJECT, str(place.watermark).encode())
+                await self._hint(connection, place)
                 return place
             first, last = hole
             last = min(last, first + self._settings.writer_batch - 1)
-            place = await self._commit(place, await self._fill(connection, first, last))
+            filled = await self._fill(connection, first, last)
+            if any(one.lost_until for one in filled):
+                raise FallenBehind(f"the stream no longer has what pg-writer was to store from {first} on")
+            place = await self._commit(place, filled)
+
+    async def _hint(self, connection: Connection, place: _Place) -> None:
+        await connection.nc.publish(hints.WATERMARK_SUBJECT, str(place.watermark).encode())
 
     async def _commit(self, place: _Place, taken: list[Incoming]) -> _Place:
         """Write contiguous messages and move the watermark over them, a piece of bounded size at a time."""
@@ -236,13 +261,31 @@ class Writer:
             raise LeaseLost(f"the fence {place.fence} is no longer ours")
         log.error("writer.new_epoch", reason=reason, tag=tag, old_watermark=seq_of(place.watermark))
 
+    async def _tell_lost(self, place: _Place, taken: list[Incoming], last_seq: int) -> _Place:
+        """Begin an epoch ahead of what left the stream before it was stored, so that no cursor passes it in silence.
+
+        Nobody can say any more whose events those were: everybody is told, and reads again what is stored.
+        """
+        lost = sum(one.lost_until - one.seq + 1 for one in taken if one.lost_until)
+        if not lost:
+            return place
+        stream, seq = self._settings.stream, seq_of(place.watermark)
+        tag = tag_from(self._host.new_id())
+        row = await self._database.fetchrow(
+            sql.LOST_EPOCH, stream, place.fence, place.watermark, tag, "messages_lost", seq, last_seq
+        )
+        if row is None:
+            raise LeaseLost(f"the fence {place.fence} or the watermark {place.watermark} is no longer ours")
+        self._metrics.writer_lost.inc(lost)
+        log.error("writer.messages_lost", first=taken[0].seq, lost=lost, tag=tag)
+        watermark = Position(row["watermark"])
+        return replace(place, ordinal=ordinal_of(watermark), watermark=watermark)
+
     async def _fill(self, connection: Connection, first: int, last: int) -> list[Incoming]:
         """Read a hole's messages directly; those that the stream no longer has come back as lost."""
         settings = self._settings
         filled = await intake.fill(connection, settings.stream, first, last, bytes_max=settings.event_bytes_max)
-        lost = sum(one.lost_until > 0 for one in filled)
-        self._metrics.writer_lost.inc(lost)
-        log.warning("writer.filled", first=first, last=last, lost=lost)
+        log.warning("writer.filled", first=first, last=last, lost=sum(one.lost_until > 0 for one in filled))
         return filled
 
     def _read(self, message: Delivered) -> tuple[Incoming, Delivered]:

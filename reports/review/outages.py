@@ -33,6 +33,8 @@ def outage_of(
                 told[index.is_critical(passed.event)] += 1
             else:
                 lost += 1
+        for row in _told_by_epoch(index, chain):
+            told[index.is_critical(row)] += 1
     return Outage(
         transport=transport,
         what=what,
@@ -51,6 +53,25 @@ def outage_of(
         caught_up_s=caught_up_s(index, chains),
         command=command,
     )
+
+
+def _told_by_epoch(index: Index, chain: Chain) -> dict[int, int]:
+    """What a client never received and was not led past, for it was told of another epoch and began anew; and when."""
+    events = index.events
+    notices = [one for one in chain.notices if not one.is_expiry]
+    if not notices:
+        return {}
+    settled = {row for op, row in zip(chain.log.op, chain.log.b, strict=True) if op == Op.DELIVER}
+    settled |= {one.event for one in chain.passed}
+    told = {}
+    for row, sent_ns in enumerate(events.first_publish_ns):
+        if sent_ns == NONE or row in settled or not events.is_acked(row) or not index.is_for(row, chain.log):
+            continue
+        place = events.position[row]
+        when_ns = [one.t_ns for one in notices if one.after < place and one.t_ns >= sent_ns]
+        if when_ns:
+            told[row] = min(when_ns)
+    return told
 
 
 def caught_up_s(index: Index, chains: list[Chain]) -> float | None:
@@ -85,7 +106,7 @@ def _settled(index: Index, chain: Chain, end_ns: int) -> Iterator[int]:
     for op, row, at_ns in zip(log.op, log.b, log.t_ns, strict=True):
         if op == Op.DELIVER:
             received.setdefault(row, at_ns)
-    passed = {one.event: one.t_ns for one in chain.passed}
+    passed = {one.event: one.t_ns for one in chain.passed} | _told_by_epoch(index, chain)
     for row, sent_ns in enumerate(events.first_publish_ns):
         if NONE < sent_ns < end_ns and events.is_acked(row) and index.is_for(row, log):
             yield received.get(row, passed.get(row, NONE))

@@ -94,33 +94,52 @@ def _new_epoch(
     before: Nullable,
     last_seq: Nullable,
 ) -> Waiting[Outcome]:
-    tables, snapshot = run.tables, run.snapshot
-
     def matches(row: EventStream) -> bool:
         return row.fence == fence
-
-    version = tables.event_stream.find_version(snapshot, name)
-    if version is None or not matches(version.row):
-        return Outcome([], "UPDATE")
-    ordinal = version.row.epoch + 1
-    yield from tables.stream_epoch.insert(snapshot, StreamEpoch(ordinal, tag, reason, snapshot.now, last_seq))
-    yield WORKED
-    watermark = _position(ordinal, before)
 
     def change(row: EventStream) -> EventStream:
         same = created is not None and row.created == created
         decided_ns = (row.decided_ns if row.mark_ns is None else row.mark_ns) if same else None
-        return row._replace(
-            epoch=ordinal,
-            created=created,
-            mark_ns=None,
-            decided_ns=decided_ns,
-            watermark=watermark,
-        )
+        return _begun(row, before)._replace(created=created, mark_ns=None, decided_ns=decided_ns)
 
-    row = yield from tables.event_stream.update(snapshot, version, matches, change)
-    if row is None:
+    return (yield from _begin_epoch(run, name, matches, change, tag, reason, last_seq))
+
+
+def _lost_epoch(
+    run: Run,
+    name: str | None,
+    fence: int | None,
+    watermark: int | None,
+    tag: Nullable,
+    reason: Nullable,
+    seq: Nullable,
+    last_seq: Nullable,
+) -> Waiting[Outcome]:
+    def matches(row: EventStream) -> bool:
+        return row.fence == fence and row.watermark == watermark
+
+    return (yield from _begin_epoch(run, name, matches, lambda row: _begun(row, seq), tag, reason, last_seq))
+
+
+def _begun(row: EventStream, seq: Nullable) -> EventStream:
+    return row._replace(epoch=row.epoch + 1, watermark=_position(row.epoch + 1, seq))
+
+
+def _begin_epoch(
+    run: Run, name: str | None, matches: Any, change: Any, tag: Nullable, reason: Nullable, last_seq: Nullable
+) -> Waiting[Outcome]:
+    tables, snapshot = run.tables, run.snapshot
+    version = tables.event_stream.find_version(snapshot, name)
+    if version is None or not matches(version.row):
         return Outcome([], "UPDATE")
+    held = yield from tables.event_stream.lock(snapshot, version, matches)
+    if held is None:
+        return Outcome([], "UPDATE")
+    epoch = StreamEpoch(held.epoch + 1, tag, reason, snapshot.now, last_seq)
+    yield from tables.stream_epoch.insert(snapshot, epoch)
+    yield WORKED
+    row = yield from tables.event_stream.update(snapshot, version, matches, change)
+    assert row is not None, "the row was locked"
     return Outcome([(row.watermark,)], "UPDATE")
 
 
@@ -286,11 +305,19 @@ STATEMENTS = (
     ),
     Statement(
         text=sql.NEW_EPOCH,
-        pin="011260902b39",
+        pin="24cc405f9124",
         handler=_new_epoch,
         parameters=(TEXT, INT8, TEXT, TEXT, TEXT, INT8, INT8),
         columns=(("watermark", INT8),),
         needs=("event_stream", "stream_epoch", "event_stream.decided_ns", "stream_epoch.last_seq"),
+    ),
+    Statement(
+        text=sql.LOST_EPOCH,
+        pin="826b8148f22e",
+        handler=_lost_epoch,
+        parameters=(TEXT, INT8, INT8, TEXT, TEXT, INT8, INT8),
+        columns=(("watermark", INT8),),
+        needs=("event_stream", "stream_epoch", "stream_epoch.last_seq"),
     ),
     Statement(
         text=sql.TELL_BY_TABLE,

@@ -289,6 +289,14 @@ class Table(Generic[Row]):
         newest = yield from self._lock(snapshot, version, matches)
         return None if newest is None else self._succeed(snapshot, newest, change(newest.row))
 
+    def lock(self, snapshot: Snapshot, version: Version[Row], matches: Callable[[Row], bool]) -> Waiting[Row | None]:
+        """Lock a visible version's row (FOR UPDATE); answers it as it is now, or None if it is gone or fits no more."""
+        newest = yield from self._lock(snapshot, version, matches)
+        if newest is None:
+            return None
+        self._hold(snapshot, newest)
+        return newest.row
+
     def delete(
         self, snapshot: Snapshot, version: Version[Row], matches: Callable[[Row], bool] = lambda _: True
     ) -> Waiting[Row | None]:
@@ -319,10 +327,13 @@ class Table(Generic[Row]):
             return version
         if matches(newest.row):
             return newest
-        if newest.locker is not snapshot.transaction:
-            newest.locker = snapshot.transaction
-            snapshot.transaction.changes.append((Change.LOCKED, self, newest))
+        self._hold(snapshot, newest)
         return None
+
+    def _hold(self, snapshot: Snapshot, version: Version[Row]) -> None:
+        if version.locker is not snapshot.transaction:
+            version.locker = snapshot.transaction
+            snapshot.transaction.changes.append((Change.LOCKED, self, version))
 
     def _new(self, snapshot: Snapshot, row: Row) -> Version[Row]:
         for at in self._needed:

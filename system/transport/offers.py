@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 UNSTORED = (
-    "an event that pg-writer has not stored within STREAM_MAX_AGE_S, for Postgres or every replica was away, is lost, "
-    "and its agent is not told (relay_writer_lost_total)"
+    "an event that pg-writer has not stored within STREAM_MAX_AGE_S, for Postgres or every replica was away, is lost; "
+    "all agents are told by a new epoch (relay_writer_lost_total)"
 )
 LIMITS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "cursor": {
@@ -19,8 +19,8 @@ LIMITS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "jetstream": {
         "G1": (
             "what only the stream holds is lost with it: a stream that is made anew has what was published since",
-            "an event that pg-writer has not stored within its retention and EXPIRY_MARGIN_S is lost, and its agent "
-            "is not told (relay_writer_lost_total)",
+            "an event that pg-writer has not stored within its retention and EXPIRY_MARGIN_S is lost; all "
+            "agents are told by a new epoch (relay_writer_lost_total)",
         ),
         "G2": (
             "an event that pg-writer stores later than half of EXPIRY_MARGIN_S is replayed from Postgres, once it is "

@@ -6,8 +6,10 @@ import asyncio
 import json
 from typing import Any
 
+import asyncpg
 import pytest
 
+from system import sql
 from tests.system.conftest import StartRelay
 from tests.system.harness import STREAM, InProcess, all_transports, event, eventually, problem
 
@@ -76,9 +78,14 @@ async def test_a_recreated_stream_is_a_new_epoch(relay: InProcess) -> None:
     async with relay.stream() as unknown:
         document = problem(unknown.response, 410)  # the ack was of the old epoch
         assert (document["reason"], document["cursor"]) == ("wrong_epoch", None)
-    page = (await relay.get(document["resync"])).json()
-    assert [one["event"]["id"] for one in page["events"]] == ["a1", "a2", "a3", "b1", "b2"]
-    assert [one["cursor"] for one in page["events"]] == [*old, *new]
+
+    async def resynced() -> list[dict[str, Any]] | None:
+        events = (await relay.get(document["resync"])).json()["events"]
+        return events if len(events) >= 5 else None  # Redis is fed after Postgres knows
+
+    events = await eventually(resynced, "both lives' events in one page")
+    assert [one["event"]["id"] for one in events] == ["a1", "a2", "a3", "b1", "b2"]
+    assert [one["cursor"] for one in events] == [*old, *new]
     async with relay.stream(cursor=new[0]) as stream:
         assert await stream.events(1) == ["b2"]
     assert (await relay.ack(new[1])).json() == {"acked": new[1]}
@@ -200,6 +207,100 @@ async def test_a_purged_stream_goes_on(relay: InProcess) -> None:
     async with relay.stream(cursor=cursors[0]) as stream:
         await relay.publish(event("a3"))
         assert await stream.events(2) == ["a2", "a3"]
+    assert len(await epochs(relay)) == 1
+
+
+async def lost(relay: InProcess) -> list[tuple[int, int]]:
+    """What pg-writer recorded as lost, first and last sequence."""
+    query = (
+        "SELECT pos & ((1::bigint << 48) - 1) AS first, last_pos & ((1::bigint << 48) - 1) AS last FROM dead_letters"
+    )
+    rows = await relay.rows(f"{query} WHERE reason = 'lost_in_stream' ORDER BY pos")
+    return [(row["first"], row["last"]) for row in rows]
+
+
+@all_transports
+async def test_what_leaves_the_stream_before_it_is_stored_is_told_to_all(relay: InProcess) -> None:
+    """G2: pg-writer fell behind and messages are gone that it never saw. Nobody knows whose they were, so a new epoch
+    begins ahead of them: live sessions end, every cursor from before is a 410, and what is left is read again.
+
+    They were recorded as lost, the watermark passed them, and their agents were never told.
+    """
+    (known,) = await relay.publish(event("a1"))
+    await relay.settled()
+    await relay.rows("UPDATE event_stream SET fence = fence + 1 RETURNING 1")  # pg-writer stops at its next write
+    made = [event(f"b{number}") for number in range(6)]
+    async with relay.stream(cursor="now") as live:
+        await relay.publish(*made)
+        jetstream = (await relay.nats()).jetstream()
+        for seq in (3, 4, 6):
+            await jetstream.delete_msg(STREAM, seq)
+        assert (await live.rest())[-1].data["reason"] == "epoch"
+    await begun(relay, 2)
+    await relay.settled()
+    assert (await epochs(relay))[1][1] == "messages_lost"
+    assert await lost(relay) == [(3, 3), (4, 4), (6, 6)]
+    assert await relay.metric("relay_writer_lost_total") == 3
+    document = problem(await relay.get(f"/v1/agents/ann/events?cursor={known}", Accept="text/event-stream"), 410)
+    assert document["reason"] == "wrong_epoch"
+    # Redis may have been fed what Postgres never saw
+    rows = await relay.rows("SELECT id FROM agent_events ORDER BY pos")
+    assert [row["id"] for row in rows] == ["a1", "b0", "b3", "b5"]
+    if relay.relay.settings.transport != "redis":
+        async with relay.stream(cursor="earliest") as stream:
+            assert await stream.events(4) == ["a1", "b0", "b3", "b5"]
+    await relay.publish(event("c1"))
+    await relay.settled()
+    assert len(await epochs(relay)) == 2
+
+
+@all_transports
+async def test_a_writer_that_the_stream_has_left_behind_tells_all(start_relay: StartRelay) -> None:
+    """The stream begins behind the watermark after an absence of all replicas: one record for all that is gone, one new
+    epoch, nothing twice.
+    """
+    relay = await start_relay()
+    (known,) = await relay.publish(event("a1"))
+    await relay.settled()
+    await relay.relay.drain()
+    jetstream = (await relay.nats()).jetstream()
+    for number in range(2, 7):
+        await jetstream.publish("mesh.events.ann.task.assigned", _json(f"a{number}"))
+    await jetstream.purge_stream(STREAM, seq=5)
+    again = await start_relay(wait=False)
+    await begun(again, 2)
+    await again.settled()
+    assert (await epochs(again))[1][1] == "messages_lost"
+    assert await lost(again) == [(2, 4)]
+    assert await again.metric("relay_writer_lost_total") == 3
+    document = problem(await again.get(f"/v1/agents/ann/events?cursor={known}", Accept="text/event-stream"), 410)
+    assert document["reason"] == "wrong_epoch"
+    async with again.stream(cursor="earliest") as stream:
+        assert await stream.events(3) == ["a1", "a5", "a6"]
+    assert await again.rows("SELECT mark_ns FROM event_stream WHERE mark_ns IS NOT NULL")
+
+
+async def test_an_epoch_that_comes_too_late_leaves_nothing(relay: InProcess) -> None:
+    """Another leader takes over while an epoch is to begin: the statement finds the fence moved, and nothing is left.
+
+    It left an epoch that nobody was in, and the next one failed on its ordinal, at every start.
+    """
+    await relay.settled()
+    await relay.relay.drain()
+    taker = await asyncpg.connect(relay.dsn)
+    for text, rest in (
+        (sql.LOST_EPOCH, ("aaaaaa", "messages_lost", 0, 0)),
+        (sql.NEW_EPOCH, ("bbbbbb", "stream_truncated", "created", 0, 0)),
+    ):
+        (row,) = await relay.rows("SELECT fence, watermark FROM event_stream")
+        held = (row["fence"], row["watermark"]) if text == sql.LOST_EPOCH else (row["fence"],)
+        async with taker.transaction():
+            await taker.execute("UPDATE event_stream SET fence = fence + 1")
+            waiting = asyncio.create_task(relay.rows(text, STREAM, *held, *rest))
+            await asyncio.sleep(0.2)
+            assert not waiting.done()
+        assert await waiting == []
+    await taker.close()
     assert len(await epochs(relay)) == 1
 
 

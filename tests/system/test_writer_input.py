@@ -10,7 +10,6 @@ import pytest
 
 from system.batch import DEAD_LETTER_BYTES_MAX
 from system.event import NESTING_MAX
-from tests.system.conftest import StartRelay
 from tests.system.harness import InProcess, event
 from tests.system.test_event import nested
 
@@ -184,21 +183,3 @@ async def test_depth_never_ends_the_writer(relay: InProcess, depth: int) -> None
         assert (await stream.events(1)) == [marker["id"]]
     assert len(await dead(relay)) == 2
     assert not relay.relay.failed.done()
-
-
-async def test_what_left_the_stream_unseen_is_recorded(start_relay: StartRelay) -> None:
-    """Messages that are deleted before pg-writer saw them are one loss each in the dead letters and the metrics, and
-    the watermark passes them.
-    """
-    relay = await start_relay()
-    await relay.rows("UPDATE event_stream SET fence = fence + 1 RETURNING 1")  # pg-writer stops at its next write
-    made = [event() for _ in range(6)]
-    await relay.publish(*made)
-    jetstream = (await relay.nats()).jetstream()
-    for seq in (2, 3, 5):
-        await jetstream.delete_msg("MESH_EVENTS", seq)
-    async with relay.stream(cursor="earliest") as stream:
-        assert await stream.events(3) == [made[index]["id"] for index in (0, 3, 5)]
-    letters = await dead(relay)
-    assert [(letter["seq"], letter["reason"]) for letter in letters] == [(seq, "lost_in_stream") for seq in (2, 3, 5)]
-    assert await relay.metric("relay_writer_lost_total") == 3

@@ -87,6 +87,27 @@ def test_what_was_told_and_what_was_lost() -> None:
     assert (found.verdict, found.violated) == ("violated", ("G1",))
 
 
+def test_what_a_new_epoch_tells_is_told() -> None:
+    """An agent that begins anew after a 410 `wrong_epoch` was told of what it never gets, and is caught up then."""
+    story = at_work("a")
+    with outage(story):
+        story.publish("c", "a")
+        story.publish("s", "a", STANDARD)
+        story.disconnect("a")
+        story.wait(2_000_000)
+    story.new_epoch("bbbbbb")
+    story.connect("a", "first-a", status=410, reason="wrong_epoch")
+    story.gone("a", reason="wrong_epoch", via="status")
+    story.disconnect("a")
+    story.connect("a", "earliest")
+    story.publish("after", "a")
+    story.deliver("a", "after")
+    story.converge()
+    found = counted(story)
+    assert (found.verdict, found.told_critical, found.told_standard, found.lost) == ("held", 1, 1, 0)
+    assert took_s(story) is not None
+
+
 def test_caught_up_is_when_the_last_has_the_last() -> None:
     """Of what was sent before the end; what comes after that is not waited for."""
     story = at_work("a", "b")

@@ -235,6 +235,9 @@ class Author:
     def _epoch(self) -> tuple[str, tuple[Any, ...]]:
         created = self.rng.choice(("created0", "created1"))
         seqs = self.rng.randrange(3), self.rng.randrange(9)
+        if self.rng.random() < 0.3:
+            values = self._stream(), self._fence(), self._at(self.head), self._tag(), "why", *seqs
+            return sql.LOST_EPOCH, values
         return sql.NEW_EPOCH, (self._stream(), self._fence(), self._tag(), "why", created, *seqs)
 
     def _mark(self) -> tuple[str, tuple[Any, ...]]:

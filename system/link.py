@@ -36,13 +36,35 @@ class NatsUnavailable(Exception):
     """NATS is not connected, or did not answer; whether a publish took effect is unknown."""
 
 
+class Over(asyncio.Event):
+    """Set when a connection's life is over; tells its readers, who would need a task each to wait for two events."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._readers: dict[Callable[[], None], None] = {}
+
+    def tell(self, reader: Callable[[], None]) -> None:
+        """Call this when it is over."""
+        self._readers[reader] = None
+
+    def forget(self, reader: Callable[[], None]) -> None:
+        """Do not, any more."""
+        self._readers.pop(reader, None)
+
+    def set(self) -> None:
+        """It is over."""
+        super().set()
+        for reader in tuple(self._readers):
+            reader()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
     """One connection's life: the client, its JetStream context, and the event set when it is over."""
 
     nc: DirectClient
     js: JetStreamContext
-    over: asyncio.Event
+    over: Over
     heard: Callable[[], None]
     """To be called when the server has answered something: as good as a probe."""
 
@@ -141,7 +163,7 @@ class NatsLink:
             log.warning("nats.connection_over")
 
     async def _dial(self) -> Connection:
-        over = asyncio.Event()
+        over = Over()
 
         def end() -> None:
             over.set()

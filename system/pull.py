@@ -85,9 +85,11 @@ class PullReader(Generic[T]):
         self._inbox = self._connection.nc.new_inbox()
         self._subscription = await self._connection.nc.subscribe_direct(self._inbox, self._take)
         self._heard_at = self._loop.time()
+        self._connection.over.tell(self._wake.set)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._connection.over.forget(self._wake.set)
         try:
             await self._connection.nc.unsubscribe_direct(self._subscription)
         except Exception as error:  # nats-py raises many kinds when the connection is gone, and with it our inbox
@@ -99,7 +101,8 @@ class PullReader(Generic[T]):
         Raises PullEnded when the consumer or connection is gone.
         """
         deadline = self._loop.time() + min(timeout_s, self._life_s * LATE)
-        while not self._ready and self._ended is None:
+        over = self._connection.over
+        while not self._ready and self._ended is None and not over.is_set():
             self._wake.clear()
             await self._ask()  # again after each status: a request may end without a message
             try:
@@ -108,7 +111,7 @@ class PullReader(Generic[T]):
             except TimeoutError:
                 self._check_heard()
                 break
-        if self._ended is not None or self._connection.over.is_set():
+        if self._ended is not None or over.is_set():
             raise PullEnded(self._ended or "the connection is over")
         taken = [self._ready.popleft() for _ in range(min(self._batch, len(self._ready)))]
         await self._ask()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -23,6 +25,8 @@ CONSUMERS_MAX = 100_000
 """Of the stream under the transport jetstream, one a session: without a number NATS 2.15 allows a thousand."""
 SWEEP_JITTER = 1.2
 """A sweep follows the last one after up to so many intervals."""
+
+PREFIX = "MESHRELAY_"
 
 SCHEMES = {
     "nats_url": ("nats", "tls", "ws", "wss"),
@@ -45,7 +49,7 @@ class SettingsInvalid(ValueError):
 class Settings(BaseSettings):
     """Everything that an operator can set; each field is the variable MESHRELAY_<NAME>."""
 
-    model_config = SettingsConfigDict(env_prefix="MESHRELAY_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     nats_url: str = "nats://127.0.0.1:4222"
     nats_monitor_url: str | None = Field(None, description="NATS monitoring address; lets start-up check sync_interval")
@@ -246,14 +250,31 @@ def shown(name: str, value: Any) -> str:
     return re.sub(r"^(\w+:(?://)?)?.*@", r"\1**********@", text) if name.endswith("url") else text
 
 
+def misspelt(names: Iterable[str]) -> dict[str, str]:
+    """Variables that are nearly a setting's, and that setting's.
+
+    Others may be anybody's: an orchestrator gives a service named meshrelay MESHRELAY_PORT, and clients have their own.
+    """
+    known = [name.upper() for name in Settings.model_fields]
+    meant = {}
+    for name in sorted(names):
+        bare = name.removeprefix(PREFIX)
+        if bare != name and bare not in known and (near := difflib.get_close_matches(bare, known, 1, cutoff=0.85)):
+            meant[name] = PREFIX + near[0]
+    return meant
+
+
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings from the environment. Raises SettingsInvalid with a line for each wrong value."""
+    """Read the settings from the environment. Raises SettingsInvalid with a line for each wrong value or name."""
+    lines = [f"{name}: no such setting; did you mean {meant}?" for name, meant in misspelt(os.environ).items()]
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
-        lines = []
         for one in error.errors():
             field = str(one["loc"][0]) if one["loc"] else ""
             got = f", got {shown(field, one['input'])!r}" if field else ""
             lines.append(f"MESHRELAY_{field.upper() or '*'}: {one['msg'].removeprefix('Value error, ')}{got}")
         raise SettingsInvalid("\n".join(lines)) from None
+    if lines:
+        raise SettingsInvalid("\n".join(lines))
+    return settings

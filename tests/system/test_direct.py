@@ -12,7 +12,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from faults.stack import NatsProcess
 from system.direct import Delivered, DirectClient, Status, read_status
-from system.link import Connection
+from system.link import Connection, Over
 from system.pull import BATCH_BYTES_MAX, PullEnded, PullReader
 
 STREAM = "EVENTS"
@@ -38,7 +38,7 @@ def pulling(
     client: DirectClient, *, batch: int, prepare: Callable[[Delivered], Any] = lambda message: message.data
 ) -> PullReader[Any]:
     """A reader of the consumer; by default it hands on the messages' bytes."""
-    connection = Connection(nc=client, js=client.jetstream(), over=asyncio.Event(), heard=lambda: None)
+    connection = Connection(nc=client, js=client.jetstream(), over=Over(), heard=lambda: None)
     return PullReader(connection, STREAM, CONSUMER, prepare=prepare, batch=batch, expires_s=5.0)
 
 
@@ -172,6 +172,26 @@ async def test_a_missing_consumer_ends_the_reading(client: DirectClient) -> None
             await reader.next_batch(timeout_s=LIMIT_S)
 
 
+async def test_a_connection_that_is_over_ends_the_reading(
+    client: DirectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for messages is told at once that none will come on this connection.
+
+    It was found out by the end of a wait: pg-writer went on up to 42 s after NATS was there again.
+    """
+    monkeypatch.setattr("system.pull.FIRST_LIFE_S", LIMIT_S)
+    connection = Connection(nc=client, js=client.jetstream(), over=Over(), heard=lambda: None)
+    reader = PullReader(connection, STREAM, CONSUMER, prepare=lambda one: one.data, batch=5, expires_s=LIMIT_S)
+    async with reader, asyncio.timeout(LIMIT_S / 2):
+        waiting = asyncio.create_task(reader.next_batch(timeout_s=LIMIT_S))
+        await asyncio.sleep(0.05)
+        connection.over.set()
+        with pytest.raises(PullEnded, match="the connection is over"):
+            await waiting
+        with pytest.raises(PullEnded, match="the connection is over"):
+            await reader.next_batch(timeout_s=LIMIT_S)
+
+
 async def test_a_fault_in_preparing_ends_the_reading_and_not_the_connection(client: DirectClient) -> None:
     """A bug is told to whoever reads, with the message that it met; nats-py's read loop lives on."""
 
@@ -220,7 +240,7 @@ async def test_a_lost_request_is_asked_again_soon(monkeypatch: pytest.MonkeyPatc
     """
     monkeypatch.setattr("system.pull.FIRST_LIFE_S", 0.05)
     nc = Deaf()
-    connection = Connection(nc=cast(Any, nc), js=cast(Any, None), over=asyncio.Event(), heard=lambda: None)
+    connection = Connection(nc=cast(Any, nc), js=cast(Any, None), over=Over(), heard=lambda: None)
     reader = PullReader(connection, STREAM, CONSUMER, prepare=lambda one: one.data, batch=10, expires_s=0.3)
     async with reader:
         for _ in range(2):

@@ -136,6 +136,21 @@ def test_every_wrong_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     ]
 
 
+def test_a_misspelt_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that is nearly spelt right would be passed over, and its default hold at night: it's refused, with the
+    name that was meant. What is nobody's setting, or another's, is left alone.
+    """
+    secret = {"JWT_HS256_SECRET": "s" * 32}
+    load(monkeypatch, **secret, PORT="tcp://10.0.0.1:8080", SERVICE_HOST="10.0.0.1", URL="http://relay", TOKEN="t")
+    with pytest.raises(SettingsInvalid) as refused:
+        load(monkeypatch, **secret, RETENTION_CRITCAL_S="60", LEASE_S="0")
+    lines = str(refused.value).splitlines()
+    assert lines[0] == "MESHRELAY_RETENTION_CRITCAL_S: no such setting; did you mean MESHRELAY_RETENTION_CRITICAL_S?"
+    assert lines[1].startswith("MESHRELAY_LEASE_S: ")
+    with pytest.raises(SettingsInvalid, match="did you mean MESHRELAY_LEASE_S"):
+        load(monkeypatch, **secret, LEASES_S="10", RETENTION_CRITICAL_S="60000")
+
+
 def test_the_defaults_are_those_of_the_design() -> None:
     """Seven days and 24 hours; the three task types are critical; everything within its limits."""
     settings = load_settings()

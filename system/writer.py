@@ -142,11 +142,13 @@ class Writer:
             first, until = state.first_seq, state.last_seq
         while gone or first <= until:
             last = min(first + batch - 1, until)
-            taken = gone + (await self._fill(connection, first, last) if first <= last else [])
-            if until < state.last_seq and any(one.lost_until for one in taken):
+            filled = await self._fill(connection, first, last) if first <= last else []
+            if until < state.last_seq and any(one.lost_until for one in filled):
                 until = state.last_seq
                 continue
-            place = await self._commit(await self._tell_lost(place, taken, state.last_seq), taken)
+            place = await self._tell_lost(place, gone + filled, state.last_seq)
+            # what is gone by itself: if the rest does not get through, nobody is told again
+            place = await self._commit(await self._commit(place, gone), filled)
             gone, first = [], last + 1
         return place
 

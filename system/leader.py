@@ -71,6 +71,9 @@ class Leader:
         self._asked_for = asyncio.Event()
         self.fence: int | None = None
         """The fence while leading, else None."""
+        self._may_hold = False
+        """Whether the lease was asked for since it was last handed back: an answer that was not waited for may have
+        been yes."""
 
     async def run(self) -> None:
         """Lead whenever possible, until cancelled; then hand the lease back."""
@@ -112,7 +115,9 @@ class Leader:
         if lease["left_s"] > 0 and lease["holder"] != self.holder:
             await self._wait_while_led(lease["left_s"])
             return True
+        self._may_hold = True
         row = await self._database.fetchrow(sql.TAKE_LEASE, settings.stream, self.holder, settings.lease_s)
+        self._may_hold = row is not None
         if row is None:
             return True  # another replica was quicker
         self.fence = row["fence"]
@@ -193,12 +198,13 @@ class Leader:
 
     async def _release(self) -> None:
         """Hand the lease back, so that the next leader need not wait for it to run out."""
-        fence, self.fence = self.fence, None
-        if fence is None:
+        self.fence = None
+        if not self._may_hold:
             return
         try:
-            await self._database.execute(sql.RELEASE_LEASE, self._settings.stream, fence)
+            await self._database.execute(sql.RELEASE_LEASE, self._settings.stream, self.holder)
         except DatabaseUnavailable as error:
             log.warning("leader.release_failed", error=describe(error))
         else:
+            self._may_hold = False
             await hints.give(self._link, hints.LEASE_SUBJECT)

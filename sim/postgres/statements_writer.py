@@ -69,10 +69,11 @@ def _renew_lease(run: Run, name: str | None, fence: int | None, lease_s: float |
     return Outcome([] if row is None else [(row.watermark,)], "UPDATE")
 
 
-def _release_lease(run: Run, name: str | None, fence: int | None) -> Waiting[Outcome]:
-    row = yield from _update_stream(
-        run, name, lambda row: row.fence == fence, lambda row: row._replace(lease_until=MINUS_INFINITY)
-    )
+def _release_lease(run: Run, name: str | None, holder: str | None) -> Waiting[Outcome]:
+    def matches(row: EventStream) -> bool:
+        return holder is not None and row.holder == holder
+
+    row = yield from _update_stream(run, name, matches, lambda row: row._replace(lease_until=MINUS_INFINITY))
     return Outcome([], "UPDATE", int(row is not None))
 
 
@@ -298,9 +299,9 @@ STATEMENTS = (
     ),
     Statement(
         text=sql.RELEASE_LEASE,
-        pin="67fee96a484f",
+        pin="197c65e41a08",
         handler=_release_lease,
-        parameters=(TEXT, INT8),
+        parameters=(TEXT, TEXT),
         needs=("event_stream",),
     ),
     Statement(

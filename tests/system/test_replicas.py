@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from faults.stack import EmbeddedStack, NatsProcess, RelayProcess
+from system import sql
+from system.database import Database
 from tests.system.conftest import StartRelay
 from tests.system.harness import QUICK, UnderTest, all_transports, event, eventually, under_test
 from tests.system.traffic import traffic
@@ -112,6 +114,32 @@ async def test_a_cursor_of_one_replica_is_good_at_another_that_is_behind(
         gate.set()
         assert await stream.events(1) == ["e2"]
         assert stream.delivered == ["e2"]
+
+
+async def test_a_lease_whose_answer_was_not_waited_for_is_handed_back(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica is stopped between taking the lease and hearing of it: whoever comes next need not wait for the lease
+    to run out. It did: a restart at the wrong millisecond left nobody leading for half a minute.
+    """
+    taken = asyncio.Event()
+    fetchrow = Database.fetchrow
+
+    async def unheard(self: Database, text: str, *args: object) -> Any:
+        row = await fetchrow(self, text, *args)
+        if text == sql.TAKE_LEASE:
+            taken.set()
+            await asyncio.sleep(60)
+        return row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "fetchrow", unheard)
+        relay = await start_relay(wait=False, lease_s=30)
+        await taken.wait()
+        await relay.relay.drain()
+    (row,) = await relay.rows("SELECT holder, lease_until < now() AS free FROM event_stream")
+    assert row["holder"] is not None
+    assert row["free"]
 
 
 @all_transports

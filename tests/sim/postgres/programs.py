@@ -121,7 +121,7 @@ class Author:
             (lambda: (sql.INIT_STATE, (self._stream(), self._tag(), "created0", self.rng.randrange(3))), 1),
             (lambda: (sql.READ_LEASE, (self._stream(),)), 2),
             (lambda: (sql.RENEW_LEASE, (self._stream(), self._fence(), self._lease())), 2),
-            (lambda: (sql.RELEASE_LEASE, (self._stream(), self._fence())), 1),
+            (lambda: (sql.RELEASE_LEASE, (self._stream(), self.rng.choice(("holder0", "holder1")))), 1),
             (lambda: (sql.READ_EPOCHS, ()), 1),
             (lambda: (sql.READ_STORED_MANY, ([self._id() for _ in range(self.rng.randrange(4))],)), 1),
             (lambda: (sql.READ_STORED, (self._id(),)), 1),

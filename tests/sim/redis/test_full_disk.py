@@ -145,11 +145,17 @@ async def synced_now_and_then(ground: FullGround) -> list[Any]:
 
 
 async def _joined(at: Stage) -> Wire:
+    """A connection to a server that has begun to start, once it is there and has read its file."""
     while True:
         try:
-            return await at.join()
+            wire = await at.join()
         except ConnectionRefusedError:
             await asyncio.sleep(0.01)
+        else:
+            break
+    while await wire.ask("GET", "nothing") == ("error", "LOADING Redis is loading the dataset in memory"):  # noqa: ASYNC110  no event
+        await asyncio.sleep(0.01)
+    return wire
 
 
 async def _look(at: Stage, wire: Wire) -> None:

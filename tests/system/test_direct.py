@@ -177,7 +177,7 @@ async def test_a_connection_that_is_over_ends_the_reading(
 ) -> None:
     """Whoever waits for messages is told at once that none will come on this connection.
 
-    It was found out by the end of a wait: pg-writer went on up to 42 s after NATS was there again.
+    It was found out by the end of a wait: pg-writer went on up to 21 s after NATS was there again.
     """
     monkeypatch.setattr("system.pull.FIRST_LIFE_S", LIMIT_S)
     connection = Connection(nc=client, js=client.jetstream(), over=Over(), heard=lambda: None)

@@ -320,7 +320,7 @@ async def naks_before_a_purge(at: Stage) -> None:
     await at.make_stream()
     await at.make_consumer(ack_wait=SHORT_S * 6)
     await at.fill(3)
-    got = await at.hear(SHORT_S / 3, batch=2, expires=50 * MS)
+    got = await at.hear(SHORT_S, batch=2, expires=600 * MS)  # a busy server takes its time for the second one
     await at.done(got[0], b"-NAK")
     at.see(await at.js.purge_stream(at.stream, keep=9))
     await at.hear(SHORT_S / 2, batch=1, expires=100 * MS)

@@ -198,11 +198,11 @@ class Leader:
 
     async def _release(self) -> None:
         """Hand the lease back, so that the next leader need not wait for it to run out."""
-        self.fence = None
+        fence, self.fence = self.fence, None
         if not self._may_hold:
             return
         try:
-            await self._database.execute(sql.RELEASE_LEASE, self._settings.stream, self.holder)
+            await self._database.execute(sql.RELEASE_LEASE, self._settings.stream, self.holder, fence)
         except DatabaseUnavailable as error:
             log.warning("leader.release_failed", error=describe(error))
         else:

@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 
 from system.account import Account, Burst, burst_of
-from system.cursor import Position
+from system.cursor import Position, ordinal_of
 from system.database import DatabaseUnavailable
 from system.frames import HEARTBEAT, bookmark_frame, chunk, close_frame, notice_frame, page_frames, retry_frame
 from system.host import Host
@@ -65,7 +65,7 @@ class StreamSession:
     """One connection; `serve` runs it to its end and says why it ended."""
 
     __slots__ = (
-        "_ahead", "_log", "_loop", "_marked", "_on_gone", "_page_rows", "_presented", "_request", "_response",
+        "_ahead", "_epoch", "_log", "_loop", "_marked", "_on_gone", "_page_rows", "_presented", "_request", "_response",
         "_services", "_source", "_told", "_transport", "_wake", "_whole", "_written", "account", "agent", "position",
         "reason", "state", "types", "wrote_at",
     )  # fmt: skip
@@ -92,6 +92,7 @@ class StreamSession:
         self.reason = ""
         self._source = services.transport.open(agent)
         self._told = place.told
+        self._epoch = ordinal_of(place.head)
         self._on_gone = on_gone
         self._page_rows = min(FIRST_PAGE_ROWS, services.settings.page_rows)
         self._ahead: asyncio.Task[Page] | None = None
@@ -275,6 +276,10 @@ class StreamSession:
 
     async def _send_page(self, page: Page) -> None:
         services = self._services
+        if ordinal_of(page.watermark) > self._epoch:
+            # the tail may hear of it later: nothing may lead past what the epoch is to tell
+            self.close("epoch")
+            return
         for position in [row.pos for row in page.rows[:1]] + [page.end, page.floors.critical, page.floors.standard]:
             await services.places.ensure_tag(position)
         await self._read_ahead(page)

@@ -49,6 +49,25 @@ class FallenBehind(Exception):
     """Messages left the stream between two that were delivered; to begin anew tells of all of them at once."""
 
 
+LOOK_AHEAD = 100_000
+"""So many messages behind a loss are looked at for others that one epoch can tell of."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Which of the missing messages an epoch has told of: it began when these were gone already."""
+
+    ordinal: int
+    until: int
+    """Everything up to this sequence."""
+    gone: frozenset[int] = frozenset()
+    """And these."""
+
+    def covers(self, one: Incoming, ordinal: int) -> bool:
+        """Whether what is missing was told; it is in the epoch with this ordinal."""
+        return ordinal == self.ordinal and (one.lost_until <= self.until or one.seq in self.gone)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
     """Where writing stands: the fence that we hold and the watermark that must not have moved."""
@@ -71,6 +90,8 @@ class Writer:
         self._host = host
         self._metrics = metrics
         self._piece_bytes = PIECE_BYTES_MAX
+        self._told = _Told(0, 0)
+        """Outlives a failed write, which must not tell once more."""
         self.problem: str | None = None
         """Why nothing can be written at all, for readiness; None when all is well."""
 
@@ -119,7 +140,7 @@ class Writer:
             found_ns=await intake.message_time_ns(connection.js, settings.stream, seq_of(place.watermark)),
         )
         if reason is not None:
-            await self._new_epoch(place, state, reason)
+            await self._new_epoch(connection, place, state, reason)
             return await self._begin(connection, fence)
         delivered = await ensure_consumer(
             connection.js, settings.stream, after_seq=seq_of(place.watermark), pending_max=settings.writer_batch * 8
@@ -129,27 +150,18 @@ class Writer:
         return place
 
     async def _catch_up(self, connection: Connection, place: _Place, state: StreamState, delivered: int) -> _Place:
-        """Read directly what was delivered to a writer that may be dead, instead of waiting for its ack to time out.
-
-        If messages are gone, read on to the stream's end, so that one epoch tells of all that are gone in a batch.
-        """
-        batch = self._settings.writer_batch
+        """Read directly what was delivered to a writer that may be dead, instead of waiting for its ack to time out."""
         first, until = seq_of(place.watermark) + 1, min(delivered, state.last_seq)
-        gone: list[Incoming] = []
         if state.first_seq > first:
             # the stream has left us behind: one record for all that is gone, not one look-up each
             gone = [Incoming(first, 0, None, "", lost_until=state.first_seq - 1)]
-            first, until = state.first_seq, state.last_seq
-        while gone or first <= until:
-            last = min(first + batch - 1, until)
-            filled = await self._fill(connection, first, last) if first <= last else []
-            if until < state.last_seq and any(one.lost_until for one in filled):
-                until = state.last_seq
-                continue
-            place = await self._tell_lost(place, gone + filled, state.last_seq)
-            # what is gone by itself: if the rest does not get through, nobody is told again
-            place = await self._commit(await self._commit(place, gone), filled)
-            gone, first = [], last + 1
+            place = await self._commit(await self._tell_lost(connection, place, gone, state), gone)
+            first = state.first_seq
+        while first <= until:
+            last = min(first + self._settings.writer_batch - 1, until)
+            filled = await self._fill(connection, first, last)
+            place = await self._commit(await self._tell_lost(connection, place, filled, state), filled)
+            first = last + 1
         return place
 
     async def _write_from(self, connection: Connection, place: _Place) -> None:
@@ -187,7 +199,7 @@ class Writer:
             first, last = hole
             last = min(last, first + self._settings.writer_batch - 1)
             filled = await self._fill(connection, first, last)
-            if any(one.lost_until for one in filled):
+            if self._untold(place, filled):
                 raise FallenBehind(f"the stream no longer has what pg-writer was to store from {first} on")
             place = await self._commit(place, filled)
 
@@ -252,7 +264,7 @@ class Writer:
             raise LeaseLost(f"the fence {place.fence} or the watermark {place.watermark} is no longer ours")
         return replace(place, watermark=after)
 
-    async def _new_epoch(self, place: _Place, state: StreamState, reason: str) -> None:
+    async def _new_epoch(self, connection: Connection, place: _Place, state: StreamState, reason: str) -> None:
         """Begin an epoch ahead of the stream's first message; what of it is stored already is recognised by its id."""
         first_before = max(0, state.first_seq - 1)
         tag = tag_from(self._host.new_id())
@@ -262,26 +274,52 @@ class Writer:
         if row is None:
             raise LeaseLost(f"the fence {place.fence} is no longer ours")
         log.error("writer.new_epoch", reason=reason, tag=tag, old_watermark=seq_of(place.watermark))
+        # what is missing was stored and has expired, or is told by this epoch
+        self._told = _Told(ordinal_of(row["watermark"]), state.last_seq)
+        await self._hint(connection, replace(place, watermark=row["watermark"]))
 
-    async def _tell_lost(self, place: _Place, taken: list[Incoming], last_seq: int) -> _Place:
+    def _untold(self, place: _Place, taken: list[Incoming]) -> list[Incoming]:
+        """What is missing, and no epoch has told of it."""
+        return [one for one in taken if one.lost_until and not self._told.covers(one, place.ordinal)]
+
+    async def _tell_lost(
+        self, connection: Connection, place: _Place, taken: list[Incoming], state: StreamState
+    ) -> _Place:
         """Begin an epoch ahead of what left the stream before it was stored, so that no cursor passes it in silence.
 
-        Nobody can say any more whose events those were: everybody is told, and reads again what is stored.
+        Nobody can say any more whose events those were: everybody is told, and reads again what is stored. One epoch
+        tells of all that is gone from here on, as far as one can look ahead.
         """
-        lost = sum(one.lost_until - one.seq + 1 for one in taken if one.lost_until)
-        if not lost:
+        untold = self._untold(place, taken)
+        if not untold:
             return place
+        last = taken[-1].lost_until or taken[-1].seq
+        ahead = await self._gone_ahead(connection, last + 1, min(state.last_seq, last + LOOK_AHEAD))
         stream, seq = self._settings.stream, seq_of(place.watermark)
         tag = tag_from(self._host.new_id())
         row = await self._database.fetchrow(
-            sql.LOST_EPOCH, stream, place.fence, place.watermark, tag, "messages_lost", seq, last_seq
+            sql.LOST_EPOCH, stream, place.fence, place.watermark, tag, "messages_lost", seq, state.last_seq
         )
         if row is None:
             raise LeaseLost(f"the fence {place.fence} or the watermark {place.watermark} is no longer ours")
-        self._metrics.writer_lost.inc(lost)
-        log.error("writer.messages_lost", first=taken[0].seq, lost=lost, tag=tag)
         watermark = Position(row["watermark"])
-        return replace(place, ordinal=ordinal_of(watermark), watermark=watermark)
+        place = replace(place, ordinal=ordinal_of(watermark), watermark=watermark)
+        until = max((one.lost_until for one in untold if one.lost_until > one.seq), default=seq)
+        lost = sum(one.lost_until - one.seq + 1 for one in untold) + len(ahead - self._told.gone)
+        self._told = _Told(place.ordinal, until, ahead | {one.seq for one in taken if one.lost_until})
+        self._metrics.writer_lost.inc(lost)
+        log.error("writer.messages_lost", first=untold[0].seq, lost=lost, tag=tag)
+        await self._hint(connection, place)
+        return place
+
+    async def _gone_ahead(self, connection: Connection, first: int, last: int) -> frozenset[int]:
+        """Which of a range of messages the stream no longer has."""
+        gone: set[int] = set()
+        batch = self._settings.writer_batch
+        for start in range(first, last + 1, batch):
+            filled = await self._fill(connection, start, min(start + batch - 1, last))
+            gone.update(one.seq for one in filled if one.lost_until)
+        return frozenset(gone)
 
     async def _fill(self, connection: Connection, first: int, last: int) -> list[Incoming]:
         """Read a hole's messages directly; those that the stream no longer has come back as lost."""

@@ -69,9 +69,9 @@ def _renew_lease(run: Run, name: str | None, fence: int | None, lease_s: float |
     return Outcome([] if row is None else [(row.watermark,)], "UPDATE")
 
 
-def _release_lease(run: Run, name: str | None, holder: str | None) -> Waiting[Outcome]:
+def _release_lease(run: Run, name: str | None, holder: str | None, fence: int | None) -> Waiting[Outcome]:
     def matches(row: EventStream) -> bool:
-        return holder is not None and row.holder == holder
+        return holder is not None and row.holder == holder and (fence is None or row.fence == fence)
 
     row = yield from _update_stream(run, name, matches, lambda row: row._replace(lease_until=MINUS_INFINITY))
     return Outcome([], "UPDATE", int(row is not None))
@@ -299,9 +299,9 @@ STATEMENTS = (
     ),
     Statement(
         text=sql.RELEASE_LEASE,
-        pin="197c65e41a08",
+        pin="20ef5a7c32cc",
         handler=_release_lease,
-        parameters=(TEXT, TEXT),
+        parameters=(TEXT, TEXT, INT8),
         needs=("event_stream",),
     ),
     Statement(

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from system.cursor import Cursor, CursorMalformed, Position
+from system.cursor import Cursor, CursorMalformed, Position, ordinal_of
 from system.database import DatabaseUnavailable
 from system.event import is_event_type
 from system.frames import close_frame, notice_frame, retry_frame
@@ -37,7 +37,7 @@ SSE_HEADERS = {
 PAGE_EVENTS_MAX = 1_000
 GONE_DETAIL = {
     "expired": "critical events addressed to this agent after its cursor are past retention and deleted",
-    "wrong_epoch": "the cursor belongs to another life of the stream; its sequence numbers mean nothing here",
+    "wrong_epoch": "the cursor belongs to another life of the stream, or lies before a loss that nobody can place",
     "ahead": "the cursor lies ahead of the stream, which did not issue it",
 }
 
@@ -172,6 +172,8 @@ class AgentEndpoint:
         try:
             with contextlib.closing(services.transport.open(agent)) as source:
                 page = await self._read_page(source, place.position, _limit(request))
+                if ordinal_of(page.watermark) > ordinal_of(place.head):
+                    raise NotReady("the stream has begun a new epoch; ask again")
         except _REFUSALS as error:
             raise refusal(error) from None
         for position in [row.pos for row in page.rows[:1]] + [page.end, page.floors.critical, page.floors.standard]:

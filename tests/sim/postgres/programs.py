@@ -121,7 +121,7 @@ class Author:
             (lambda: (sql.INIT_STATE, (self._stream(), self._tag(), "created0", self.rng.randrange(3))), 1),
             (lambda: (sql.READ_LEASE, (self._stream(),)), 2),
             (lambda: (sql.RENEW_LEASE, (self._stream(), self._fence(), self._lease())), 2),
-            (lambda: (sql.RELEASE_LEASE, (self._stream(), self.rng.choice(("holder0", "holder1")))), 1),
+            (lambda: (sql.RELEASE_LEASE, (self._stream(), self._holder(), self.rng.choice((None, self._fence())))), 1),
             (lambda: (sql.READ_EPOCHS, ()), 1),
             (lambda: (sql.READ_STORED_MANY, ([self._id() for _ in range(self.rng.randrange(4))],)), 1),
             (lambda: (sql.READ_STORED, (self._id(),)), 1),
@@ -230,7 +230,10 @@ class Author:
         return sql.STORE_ACK, (self._stream(), self._agent(), self._pos())
 
     def _take(self) -> tuple[str, tuple[Any, ...]]:
-        return sql.TAKE_LEASE, (self._stream(), self.rng.choice(("holder0", "holder1")), self._lease())
+        return sql.TAKE_LEASE, (self._stream(), self._holder(), self._lease())
+
+    def _holder(self) -> str:
+        return self.rng.choice(("holder0", "holder1"))
 
     def _epoch(self) -> tuple[str, tuple[Any, ...]]:
         created = self.rng.choice(("created0", "created1"))

@@ -156,6 +156,29 @@ async def test_no_replay_leads_across_a_loss(relay: InProcess, monkeypatch: pyte
     assert document["reason"] == "wrong_epoch"
 
 
+async def test_no_page_leads_across_a_loss(relay: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that is read after an epoch began, for a cursor from before, is refused; asked again, it is a 410."""
+    (known,) = await relay.publish(event("a1"))
+    await relay.settled()
+    has_read, asked = asyncio.Event(), asyncio.Event()
+    read_page = Places.read_page
+
+    async def read_late(self: Places, *values: Any) -> Any:
+        asked.set()
+        await has_read.wait()
+        return await read_page(self, *values)
+
+    monkeypatch.setattr(Places, "read_page", read_late)
+    async with asyncio.timeout(20):
+        answer = asyncio.create_task(relay.get(f"/v1/agents/ann/events?cursor={known}"))
+        await asked.wait()
+        await behind(relay, 3, 4, 6)
+        await stored(relay, epoch=2, seq=7)
+        has_read.set()
+        problem(await answer, 503)
+    assert problem(await relay.get(f"/v1/agents/ann/events?cursor={known}"), 410)["reason"] == "wrong_epoch"
+
+
 async def test_a_write_that_fails_tells_of_a_loss_once(
     start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:

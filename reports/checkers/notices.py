@@ -9,8 +9,8 @@ believed only if there is a candidate old enough. A floor that is the position o
 must be one of the agent's, of the class.
 
 *The cursor's own notices*: `wrong_epoch` is false if the stream was still in the cursor's epoch afterwards (it took a
-later event, or gave a later bookmark, under that epoch); once power was lost only the bookmark tells, for who publishes
-straight into the stream names the epoch that he knew. `ahead` is false if the stream had acknowledged as much
+later event, or gave a later bookmark, under that epoch); once power was lost, or another epoch was seen, only the
+bookmark tells, for who publishes straight into the stream names the epoch that he knew. `ahead` is false if the stream had acknowledged as much
 before, unless it went back: an event sent later was acknowledged at or below the cursor, or power was lost.
 """
 
@@ -122,7 +122,7 @@ class _Truth:
             return None
         epoch = self._index.epoch_of(position)
         last_ns = epoch.last_bookmark_ns
-        if not self._was_power_lost(notice):
+        if epoch is self._index.epochs[-1] and not self._was_power_lost(notice):
             last_ns = max(last_ns, epoch.last_publish_ns)
         if last_ns <= notice.t_ns:
             return None

@@ -69,6 +69,25 @@ def test_a_cursor_that_means_nothing_must_not_be_served(cursor: str) -> None:
     assert story.kinds() == expected
 
 
+def test_who_publishes_under_an_old_epoch_proves_nothing() -> None:
+    """A publisher that knows the stream alone goes on naming the epoch that it knew: the notice was right (an outage of
+    nine days, after which messages were gone that nobody had stored).
+    """
+    story = Story()
+    story.publish("e1", "a")
+    story.connect("a", "earliest")
+    story.deliver("a", "e1")
+    story.disconnect("a")
+    story.connect("a", "e1", status=410, reason="wrong_epoch")
+    story.gone("a", reason="wrong_epoch", via="status")
+    story.wait(10)
+    story.publish("e2", "b")
+    is_alone = story.kinds()
+    story.new_epoch("bbbbbb")
+    story.publish("f1", "b")
+    assert (is_alone, story.kinds()) == ([Kind.FALSE_410], [])
+
+
 def test_a_wrong_epoch_told_in_the_stream_is_right() -> None:
     """With on_gone=event or skip the answer is 200, and the first word is the notice."""
     story = Story()

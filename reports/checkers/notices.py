@@ -10,8 +10,9 @@ must be one of the agent's, of the class.
 
 *The cursor's own notices*: `wrong_epoch` is false if the stream was still in the cursor's epoch afterwards (it took a
 later event, or gave a later bookmark, under that epoch); once power was lost, or another epoch was seen, only the
-bookmark tells, for who publishes straight into the stream names the epoch that he knew. `ahead` is false if the stream had acknowledged as much
-before, unless it went back: an event sent later was acknowledged at or below the cursor, or power was lost.
+bookmark tells, for who publishes straight into the stream names the epoch that he knew. `ahead` is false if the stream
+had acknowledged as much before, unless it went back: an event sent later was acknowledged at or below the cursor, or
+power was lost.
 """
 
 from __future__ import annotations

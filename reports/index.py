@@ -253,6 +253,8 @@ class Index:
         known = events.position[row]
         if known == NONE:
             events.position[row] = position
+            if events.attempts[row] > 1:
+                self._is_forgotten(row, record)  # an attempt without an answer may have been stored, and be forgotten
         elif known != position and ordinal_of(known) == ordinal_of(position) and not self._is_forgotten(row, record):
             self.restored.append((row, position, number))
         if events.acked_ns[row] == NONE:

@@ -94,6 +94,14 @@ def test_who_stands_in_a_former_epoch_is_not_caught_up() -> None:
     assert trial.verdict == "held", trial.reason
 
 
+def test_what_is_stored_before_its_first_ack_has_its_place() -> None:
+    """The first attempt was stored and its answer lost; the third came to the stream when it had forgotten the id, and
+    its ack named a second place. The judge asked when it was sent, not when it was answered (seed 592 of 2,000).
+    """
+    trial = try_plan(Plan.load(PLANS_FOLDER / "stored-twice-before-the-first-ack.json"))
+    assert trial.verdict == "held", trial.reason
+
+
 def test_a_start_does_not_wait_for_an_answer_that_is_lost() -> None:
     """A relay started with nothing to migrate, and Postgres lost its power after it had heard the COMMIT of that: no
     answer came, nothing of ours was left to be sent again, and the limit was the five minutes of a migration's own

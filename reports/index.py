@@ -253,8 +253,8 @@ class Index:
         known = events.position[row]
         if known == NONE:
             events.position[row] = position
-            if events.attempts[row] > 1:
-                self._is_forgotten(row, record)  # an attempt without an answer may have been stored, and be forgotten
+            if events.attempts[row] > 1:  # an attempt without an answer may have been stored
+                self._is_forgotten(row, record)
         elif known != position and ordinal_of(known) == ordinal_of(position) and not self._is_forgotten(row, record):
             self.restored.append((row, position, number))
         if events.acked_ns[row] == NONE:
@@ -263,9 +263,7 @@ class Index:
 
     def _is_forgotten(self, row: int, record: Published) -> bool:
         """Whether the stream may have forgotten the id when it stored what this ack is for, which may be just now."""
-        window_ns = self.run.dedupe_window_ns
-        if window_ns is not None and record.t_ns - self.events.first_publish_ns[row] >= window_ns:
-            self.events.forgotten[row] = True
+        self._note_repeat(row, record.t_ns - self.events.first_publish_ns[row], self.run)
         return bool(self.events.forgotten[row])
 
     def _take_connect(self, number: int, record: Connect) -> None:

@@ -117,13 +117,14 @@ class Feeder:
         """Take over in Redis, fill it up to where Postgres is, and read what was in flight to another feeder."""
         settings = self._settings
         await check_redis(settings, self._redis)
-        state = await read_state(connection.nc, settings.stream)
         row = await self._database.fetchrow(sql.READ_STATE, settings.stream)
         if row["fence"] != fence:
             raise LeaseLost(f"the fence is {row['fence']}, ours was {fence}")
         tags = {one["ordinal"]: one["tag"] for one in await self._database.fetch(sql.READ_EPOCHS)}
         feed = await self._claim(fence, tags)
         self.problem = None
+        # after the claim: until then another feeder may have got further than the stream was when we asked
+        state = await read_state(connection.nc, settings.stream)
         known = Position(row["watermark"]), row["mark_ns"]
         if await self._is_another(connection, state, row["created"], *known):
             raise FeedMoved("the stream is not the one that Postgres knows; pg-writer will begin a new epoch")

@@ -8,9 +8,11 @@ import sys
 
 import pytest
 
+from faults.plan import Plan
 from faults.vocabulary import Link, ProcessName
 from sim.swarm import redis_plan
 from sim.trial import try_plan
+from tests.sim.test_regressions import PLANS_FOLDER
 
 pytestmark = pytest.mark.options
 
@@ -27,6 +29,14 @@ PROGRAM = """
 from tests.sim.redis.test_world import *
 print(*(try_plan(redis_plan(seed)).trace_sha256 for seed in SEEDS))
 """
+
+
+def test_a_feeder_that_takes_over_does_not_take_the_stream_for_cut() -> None:
+    """It asked for the stream's end, and then for where Redis stands; in between the old feeder, which was cut off from
+    Postgres alone, fed one more: the stream seemed to have lost it, and an epoch began for nothing (seed 490 of 500).
+    """
+    trial = try_plan(Plan.load(PLANS_FOLDER / "fed-while-taken-over.json"))
+    assert trial.verdict == "held", trial.reason
 
 
 @pytest.mark.parametrize("seed", SEEDS)

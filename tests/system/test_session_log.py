@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,11 +22,17 @@ Lines = Sequence[Mapping[str, Any]]
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     """Everything that sessions of relays in this process log.
 
-    A logger that was used before, under a relay's own settings, keeps these: the sessions are given a new one.
+    A logger that was used before, under a relay's own settings, keeps these: the sessions are given a new one. And a
+    command that was called in this process may have left a higher level.
     """
-    with structlog.testing.capture_logs() as found:
-        monkeypatch.setattr(session_log, "log", structlog.get_logger())
-        yield found
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+    try:
+        with structlog.testing.capture_logs() as found:
+            monkeypatch.setattr(session_log, "log", structlog.get_logger())
+            yield found
+    finally:
+        structlog.configure(**before)
 
 
 def named(lines: Lines, name: str) -> Lines:

@@ -121,7 +121,7 @@ class Author:
             (lambda: (sql.INIT_STATE, (self._stream(), self._tag(), "created0", self.rng.randrange(3))), 1),
             (lambda: (sql.READ_LEASE, (self._stream(),)), 2),
             (lambda: (sql.RENEW_LEASE, (self._stream(), self._fence(), self._lease())), 2),
-            (lambda: (sql.RELEASE_LEASE, (self._stream(), self._holder(), self.rng.choice((None, self._fence())))), 1),
+            (lambda: (sql.RELEASE_LEASE, (self._stream(), "holder0", self._fence())), 1),
             (lambda: (sql.READ_EPOCHS, ()), 1),
             (lambda: (sql.READ_STORED_MANY, ([self._id() for _ in range(self.rng.randrange(4))],)), 1),
             (lambda: (sql.READ_STORED, (self._id(),)), 1),
@@ -230,17 +230,13 @@ class Author:
         return sql.STORE_ACK, (self._stream(), self._agent(), self._pos())
 
     def _take(self) -> tuple[str, tuple[Any, ...]]:
-        return sql.TAKE_LEASE, (self._stream(), self._holder(), self._lease())
-
-    def _holder(self) -> str:
-        return self.rng.choice(("holder0", "holder1"))
+        return sql.TAKE_LEASE, (self._stream(), self.rng.choice(("holder0", "holder1")), self._lease())
 
     def _epoch(self) -> tuple[str, tuple[Any, ...]]:
         created = self.rng.choice(("created0", "created1"))
         seqs = self.rng.randrange(3), self.rng.randrange(9)
-        if self.rng.random() < 0.3:
-            values = self._stream(), self._fence(), self._at(self.head), self._tag(), "why", *seqs
-            return sql.LOST_EPOCH, values
+        if seqs[1] > 5:
+            return sql.LOST_EPOCH, (self._stream(), self._fence(), self._at(self.head), self._tag(), "why", *seqs)
         return sql.NEW_EPOCH, (self._stream(), self._fence(), self._tag(), "why", created, *seqs)
 
     def _mark(self) -> tuple[str, tuple[Any, ...]]:

@@ -63,9 +63,12 @@ class _Told:
     gone: frozenset[int] = frozenset()
     """And these."""
 
-    def covers(self, one: Incoming, ordinal: int) -> bool:
-        """Whether what is missing was told; it is in the epoch with this ordinal."""
-        return ordinal == self.ordinal and (one.lost_until <= self.until or one.seq in self.gone)
+    def untold(self, one: Incoming) -> int:
+        """How many of the messages that it stands for are missing, and were not told; in the same epoch."""
+        span = range(max(one.seq, self.until + 1), one.lost_until + 1)
+        if len(span) <= len(self.gone):
+            return len(span) - sum(seq in self.gone for seq in span)
+        return len(span) - sum(seq in span for seq in self.gone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +202,7 @@ class Writer:
             first, last = hole
             last = min(last, first + self._settings.writer_batch - 1)
             filled = await self._fill(connection, first, last)
-            if self._untold(place, filled):
+            if any(map(self._told_in(place).untold, filled)):
                 raise FallenBehind(f"the stream no longer has what pg-writer was to store from {first} on")
             place = await self._commit(place, filled)
 
@@ -274,13 +277,14 @@ class Writer:
         if row is None:
             raise LeaseLost(f"the fence {place.fence} is no longer ours")
         log.error("writer.new_epoch", reason=reason, tag=tag, old_watermark=seq_of(place.watermark))
-        # what is missing was stored and has expired, or is told by this epoch
+        # what is missing was stored and has expired, or is told by this epoch; what expires while the stream is read
+        # again can't be told from what was stored
         self._told = _Told(ordinal_of(row["watermark"]), state.last_seq)
         await self._hint(connection, replace(place, watermark=row["watermark"]))
 
-    def _untold(self, place: _Place, taken: list[Incoming]) -> list[Incoming]:
-        """What is missing, and no epoch has told of it."""
-        return [one for one in taken if one.lost_until and not self._told.covers(one, place.ordinal)]
+    def _told_in(self, place: _Place) -> _Told:
+        """What the place's epoch has told of, as far as this process knows."""
+        return self._told if self._told.ordinal == place.ordinal else _Told(place.ordinal, 0)
 
     async def _tell_lost(
         self, connection: Connection, place: _Place, taken: list[Incoming], state: StreamState
@@ -290,8 +294,9 @@ class Writer:
         Nobody can say any more whose events those were: everybody is told, and reads again what is stored. One epoch
         tells of all that is gone from here on, as far as one can look ahead.
         """
-        untold = self._untold(place, taken)
-        if not untold:
+        told = self._told_in(place)
+        lost = sum(map(told.untold, taken))
+        if not lost:
             return place
         last = taken[-1].lost_until or taken[-1].seq
         ahead = await self._gone_ahead(connection, last + 1, min(state.last_seq, last + LOOK_AHEAD))
@@ -304,11 +309,11 @@ class Writer:
             raise LeaseLost(f"the fence {place.fence} or the watermark {place.watermark} is no longer ours")
         watermark = Position(row["watermark"])
         place = replace(place, ordinal=ordinal_of(watermark), watermark=watermark)
-        until = max((one.lost_until for one in untold if one.lost_until > one.seq), default=seq)
-        lost = sum(one.lost_until - one.seq + 1 for one in untold) + len(ahead - self._told.gone)
+        until = max((one.lost_until for one in taken if one.lost_until > one.seq), default=seq)
         self._told = _Told(place.ordinal, until, ahead | {one.seq for one in taken if one.lost_until})
+        lost += len(ahead - told.gone)
         self._metrics.writer_lost.inc(lost)
-        log.error("writer.messages_lost", first=untold[0].seq, lost=lost, tag=tag)
+        log.error("writer.messages_lost", after=seq, lost=lost, tag=tag)
         await self._hint(connection, place)
         return place
 

@@ -31,6 +31,8 @@ LIMITS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "G4": (
             "repeats are recognised by the stream alone, by Nats-Msg-Id within its duplicate window; what comes "
             "past the relay without that header may be delivered twice",
+            "after a loss that a new epoch tells of, what was delivered before pg-writer had stored it comes again, at "
+            "a cursor of that epoch",
         ),
         "G6": (
             "no replay while the last sweep is older than half of EXPIRY_MARGIN_S, nor where Postgres is away; "

@@ -120,7 +120,7 @@ async def test_no_replay_leads_across_a_loss(relay: InProcess, monkeypatch: pyte
     (known,) = await relay.publish(event("a1"))
     await relay.settled()
     has_polled, has_read, asked = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    read, read_page, begin = Tail._read, Places.read_page, Feeder._begin
+    read, read_page, begin, feed_all = Tail._read, Places.read_page, Feeder._begin, Feeder._feed_all
 
     async def polled_late(self: Tail, after: Any) -> Any:
         await has_polled.wait()
@@ -131,9 +131,13 @@ async def test_no_replay_leads_across_a_loss(relay: InProcess, monkeypatch: pyte
         await has_read.wait()
         return await read_page(self, *values)
 
-    async def fed_late(self: Feeder, *values: Any) -> Any:
+    async def begun_late(self: Feeder, *values: Any) -> Any:
         await has_read.wait()
         return await begin(self, *values)
+
+    async def fed_late(self: Feeder, *values: Any) -> Any:
+        await has_read.wait()
+        return await feed_all(self, *values)
 
     monkeypatch.setattr(Tail, "_read", polled_late)
     monkeypatch.setattr(Places, "read_page", read_late)
@@ -143,7 +147,7 @@ async def test_no_replay_leads_across_a_loss(relay: InProcess, monkeypatch: pyte
             await session.named("relay.cursor")  # live; what is fed later has it read a page
         else:
             await asyncio.wait_for(asked.wait(), 5)
-        monkeypatch.setattr(Feeder, "_begin", fed_late)
+        monkeypatch.setattr(Feeder, "_begin", begun_late)
         monkeypatch.setattr(Feeder, "_feed_all", fed_late)
         await behind(relay, 3, 4, 6)
         await stored(relay, epoch=2, seq=7)
@@ -204,6 +208,40 @@ async def test_a_write_that_fails_tells_of_a_loss_once(
     assert failed == 4
     assert await relay.metric("relay_writer_lost_total") == 3
     assert await lost(relay) == [(3, 3), (4, 4), (6, 6)]
+
+
+async def test_a_loss_that_grows_before_it_is_recorded_is_told_again(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The epoch began, its record failed, and the stream dropped more meanwhile: of that more another epoch tells.
+
+    By the first sequence alone the longer range was taken for the one that had been told.
+    """
+    relay = await start_relay()
+    await relay.publish(event("a1"))
+    await relay.settled()
+    await relay.relay.drain()
+    jetstream = (await relay.nats()).jetstream()
+    for number in range(2, 9):
+        await jetstream.publish("mesh.events.ann.task.assigned", json.dumps(event(f"a{number}")).encode())
+    await jetstream.purge_stream(STREAM, seq=5)
+    execute, has_failed, is_purged = Writer._execute, asyncio.Event(), asyncio.Event()
+
+    async def fails_first(self: Writer, place: Any, batch: Batch) -> Any:
+        if not is_purged.is_set():
+            has_failed.set()
+            await is_purged.wait()
+            raise DatabaseUnavailable("the connection was reset")
+        return await execute(self, place, batch)
+
+    monkeypatch.setattr(Writer, "_execute", fails_first)
+    again = await start_relay(wait=False)
+    await has_failed.wait()
+    await jetstream.purge_stream(STREAM, seq=7)
+    is_purged.set()
+    await stored(again, epoch=3, seq=8)
+    assert await lost(again) == [(2, 6)]
+    assert await again.metric("relay_writer_lost_total") == 5
 
 
 async def test_one_epoch_tells_of_all_that_is_gone(start_relay: StartRelay) -> None:

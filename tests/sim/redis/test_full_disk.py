@@ -22,6 +22,7 @@ from tests.sim.redis.wire import Wire
 
 pytestmark = pytest.mark.conformance
 
+LOADING = "error", "LOADING Redis is loading the dataset in memory"
 LARGE = "x" * 8_000
 """More than the last page of the file has room for, however full the disk is."""
 
@@ -153,7 +154,7 @@ async def _joined(at: Stage) -> Wire:
             await asyncio.sleep(0.01)
         else:
             break
-    while await wire.ask("GET", "nothing") == ("error", "LOADING Redis is loading the dataset in memory"):  # noqa: ASYNC110  no event
+    while await wire.ask("GET", "nothing") == LOADING:  # noqa: ASYNC110  no event
         await asyncio.sleep(0.01)
     return wire
 

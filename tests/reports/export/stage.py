@@ -103,6 +103,8 @@ async def livers(at: UnderTest) -> None:
 
 
 async def _swept(at: UnderTest, event_id: str) -> bool:
+    """Whether an event that was stored is gone; one that pg-writer has not come to yet is not there either."""
+    await at.settled()
     return not await at.rows("SELECT 1 FROM agent_events WHERE id = $1", event_id)
 
 

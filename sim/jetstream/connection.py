@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FIRST_PING_S = 2.0
 PING_S = 120.0
+RTT_S = 3_600.0
+"""How often the server wants to know the round trip to a client that speaks by itself."""
 PINGS_OUT_MAX = 2
 """Unanswered pings after which a client is taken for dead, when the next one is due."""
 
@@ -24,7 +26,7 @@ NO_REPLY = "$JS.ACK."
 class Connection(asyncio.Protocol):
     """One client."""
 
-    def __init__(self, server: NatsServer, number: int) -> None:
+    def __init__(self, server: NatsServer, number: int, *, ping_s: float = PING_S) -> None:
         self.number = number
         self.transport: asyncio.Transport
         self._server = server
@@ -33,7 +35,11 @@ class Connection(asyncio.Protocol):
         self._no_responders = False
         self._is_verbose = False
         self._is_introduced = False
+        self._ping_s = ping_s
         self._pings_out = 0
+        self._asked_at: float | None = None
+        self._has_spoken = False
+        """Since the last time that it could have been asked."""
         self._ping: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -41,7 +47,7 @@ class Connection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self._server.joined(self)
         self.transport.write(self._server.info(self.number))
-        self._ping = asyncio.get_running_loop().call_later(FIRST_PING_S, self._ping_client)
+        self._ping = asyncio.get_running_loop().call_later(min(FIRST_PING_S, self._ping_s), self._ping_client)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
@@ -76,12 +82,18 @@ class Connection(asyncio.Protocol):
         return heard
 
     def _ping_client(self) -> None:
-        if self._pings_out >= PINGS_OUT_MAX:
-            self._close(codec.STALE)
-            return
-        self._pings_out += 1
-        self.transport.write(codec.PING)
-        self._ping = asyncio.get_running_loop().call_later(PING_S, self._ping_client)
+        """Ask for a sign of life, unless it gave one by itself; who always does is asked once an hour all the same."""
+        loop = asyncio.get_running_loop()
+        is_known = self._asked_at is not None and loop.time() - self._asked_at <= RTT_S
+        if not (self._has_spoken and is_known):
+            if self._pings_out >= PINGS_OUT_MAX:
+                self._close(codec.STALE)
+                return
+            self._pings_out += 1
+            self._asked_at = loop.time()
+            self.transport.write(codec.PING)
+        self._has_spoken = False
+        self._ping = loop.call_later(self._ping_s, self._ping_client)
 
     def _close(self, reason: bytes) -> None:
         self.transport.write(reason)
@@ -97,6 +109,7 @@ class Connection(asyncio.Protocol):
             case codec.Connect(options):
                 self._no_responders = bool(options.get("no_responders"))
             case codec.Ping():
+                self._has_spoken = True
                 self.transport.write(codec.PONG)
                 if not self._is_introduced:
                     # the real server says once more who it is, when it knows the client's account
@@ -107,11 +120,14 @@ class Connection(asyncio.Protocol):
             case codec.Sub(subject, sid):
                 if subject.startswith(EVENTS) and not subject.startswith(GIVEN_UP):
                     raise NotModelled(f"expected events that are modelled, {GIVEN_UP}>, got {subject}")
+                self._has_spoken = True
                 self._subscriptions[sid] = Subscription(subject)
                 self._server.listening_changed(subject)
             case codec.Unsub(sid, messages_max):
+                self._has_spoken = True
                 self._unsubscribe(sid, messages_max)
             case codec.Pub():
+                self._has_spoken = True
                 self._published(command)
             case codec.TooLarge():
                 self._close(codec.TOO_LARGE)

@@ -13,7 +13,7 @@ from sim.jetstream import codec
 from sim.jetstream.advisory import advisories
 from sim.jetstream.api import Api
 from sim.jetstream.cluster import SERVERS, Cluster
-from sim.jetstream.connection import Connection
+from sim.jetstream.connection import PING_S, Connection
 from sim.jetstream.consumer import Consumer
 from sim.jetstream.disk import NatsDisk
 from sim.jetstream.look_up import time_text
@@ -51,15 +51,20 @@ class NatsServer:
         disk: NatsDisk,
         sync_always: bool = True,
         replicas: int = 1,
+        ping_s: float = PING_S,
         asked: Counter[str] | None = None,
     ) -> None:
-        """`asked` counts what clients publish, by what it is for; it may outlive the process."""
+        """`ping_s` is how often a client that says nothing is asked for a sign of life.
+
+        `asked` counts what clients publish, by what it is for; it may outlive the process.
+        """
         self._name = name
         self._asked_for: Counter[str] = Counter() if asked is None else asked
         self._now_ns = now_ns
         self._rng = rng
         self._disk = disk
         self._sync_always = sync_always
+        self._ping_s = ping_s
         self._api = Api(
             disk, self._consumer_gone, self._serve, draw=rng.random, is_heard=self._is_heard, replicas=replicas
         )
@@ -80,7 +85,7 @@ class NatsServer:
     def protocol(self) -> asyncio.Protocol:
         """A protocol for a new connection."""
         self._served += 1
-        return Connection(self, self._served)
+        return Connection(self, self._served, ping_s=self._ping_s)
 
     def start(self) -> None:
         """Begin to sync, and to serve consumers, on the running loop."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.sim.jetstream import (
     again,
+    asked,
     limits,
     lives,
     ordering,
@@ -53,7 +54,9 @@ PEACEFUL = scenes_of(
 """Scenes that may share a server."""
 VIOLENT = scenes_of(lives)
 """Scenes that kill their server."""
-SCENES = PEACEFUL | VIOLENT
+ASKED = scenes_of(asked)
+"""Scenes with a server that asks its clients often."""
+SCENES = PEACEFUL | VIOLENT | ASKED
 THREES: dict[str, ThreeScene] = scenes_of(threes)  # type: ignore[assignment]
 """Scenes of three servers."""
 

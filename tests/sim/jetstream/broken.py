@@ -108,6 +108,10 @@ BREAKS: dict[str, Break] = {
         apply=_after(PushConsumer, "__init__", lambda one: setattr(one, "_looked_seq", one._looked_seq + 1)),
         scene="held_until_heard",
     ),
+    "whoever speaks is asked all the same": Break(
+        apply=_before(Connection, "_ping_client", lambda one: setattr(one, "_has_spoken", False)),
+        scene="asked_once_while_they_speak",
+    ),
     "who asks nobody waits": Break(
         apply=_before(Connection, "_published", lambda one: setattr(one, "_no_responders", False)),
         scene="nobody_there",

@@ -15,6 +15,7 @@ WIRE: dict[str, tuple[str, ...]] = {
         "a_reply_that_is_an_ack",
         "answers_like_acks",
         "too_large_on_the_wire",
+        "taken_for_dead",
     ),
     "odd spacing is accepted": ("introduced_twice",),
     "one subscription for all requests; nobody there is a 503": ("requests", "nobody_there", "limited_subscription"),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from faults.stack import NatsProcess
 from sim.host import Process
+from sim.jetstream.connection import PING_S
 from sim.jetstream.disk import NatsDisk
 from sim.jetstream.server import NatsServer
 from tests.sim.worlds import SmallWorld
@@ -88,9 +89,10 @@ class SimulatedGround(Ground):
     url = f"nats://b:{PORT}"
     beside = "a"
 
-    def __init__(self, world: SmallWorld, *, sync_always: bool = True) -> None:
+    def __init__(self, world: SmallWorld, *, sync_always: bool = True, ping_s: float = PING_S) -> None:
         self._world = world
         self._sync_always = sync_always
+        self._ping_s = ping_s
         self._disk = NatsDisk()
         self._process: Process | None = None
         self._server: NatsServer | None = None
@@ -136,6 +138,7 @@ class SimulatedGround(Ground):
             rng=random.Random(f"server/{self._lives}"),
             disk=self._disk,
             sync_always=self._sync_always,
+            ping_s=self._ping_s,
         )
         await process.loop.create_server(server.protocol, "0.0.0.0", PORT)
         server.start()

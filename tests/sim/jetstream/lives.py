@@ -23,6 +23,7 @@ async def same_id(at: Stage, *ids: str) -> None:
     for one in ids:
         ack = await at.js.publish(at.subject, b"x", headers={"Nats-Msg-Id": one})
         at.see(one, ack.seq, bool(ack.duplicate))
+    await at.known()
 
 
 async def reconnected(client: Client) -> None:

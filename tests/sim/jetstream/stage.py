@@ -108,13 +108,17 @@ class Stage:
         self._consumers.append(name)
 
     async def fill(self, count: int, *, size: int = 1) -> None:
-        """Publish so many messages, and wait until the consumers know of them.
+        """Publish so many messages, and wait until the consumers know of them."""
+        for number in range(count):
+            await self.js.publish(self.subject, str(number).encode().rjust(size, b"."))
+        await self.known()
+
+    async def known(self) -> None:
+        """Wait until the consumers, which have no filter, know of everything.
 
         The real server tells its consumers after the PubAck: what the first deliveries say of how many are pending
         was one too few, once in many runs on a busy machine.
         """
-        for number in range(count):
-            await self.js.publish(self.subject, str(number).encode().rjust(size, b"."))
         for name in self._consumers:
             while not await self._knows_all(name):  # noqa: ASYNC110  there is no event to wait for
                 await asyncio.sleep(0.002)

@@ -9,7 +9,8 @@ import nats.errors
 import pytest
 
 from faults.stack import EmbeddedStack
-from tests.sim.jetstream.arms import PEACEFUL, THREES, VIOLENT, play, play_three, simulated, simulated_three
+from tests.sim.jetstream.arms import ASKED, PEACEFUL, THREES, VIOLENT, play, play_three, simulated, simulated_three
+from tests.sim.jetstream.asked import ASKS, PING_S
 from tests.sim.jetstream.broken import BREAKS, Break
 from tests.sim.jetstream.ground import RealGround
 from tests.sim.jetstream.trio import RealTrio
@@ -26,7 +27,8 @@ def seen_simulated(scene: str) -> Any:
     try:
         if scene in THREES:
             return simulated_three(lambda trio: play_three(trio, scene))
-        return simulated(lambda ground: play(ground, scene), sync_always=scene not in NOW_AND_THEN)
+        options = {"ping_s": PING_S} if scene in ASKED else {"sync_always": scene not in NOW_AND_THEN}
+        return simulated(lambda ground: play(ground, scene), **options)
     except (AssertionError, TimeoutError, ValueError, nats.errors.Error) as error:
         return type(error).__name__
 
@@ -34,8 +36,9 @@ def seen_simulated(scene: str) -> Any:
 async def _seen_real(stack: EmbeddedStack, scene: str) -> tuple[str, list[Any]]:
     if scene in PEACEFUL:
         return scene, await play(RealGround(stack.nats), scene)
-    if scene in VIOLENT:
-        process = stack.add_nats(f"{scene}-broken", sync="interval" if scene in NOW_AND_THEN else "always")
+    if scene in VIOLENT | ASKED:
+        sync = "interval" if scene in NOW_AND_THEN else "always"
+        process = stack.add_nats(f"{scene}-broken", sync=sync, more=ASKS if scene in ASKED else "")
         await process.start()
         seen = await play(RealGround(process), scene)
         await stack.remove(process)

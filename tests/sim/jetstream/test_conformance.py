@@ -10,7 +10,8 @@ import pytest
 
 from faults.stack import EmbeddedStack
 from tests.sim.jetstream.ahead import Ahead
-from tests.sim.jetstream.arms import PEACEFUL, THREES, VIOLENT, play, play_three, simulated, simulated_three
+from tests.sim.jetstream.arms import ASKED, PEACEFUL, THREES, VIOLENT, play, play_three, simulated, simulated_three
+from tests.sim.jetstream.asked import ASKS, PING_S
 from tests.sim.jetstream.ground import RealGround
 from tests.sim.jetstream.trio import RealTrio
 
@@ -85,6 +86,16 @@ async def test_both_servers_die_and_come_back_alike(name: str, sync: str, stack:
 
     expected = await lives.seen((name, sync), on_real)
     assert_alike(simulated(lambda ground: play(ground, name), sync_always=sync == "always"), expected)
+
+
+@pytest.mark.parametrize("name", ASKED)
+async def test_both_servers_ask_their_clients_alike(name: str, stack: EmbeddedStack) -> None:
+    """Clients are asked for a sign of life when they give none, and are taken for dead alike."""
+    process = stack.add_nats(name, more=ASKS)
+    await process.start()
+    expected = await play(RealGround(process), name)
+    await stack.remove(process)
+    assert_alike(simulated(lambda ground: play(ground, name), ping_s=PING_S), expected)
 
 
 @pytest.fixture(scope="module")

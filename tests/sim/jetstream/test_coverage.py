@@ -10,11 +10,11 @@ import pytest
 
 from tests.sim import test_full_disks
 from tests.sim.jetstream import test_conformance, test_programs
-from tests.sim.jetstream.arms import PEACEFUL, THREES, VIOLENT
+from tests.sim.jetstream.arms import ASKED, PEACEFUL, THREES, VIOLENT
 from tests.sim.jetstream.coverage import COVERED, FAILURES, RECORDINGS, WIRE
 
 DIFFERENCES = Path(__file__).parents[3] / "sim" / "DIFFERENCES.md"
-ALL = PEACEFUL | VIOLENT | THREES
+ALL = PEACEFUL | VIOLENT | ASKED | THREES
 
 
 def played() -> Counter[str]:
@@ -39,7 +39,7 @@ def test_a_statement_has_scenes_that_run(statement: str) -> None:
 def test_every_scene_is_played() -> None:
     """No scene is written and then forgotten, nor hides behind another of its name."""
     assert [name for name in ALL if not played()[name]] == []
-    assert len(ALL) == len(PEACEFUL) + len(VIOLENT) + len(THREES)
+    assert len(ALL) == len(PEACEFUL) + len(VIOLENT) + len(ASKED) + len(THREES)
     assert len(COVERED) == len(WIRE) + len(FAILURES) + len(RECORDINGS)
 
 

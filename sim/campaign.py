@@ -6,11 +6,10 @@ where one was. Local processes are the default; any `concurrent.futures` executo
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,11 +119,6 @@ def try_encoded(encoded: bytes, bug: str | None) -> Trial:
         return try_plan(plan)
     with planted(bug):
         return try_plan(plan)
-
-
-def local_pool(jobs: int) -> ProcessPoolExecutor:
-    """Processes of this machine, each started afresh: a fork would inherit threads and locks."""
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
 
 
 def run(

@@ -18,10 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from faults import seeds
 from faults.plan import PlanInvalid
 from faults.transports import Over, TransportName
-from sim.campaign import Failures, Tally, campaign, local_pool
+from sim.campaign import Failures, Tally, campaign
 from sim.marks import marks_over
 from sim.old_client import NatsPy, as_option, running
 from sim.trial import Trial
+from sim.workers import local_pool
 
 USAGE = 2
 SAID_EVERY_S = 60.0

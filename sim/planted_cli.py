@@ -16,8 +16,8 @@ from rich.table import Column, Table
 
 from faults.planted import PLANTED
 from faults.transports import Over, TransportName
-from sim.campaign import local_pool
 from sim.hunt import SEEDS_MAX, STARTS, Hunt, hunt
+from sim.workers import local_pool
 
 
 def hunts(bugs: list[str], pool: Executor, *, seeds_max: int, transport: TransportName | None = None) -> Iterator[Hunt]:

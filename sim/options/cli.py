@@ -27,7 +27,6 @@ from faults.swarm import PLAYED
 from faults.transports import TransportName
 from reports.api import write_options
 from reports.options import OptionsReport, Sample
-from sim.campaign import local_pool
 from sim.campaign_cli import seeds_of
 from sim.options import gathered, scale
 from sim.options.evidence import Simulated, simulated
@@ -35,6 +34,7 @@ from sim.options.parts import SIMULATED_SCALE, PartInvalid, Parts, ReplaySample
 from sim.outcome import WorldFailed
 from sim.review.origin import provenance
 from sim.trial import Trial
+from sim.workers import local_pool
 
 USAGE = 2
 COULD_NOT_RUN = 4

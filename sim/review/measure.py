@@ -31,7 +31,6 @@ from reports.index import Index
 from reports.review.claims import ADR_DAYS
 from reports.review.coverage import covered
 from reports.review.evidence import Covered, GapTrial, Hunt, Outage, SamePlan
-from sim.campaign import local_pool
 from sim.compare import Pair, Side, side_of
 from sim.hunt import SEEDS_MAX, STARTS
 from sim.options.evidence import Simulated, simulated_side_by_side
@@ -42,6 +41,7 @@ from sim.review.gaps import gap_plan, measure_gap
 from sim.review.parts import COVERED, GAPS, HUNTS, LEFT_OUT, OUTAGES, PLANS, REAL, WINDOW
 from sim.review.queue import Queue
 from sim.trial import Trial
+from sim.workers import local_pool
 
 REAL_MINUTES = 3.0
 """With less, the real stack and absences of a week are left out: they take more than a minute."""

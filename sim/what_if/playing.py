@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-import os
 import resource
 import tempfile
 import time
@@ -30,6 +29,7 @@ from sim.outcome import WorldFailed
 from sim.trial import Played
 from sim.trial import play as play_plan
 from sim.what_if.figures import figures_of
+from sim.workers import end_with_whoever_started_us
 
 LOOK_S = 0.5
 """How often whoever waits is told."""
@@ -126,11 +126,9 @@ def _not_played(column: Column, why: str) -> Column:
 
 def _play(job: Job, number: int, passed_ns: Shared, pipe: connection.Connection) -> None:
     """A process's whole work: play the variant and send its column."""
-    parent = os.getppid()
+    end_with_whoever_started_us()
 
     def passed(at_ns: int) -> None:
-        if os.getppid() != parent:
-            os._exit(1)  # whoever asked is gone, without a word
         passed_ns[number] = at_ns
 
     try:

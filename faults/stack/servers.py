@@ -13,11 +13,12 @@ from pathlib import Path
 
 import aiohttp
 import asyncpg
+import psutil
 
 from faults.stack import binaries, toxiproxy_build
 from faults.stack.errors import ProcessFailed
 from faults.stack.ports import LOOPBACK, ReservedPort
-from faults.stack.process import ManagedProcess, Probe, ProcessSpec
+from faults.stack.process import POLL_S, ManagedProcess, Probe, ProcessSpec, status_of
 from faults.stack.supervisor import Supervisor
 
 PROBE_S = 2.0
@@ -209,6 +210,16 @@ class PostgresProcess(ManagedProcess):
         process = cls(supervisor=supervisor, port=port, spec=server)
         process.dsn = dsn
         return process
+
+    async def kill(self) -> int:
+        """SIGKILL it, and wait until its backends are gone, too: PostgreSQL does not start while one is still attached
+        to the old shared memory. Returns its code.
+        """
+        below = psutil.Process(self.pid).children(recursive=True) if self.is_running() else []
+        code = await super().kill()
+        while any(status_of(one.pid) != "gone" for one in below):  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(POLL_S)
+        return code
 
 
 def _folder_with_password(folder: Path, user: int | None) -> Path:

@@ -166,13 +166,13 @@ async def test_a_nap_keeps_the_place(tmp_path: Path, births: Births) -> None:
         ("e5", "2.1"),
     ]
     assert (tmp_path / "alice.cursor").read_text() == "abc234-5\n"
-    assert relay.acked[-1] == b'{"cursor":"abc234-3"}'
+    assert b'{"cursor":"abc234-3"}' in relay.acked
 
 
 async def test_a_crash_in_the_middle_of_an_event_repeats_it(tmp_path: Path, births: Births) -> None:
     """A crash while an event is handled saves nothing and flushes no ack; the next life gets the event again."""
     relay = FakeRelay(head=2)
-    async with benched(Agent(name="alice", handler_ms=300), tmp_path, births, relay) as bench:
+    async with benched(Agent(name="alice", handler_ms=1_500), tmp_path, births, relay) as bench:
         bench.agent.order(What.WAKE)
         await bench.until(lambda: bench.count(history.Deliver) == 2)
         bench.agent.order(What.CRASH)

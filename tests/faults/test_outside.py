@@ -93,7 +93,8 @@ def _check_proofs(faults: list[history.Fault]) -> None:
     assert proof["agent"]["pid"] > 0
     lifted = {one.fault: one.proof for one in faults if one.phase == "lifted"}
     assert "connections" not in lifted["slow-nats"]["relay-1"]["traffic"], "the relays' connections are out of sight"
-    assert lifted["no-relay"]["relay-2"]["traffic"]["connections"] > 0, "the agents' are not"
+    # as many as happened to be at that replica then: each connection draws its own
+    assert "connections" in lifted["no-relay"]["relay-2"]["traffic"], "the agents' are not"
 
 
 @pytest.mark.parametrize(("order", "fault"), [("kill relay-1", FAULTS[3]), ("pause relay-2", FAULTS[5])])

@@ -269,6 +269,8 @@ async def test_a_pause_freezes(stage: Stage) -> None:
 async def test_what_was_frozen_before_proves_nothing(stage: Stage) -> None:
     """A pause of a process that did not run before is ineffective: somebody else's work is no proof."""
     stage.server.pause()
+    while await stage.server.status() != "stopped":  # noqa: ASYNC110  nobody tells
+        await asyncio.sleep(0.01)
     fault = Pause(id="p", process=ProcessName.NATS, at_s=0.0, for_s=1.0)
     stage.player.begin(fault)
     await stage.until(lambda: "p" in stage.player.ineffective)

@@ -115,7 +115,10 @@ def shared_memory_now() -> set[str]:
 def left_of(owned: Owned) -> list[str]:
     """What remains of a stack, in words; a zombie has ended, only its new parent has not looked yet."""
     left = [f"process {process}" for process in owned.processes if lives(process)]
-    left += [f"port {c.laddr.port}" for c in psutil.net_connections("tcp4") if is_listening(c, owned.ports)]
+    pids = {process.pid for process in owned.processes}
+    listening = [one for one in psutil.net_connections("tcp4") if is_listening(one, owned.ports)]
+    # a port of theirs that another program has since is not theirs any more
+    left += [f"port {one.laddr.port}" for one in listening if one.pid is None or one.pid in pids]
     left += [f"shared memory {segment}" for segment in owned.segments & shared_memory_now()]
     return left + ([f"folder {owned.run_dir}"] if owned.run_dir.exists() else [])
 

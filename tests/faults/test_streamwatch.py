@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import nats
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
@@ -49,7 +51,10 @@ async def test_looks(fresh_nats: NatsProcess) -> None:
     await stream.add_consumer("MESH_EVENTS", ConsumerConfig(durable_name="pg-writer", ack_policy=AckPolicy.ALL))
     for _ in range(3):
         await stream.publish("mesh.events.a.b", b"{}")
-    assert await watch.look() == StreamSeen(head_seq=3, pending=3, confirmed_seq=0)
+    async with asyncio.timeout(10):
+        # the server tells its consumers after the PubAck
+        while await watch.look() != StreamSeen(head_seq=3, pending=3, confirmed_seq=0):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
     puller = await stream.pull_subscribe_bind("pg-writer", "MESH_EVENTS")
     fetched = await puller.fetch(2, timeout=2)
     assert await watch.look() == StreamSeen(head_seq=3, pending=3, confirmed_seq=0)

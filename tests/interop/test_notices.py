@@ -25,6 +25,7 @@ async def test_a_gap_is_told_ahead_of_the_replay(mesh: Mesh, kind: type[Client])
     await mesh.send(f"{mesh.agent}-1", f"{mesh.agent}-2", type="note.added")
     await mesh.send(f"{mesh.agent}-3")
     await mesh.expire(f"{mesh.agent}-1", f"{mesh.agent}-2")
+    await mesh.settled()
     client = mesh.follow(kind, cursor=before)
     await client.until_delivered(1)
     assert [one.name for one in client.messages[:2]] == ["relay.gap", "task.assigned"]

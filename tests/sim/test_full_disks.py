@@ -94,7 +94,7 @@ async def unanswered(what: Awaitable[Any]) -> bool:
 async def handle_two(at: Stage) -> None:
     """Pull two messages and acknowledge them; how many more are pending depends on how many still fitted."""
     place = len(at.seen)
-    for message in await at.hear(0.3, batch=2):
+    for message in await at.hear(1.0, batch=2):
         await at.done(message, b"+ACK")
     at.seen[place:] = [(data, words) for _, data, words, *_ in at.seen[place:]]
 
@@ -110,25 +110,25 @@ async def floor(at: Stage) -> None:
 async def nats_runs_full(ground: FullGround) -> list[Any]:
     """A stream on a disk that fills up, is given room, and is restarted; what a client sees."""
     at = Stage(await connected(ground.url), "full", ground)
-    at.js = at.nc.jetstream(timeout=0.5)
     await at.make_stream()
     await at.make_consumer(ack_wait=60.0)
     await at.fill(6, size=500)
     await handle_two(at)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(1.5)
     ground.fill()
     room = 0
-    while not await unanswered(at.js.publish(at.subject, b"x" * 500)):
+    while not await unanswered(at.js.publish(at.subject, b"x" * 500, timeout=0.5)):
         room += 1
         assert room < ROOM_MAX
-    at.see("unanswered", [await unanswered(at.js.publish(at.subject, size * b"x")) for size in (0, 1, 5_000)])
+    last = [await unanswered(at.js.publish(at.subject, size * b"x", timeout=0.5)) for size in (0, 1, 5_000)]
+    at.see("unanswered", last)
     state = (await at.js.stream_info(at.stream)).state
     at.see("state", state.messages - room, state.last_seq - room)
     at.see("read", (await at.js.get_msg(at.stream, 3)).data)
     await handle_two(at)
     await floor(at)
     ground.free()
-    at.see("with room", await unanswered(at.js.publish(at.subject, b"y")))
+    at.see("with room", await unanswered(at.js.publish(at.subject, b"y", timeout=0.5)))
     await at.restart()
     ack = await at.js.publish(at.subject, b"z")
     at.see("restarted", ack.seq - room)

@@ -16,8 +16,8 @@ from tests.sim.postgres.arms import failure
 from tests.sim.postgres.harness import WAIT_S, connect, simulated
 
 pytestmark = [pytest.mark.stack, pytest.mark.conformance]
-LIMIT = "100ms"
-LIMIT_S = 0.1
+LIMIT = "500ms"
+LIMIT_S = 0.5
 RENEW = (sql.RENEW_LEASE, "s", 1, 50.0)
 
 

@@ -89,8 +89,8 @@ async def expiring(at: Stage) -> None:
         "TTL h",
     )
     wire = await at.join()
-    await at.do(wire, "SET soon 1 PX 250", "SET later 1 PX 60000", "EXISTS soon later", "DBSIZE")
-    await asyncio.sleep(0.6)
+    await at.do(wire, "SET later 1 PX 60000", "SET soon 1 PX 2000", "EXISTS soon later", "DBSIZE")
+    await asyncio.sleep(2.5)
     await at.do(wire, "EXISTS soon later", "GET soon", "TTL soon", "SET soon 2 NX", "TTL soon", "DBSIZE")
 
 

@@ -63,6 +63,8 @@ def plain(words: Sequence[Any], answer: Any) -> Any:
             return "map", sorted(zip(parts[::2], parts[1::2], strict=True))
         case "SSCAN", [cursor, list(parts)]:
             return cursor, sorted(parts)
+        case "TTL", int(left_s) if left_s > 0:
+            return round(left_s, -1)  # a second may pass on a busy disk
         case "HELLO", list() | ("map", list()):
             parts = answer if isinstance(answer, list) else answer[1]
             pairs = [(key, str(value)) for key, value in zip(parts[::2], parts[1::2], strict=True)]

@@ -23,6 +23,8 @@ from tests.sim.redis.wire import Wire
 pytestmark = pytest.mark.conformance
 
 LOADING = "error", "LOADING Redis is loading the dataset in memory"
+UNTIL_S = 10.0
+"""Longest wait for a server that tries again once a second."""
 LARGE = "x" * 8_000
 """More than the last page of the file has room for, however full the disk is."""
 
@@ -134,7 +136,9 @@ async def synced_now_and_then(ground: FullGround) -> list[Any]:
     await at.do(wire, "PING", "EXISTS d")
     await _look(at, wire)
     await ground.free()
-    await asyncio.sleep(1.5)
+    async with asyncio.timeout(UNTIL_S):
+        while await wire.ask("PING") != ("status", "PONG"):  # noqa: ASYNC110  it tries once a second, and tells nobody
+            await asyncio.sleep(0.05)
     await at.do(wire, "PING", "EXISTS d", "SET e 1")
     await _look(at, wire)
     await ground.kill()

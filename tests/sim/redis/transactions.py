@@ -111,8 +111,8 @@ async def watched(at: Stage) -> None:
 async def watched_until_it_expired(at: Stage) -> None:
     """A watched key that expires has changed."""
     wire = await at.join()
-    await at.do(wire, "SET k 1 PX 100", "WATCH k")
-    await asyncio.sleep(0.4)
+    await at.do(wire, "SET k 1 PX 1000", "WATCH k")
+    await asyncio.sleep(1.5)
     await at.do(wire, "MULTI", "SET done 1", "EXEC", "EXISTS done", "WATCH k", "MULTI", "EXEC")
 
 

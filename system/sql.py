@@ -43,10 +43,12 @@ UPDATE event_stream SET lease_until = now() + make_interval(secs => $3)
 WHERE name = $1 AND fence = $2 RETURNING watermark
 """
 
-RELEASE_LEASE = (
-    "UPDATE event_stream SET lease_until = '-infinity' WHERE name = $1 AND holder = $2 AND fence = coalesce($3, fence)"
-)
-"""$3 null: by the holder alone, for the answer that told the fence may have been lost."""
+RELEASE_LEASE = """
+UPDATE event_stream SET lease_until = '-infinity', fence = fence + 1
+WHERE name = $1 AND holder = $2 AND fence = coalesce($3, fence)
+"""
+"""$3 null: by the holder alone, for the answer that told the fence may have been lost. With a new fence: a write or a
+renewal that was given up on its way may come after this one, and would take the lease again for nobody."""
 
 NEW_EPOCH = """
 WITH held AS (

@@ -73,7 +73,10 @@ def _release_lease(run: Run, name: str | None, holder: str | None, fence: int | 
     def matches(row: EventStream) -> bool:
         return holder is not None and row.holder == holder and (fence is None or row.fence == fence)
 
-    row = yield from _update_stream(run, name, matches, lambda row: row._replace(lease_until=MINUS_INFINITY))
+    def change(row: EventStream) -> EventStream:
+        return row._replace(lease_until=MINUS_INFINITY, fence=int8(row.fence + 1))
+
+    row = yield from _update_stream(run, name, matches, change)
     return Outcome([], "UPDATE", int(row is not None))
 
 
@@ -299,7 +302,7 @@ STATEMENTS = (
     ),
     Statement(
         text=sql.RELEASE_LEASE,
-        pin="20ef5a7c32cc",
+        pin="cfe7f676f45f",
         handler=_release_lease,
         parameters=(TEXT, TEXT, INT8),
         needs=("event_stream",),

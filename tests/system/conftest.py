@@ -27,7 +27,7 @@ class StartRelay(Protocol):
     """Starts a relay with these settings; several in one test share their servers."""
 
     async def __call__(self, *, wait: bool = True, **settings: Any) -> InProcess:
-        """Start it, and wait until it is ready unless told otherwise."""
+        """Start it, and wait until it is ready, and serves pages, unless told otherwise."""
 
 
 @pytest.fixture
@@ -53,7 +53,11 @@ async def start_relay(
     async def start(*, wait: bool = True, **settings: Any) -> InProcess:
         relay = await InProcess.start(fresh_database, fresh_nats, **(transport | settings))
         running.append(relay)
-        return await relay.ready() if wait else relay
+        if wait:
+            await relay.ready()
+        if wait and relay.relay.settings.transport == "jetstream":
+            await relay.swept()
+        return relay
 
     yield start
     for relay in running:

@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
 
 from faults.stack import EmbeddedStack, NatsProcess, RelayProcess
+from system.cursor import Position, seq_of
 from system.host import Host
 from system.relay import Relay
 from system.settings import Settings
@@ -227,7 +228,8 @@ class UnderTest:
         return sorted(name for name in names if name.startswith("relay-"))
 
     async def everything(self) -> dict[str, Any]:
-        """All that is stored: the stream's state, and every row of every table but the lease."""
+        """All that is stored, once nothing is under way: the stream's state, all rows of all tables but leases."""
+        await self.settled()
         connection = await asyncpg.connect(self.dsn)
         try:
             tables = await connection.fetch("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'")
@@ -282,6 +284,18 @@ class InProcess(UnderTest):
         """Wait until it is ready."""
         await eventually(lambda: self.relay.readiness()[0], "a ready relay")
         return self
+
+    async def swept(self) -> InProcess:
+        """Wait until a sweep is noted: until then a session that reads the stream is told to come again."""
+        await eventually(lambda: self.rows("SELECT 1 FROM sweep_mark WHERE completed_at IS NOT NULL"), "a first sweep")
+        return self
+
+    async def readable(self) -> None:
+        """Wait until all of the stream is stored, and there for sessions to read: Redis is fed by somebody else."""
+        await self.settled()
+        last = (await self.stream_state())[1]
+        news = getattr(self.relay._transport, "news", None)
+        await eventually(lambda: news is None or seq_of(news.head or Position(0)) >= last, f"{last} to be fed")
 
     async def stop(self) -> None:
         """Close our connections, then drain the relay; a part of it that failed fails the test."""

@@ -269,7 +269,7 @@ async def test_on_the_real_server(fresh_database: str) -> None:
     """After a time-out, a violation and a cancellation, in turn, the next statements see a sound connection, and none
     of what was given up has been committed.
     """
-    database = Database(fresh_database, size_max=1, timeout_s=0.5)
+    database = Database(fresh_database, size_max=1, timeout_s=3.0)
     try:
         await database.execute("CREATE TABLE t (n int PRIMARY KEY)")
         await database.execute("INSERT INTO t VALUES (1)")

@@ -238,15 +238,15 @@ async def test_a_lost_request_is_asked_again_soon(monkeypatch: pytest.MonkeyPatc
     a request that nobody had: 45 s. So the first lives are short, grow while requests end as they should, and one
     request at a time is enough while nothing comes.
     """
-    monkeypatch.setattr("system.pull.FIRST_LIFE_S", 0.05)
+    monkeypatch.setattr("system.pull.FIRST_LIFE_S", 0.5)
     nc = Deaf()
     connection = Connection(nc=cast(Any, nc), js=cast(Any, None), over=Over(), heard=lambda: None)
-    reader = PullReader(connection, STREAM, CONSUMER, prepare=lambda one: one.data, batch=10, expires_s=0.3)
+    reader = PullReader(connection, STREAM, CONSUMER, prepare=lambda one: one.data, batch=10, expires_s=3.0)
     async with reader:
         for _ in range(2):
             assert await reader.next_batch(timeout_s=60.0) == []
         lives = [asked["expires"] / 1e9 for asked in nc.asked]
-        assert lives == [0.05] * 3, "asked again after each, for a short while"
+        assert lives == [0.5] * 3, "asked again after each, for a short while"
         timed_out = Delivered("", "", b"", Status("408", "Request Timeout", {"Nats-Pending-Messages": "10"}))
         for _ in range(4):
             reading = asyncio.ensure_future(reader.next_batch(timeout_s=60.0))
@@ -256,7 +256,7 @@ async def test_a_lost_request_is_asked_again_soon(monkeypatch: pytest.MonkeyPatc
             await asyncio.gather(reading, return_exceptions=True)
         reading = asyncio.ensure_future(reader.next_batch(timeout_s=60.0))
         await asyncio.sleep(0.01)
-        assert nc.asked[-1]["expires"] / 1e9 == 0.3
+        assert nc.asked[-1]["expires"] / 1e9 == 3.0
         count = len(nc.asked)
         nc.say(Delivered("events.x", "$JS.ACK.x", b"there", None))
         assert await reading == [b"there"]

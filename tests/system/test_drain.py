@@ -95,7 +95,7 @@ async def test_a_draining_replica_refuses_new_streams_and_is_not_ready(start_rel
     """While open streams are closed one by one, publishes over open connections are still taken, new streams are sent
     elsewhere with 503, in band for those who asked so, and /readyz takes the replica out.
     """
-    relay = await start_relay(drain_deadline_s=4)
+    relay = await start_relay(drain_deadline_s=12)
     kept = [relay.bearer(f"a{number}") for number in range(3)]
     async with AsyncExitStack() as opened:
         streams = [await opened.enter_async_context(relay.stream(f"a{number}")) for number in range(4)]

@@ -104,7 +104,7 @@ async def test_the_writers_lag_is_told(start_relay: StartRelay) -> None:
     """`relay_writer_lag_messages` is what the stream has and pg-writer has not decided; it was never set, and read 0
     while a backlog grew.
     """
-    relay = await start_relay(ready_after_silence_s=0.4)
+    relay = await start_relay(ready_after_silence_s=0.4, idle_check_s=1)
     await relay.publish(event())
     await relay.settled()
     await relay.rows(

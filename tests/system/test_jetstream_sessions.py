@@ -227,7 +227,7 @@ async def test_an_ack_ahead_of_the_writer_waits_for_it(
     """A live event may be acknowledged before pg-writer has it: the ack is stored once it has, is an honest 503 if that
     takes too long, and never the 410 of a cursor that the stream did not issue.
     """
-    relay = await start_relay(request_timeout_s=0.5)
+    relay = await start_relay(request_timeout_s=4)
     writing, write = asyncio.Event(), relay.relay._writer._commit_piece
 
     async def held(*args: Any) -> Any:

@@ -59,6 +59,7 @@ async def test_a_stream_that_cannot_be_changed_is_not_read(
         old = await InProcess.start(fresh_database, server, transport="cursor", allow_unsafe_storage=True)
         await old.ready()
         await old.publish(event("e1"))
+        await old.settled()
         new = await InProcess.start(fresh_database, server, **transport, allow_unsafe_storage=True)
         await new.ready()
 
@@ -233,7 +234,7 @@ async def test_what_was_stored_late_comes_from_the_table(
     relay = await start_relay(expiry_margin_s=1)
     await relay.publish(event("e1"))
     await relay.settled()
-    assert await relay.metric("relay_writer_late_total") == 0
+    late = await relay.metric("relay_writer_late_total")
     writing, write = asyncio.Event(), relay.relay._writer._commit_piece
 
     async def held(*args: Any) -> Any:
@@ -245,7 +246,7 @@ async def test_what_was_stored_late_comes_from_the_table(
     await asyncio.sleep(0.7)
     writing.set()
     await relay.settled()
-    assert await relay.metric("relay_writer_late_total") >= 1
+    assert await relay.metric("relay_writer_late_total") > late
     for seq in (2, 3):
         assert (await relay.ask_jetstream("STREAM.MSG.DELETE.MESH_EVENTS", {"seq": seq}))["success"]
     await relay.publish(event("e4"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from system import hints
 from system.batch import Batch
 from system.database import DatabaseUnavailable
 from system.places import Places
@@ -39,13 +40,8 @@ async def test_what_leaves_the_stream_before_it_is_stored_is_told_to_all(relay: 
     """
     (known,) = await relay.publish(event("a1"))
     await relay.settled()
-    await relay.rows("UPDATE event_stream SET fence = fence + 1 RETURNING 1")  # pg-writer stops at its next write
-    made = [event(f"b{number}") for number in range(6)]
     async with relay.stream(cursor="now") as live:
-        await relay.publish(*made)
-        jetstream = (await relay.nats()).jetstream()
-        for seq in (3, 4, 6):
-            await jetstream.delete_msg(STREAM, seq)
+        await behind(relay, 3, 4, 6)
         assert (await live.rest())[-1].data["reason"] == "epoch"
     await begun(relay, 2)
     await relay.settled()
@@ -92,12 +88,16 @@ async def test_a_writer_that_the_stream_has_left_behind_tells_all(start_relay: S
 
 
 async def behind(relay: InProcess, *lost: int, count: int = 6) -> None:
-    """Have pg-writer stop at its next write, publish events b0, b1, ..., and delete some by sequence."""
-    await relay.rows("UPDATE event_stream SET fence = fence + 1 RETURNING 1")
+    """Take the lease from pg-writer, publish events b0, b1, ..., delete some by sequence, and hand the lease back."""
+    await relay.rows(
+        "UPDATE event_stream SET fence = fence + 1, holder = '', lease_until = now() + interval '1 day' RETURNING 1"
+    )
     await relay.publish(*(event(f"b{number}") for number in range(count)))
-    jetstream = (await relay.nats()).jetstream()
+    nc = await relay.nats()
     for seq in lost:
-        await jetstream.delete_msg(STREAM, seq)
+        await nc.jetstream().delete_msg(STREAM, seq)
+    await relay.rows("UPDATE event_stream SET lease_until = '-infinity' RETURNING 1")
+    await nc.publish(hints.LEASE_SUBJECT, b"")
 
 
 async def stored(relay: InProcess, epoch: int, seq: int) -> None:

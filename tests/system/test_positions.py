@@ -28,7 +28,7 @@ async def first_events(relay: InProcess, count: int, last_event_id: str | None =
 async def five(relay: InProcess) -> list[str]:
     """The cursors of five events for ann, e1 to e5, all stored."""
     cursors = await relay.publish(*(event(f"e{number}") for number in range(1, 6)))
-    await relay.settled()
+    await relay.readable()
     return cursors
 
 
@@ -225,7 +225,7 @@ async def test_pages_walk_through_everything_once(relay: InProcess, five: list[s
     assert got == ["e1", "e2", "e3", "e4", "e5"]
     assert cursor == five[4]
     await relay.publish(event("e6"))
-    await relay.settled()
+    await relay.readable()
     assert await first_events(relay, 1, cursor=cursor) == ["e6"]
     assert (await relay.page(cursor="now")).json()["events"] == []
 
@@ -239,7 +239,7 @@ async def test_a_page_of_large_events_is_cut_by_bytes(start_relay: StartRelay) -
     made = [event(data="x" * 20_000) for _ in range(150)]
     for start in range(0, 150, 50):
         await relay.publish(*made[start : start + 50])
-    await relay.settled()
+    await relay.readable()
     got: list[str] = []
     cursor, more = "earliest", True
     while more:

@@ -70,6 +70,7 @@ async def test_by_the_clock(start_relay: StartRelay) -> None:
     async with relay.stream(cursor="now") as stream:
         await relay.publish(event("job"))
         assert await stream.events(3) == ["job", "job~r1", "job~r2"]
+        await redispatched(relay, 2)  # it is marked after it is published
         await relay.rows("UPDATE open_assignments SET due_at = now() - interval '1 hour' RETURNING 1")
         assert await relay.relay._leader._redispatcher.redispatch_once() == 0
         await relay.publish(marker := event(type="note.made"))
@@ -125,7 +126,7 @@ async def test_two_who_redispatch_at_once_publish_one_copy(relay: InProcess) -> 
 
 async def test_many_overdue_at_once_all_come(start_relay: StartRelay) -> None:
     """More than one batch of overdue assignments is worked off in one go, each once."""
-    relay = await start_relay(redispatch_after_s=2)
+    relay = await start_relay(redispatch_after_s=2, redispatch_max=1)
     made = [event(f"job{number}") for number in range(230)]
     await relay.publish(*made)
     await relay.settled()

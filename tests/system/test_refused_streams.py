@@ -179,7 +179,7 @@ async def test_a_stream_ends_with_its_token(relay: InProcess) -> None:
     """G5: a token that expires in mid-stream ends it, after the last event, with relay.close and a delay; the place
     is the client's, who goes on with a fresh token.
     """
-    async with relay.stream(token=relay.token(ttl_s=1.5), cursor="earliest") as stream:
+    async with relay.stream(token=relay.token(ttl_s=4), cursor="earliest") as stream:
         assert len(await stream.events(3)) == 3
         frames = await stream.rest()
         assert stream.response.status_code == 200

@@ -123,6 +123,7 @@ async def test_a_gap_is_logged(start_relay: StartRelay, lines: Lines) -> None:
     """With the session that was told, where it stood, and the floors."""
     relay = await start_relay(retention_standard_s=0.5)
     start, standard, _ = await relay.publish(event(), event(type="note.posted"), event())
+    await relay.settled()
     await eventually(lambda: _left(relay, 2), "the standard event swept")
     async with relay.stream(last_event_id=start) as stream:
         await stream.named("relay.gap")

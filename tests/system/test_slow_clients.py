@@ -109,6 +109,10 @@ BOUND = 64 * SIZE * 1.1 + 200_000
 """The first page of a replay, whose events' size nobody knows, and what a live session may hold."""
 
 
+async def _both_live(relay: InProcess) -> bool:
+    return await relay.metric("sse_sessions_live") == 2
+
+
 @all_transports
 async def test_a_slow_client_falls_behind_and_catches_up(start_relay: StartRelay, transport: dict[str, Any]) -> None:
     """G1, G7: a live client that does not read while 15 MB come is sent back to replay, where it sets the pace: the
@@ -117,6 +121,7 @@ async def test_a_slow_client_falls_behind_and_catches_up(start_relay: StartRelay
     relay = await start_relay(**LIMITS)
     async with SlowClient(relay, "now") as slow, relay.stream(cursor="now") as quick:
         await quick.named("relay.cursor")
+        await eventually(lambda: _both_live(relay), "two live sessions")
         reading = asyncio.create_task(quick.events(COUNT))
         cursors, most = await flood(relay)
         await reading
@@ -153,7 +158,7 @@ async def test_what_is_in_the_window_is_sent_in_pieces(start_relay: StartRelay) 
 @all_transports
 async def test_a_client_that_stops_reading_is_cut_and_keeps_its_place(start_relay: StartRelay) -> None:
     """A client that reads nothing for the limit loses its connection, not its place: it can get the rest."""
-    relay = await start_relay(**(LIMITS | {"slow_client_timeout_s": 0.5}))
+    relay = await start_relay(**(LIMITS | {"slow_client_timeout_s": 2}))
     async with SlowClient(relay, "now") as stuck:
         cursors = await relay.publish(event(), event(), event())
         await stuck.read_until(cursors[-1])

@@ -78,9 +78,9 @@ async def test_a_zombie_feeder_writes_nothing(relay: InProcess, fresh_redis: Red
 
 async def test_the_next_leader_feeds_on(start_relay: StartRelay, fresh_redis: RedisProcess) -> None:
     """A leader that hands over is followed by one with a higher fence, which goes on at the watermark in Redis."""
-    first = await start_relay(lease_s=1)
+    first = await start_relay()
     await first.publish(event("e1"))
-    second = await start_relay(lease_s=1)
+    second = await start_relay()
     fence = int(await asked(fresh_redis, "GET", f"{PREFIX}fence"))
     await first.relay.drain()
     async with second.stream(cursor="earliest") as stream:

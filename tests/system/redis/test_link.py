@@ -19,8 +19,8 @@ pytestmark = pytest.mark.stack
 
 @pytest.fixture
 async def link(fresh_redis: RedisProcess) -> AsyncIterator[RedisLink]:
-    """One connection at most, and half a second for each call."""
-    made = RedisLink(fresh_redis.url, size_max=1, timeout_s=0.5, metrics=RedisMetrics(CollectorRegistry()))
+    """One connection at most, and two seconds for each call."""
+    made = RedisLink(fresh_redis.url, size_max=1, timeout_s=2.0, metrics=RedisMetrics(CollectorRegistry()))
     yield made
     made.close()
 

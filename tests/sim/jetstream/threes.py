@@ -81,7 +81,7 @@ class ThreeStage(Stage):
             while await self.once(self.js.consumer_info(self.stream, "c")) is None:  # noqa: ASYNC110  no event
                 await asyncio.sleep(0.05)
 
-    async def known(self) -> None:
+    async def noted(self) -> None:
         """Note what the consumer knows, without how often anything was delivered: an election may cost a delivery."""
         info = await self.js.consumer_info(self.stream, "c")
         assert info.delivered is not None
@@ -106,7 +106,8 @@ async def replicated(at: ThreeStage) -> None:
     for number in ("1", "2", "1"):
         ack = await at.js.publish(at.subject, b"x", headers={"Nats-Msg-Id": number})
         at.see(ack.seq, bool(ack.duplicate))
-    got = await at.hear(SHORT_S, batch=2, expires=200 * MS)
+    await at.known()
+    got = await at.hear(SHORT_S, batch=2, expires=5_000 * MS)
     await got[0].ack_sync()
     await at.until(num_ack_pending=1)
     await at.consumer()
@@ -118,8 +119,8 @@ async def ends_overtake(at: ThreeStage) -> None:
     """Three servers agree on a delivery before it is sent, not on a 409; what won't wait ends in a 408 behind it."""
     await at.open()
     await at.fill(5)
-    await at.hear(SHORT_S, batch=9, expires=200 * MS, max_bytes=140)
-    await at.hear(SHORT_S, batch=1, expires=200 * MS, max_bytes=12_000)
+    await at.hear(SHORT_S, batch=9, expires=1_000 * MS, max_bytes=140)
+    await at.hear(SHORT_S, batch=1, expires=1_000 * MS, max_bytes=12_000)
     await at.hear(SHORT_S, batch=9, no_wait=True)
     await at.hear(SHORT_S, batch=9, no_wait=True)
 
@@ -160,16 +161,17 @@ async def acknowledged_before_the_election(at: ThreeStage) -> None:
     await at.open(ack_wait=5.0)
     for number in range(4):
         await at.put(str(number))
+    await at.until(num_pending=4)
     puller = await at.js.pull_subscribe_bind("c", stream=at.stream)
     got = await puller.fetch(4, timeout=2.0)
     for one in got[:3]:
         await one.ack_sync()
     await at.trio.kill_leader(at.stream)
     await at.settled()
-    await at.known()
+    await at.noted()
     at.see(await at.take(1))
     await at.until(num_ack_pending=0)
-    await at.known()
+    await at.noted()
 
 
 async def a_follower_is_missed_by_nobody(at: ThreeStage) -> None:
@@ -212,7 +214,7 @@ async def all_are_killed(at: ThreeStage) -> None:
     at.see(await at.take(4))
     await at.trio.kill_all()
     await at.settled()
-    await at.known()
+    await at.noted()
     at.see([await at.put(str(number)) for number in (0, 9, 10)])
     at.see(await at.take(7))
     await at.told()

@@ -52,6 +52,14 @@ PEACEFUL = scenes_of(
     scenes, pulling, waiting, again, pushing, protocol, limits, telling, wires, ordering, shortlived, reading
 )
 """Scenes that may share a server."""
+AT_ONCE = 4
+"""Scenes on real servers, so that they are not late for want of a processor."""
+ALONE = (
+    *("wildcards", "introduced_twice", "answers_like_acks"),  # listen to each other's subjects
+    *("the_account", "streams"),  # count, or look for, what others have
+    *("too_large", "flow_controlled", "flow_controlled_in_a_long_inbox", "an_old_answer", "under_flow_control"),  # long
+)
+"""Scenes that share a server but disturb others, or are disturbed."""
 VIOLENT = scenes_of(lives)
 """Scenes that kill their server."""
 ASKED = scenes_of(asked)

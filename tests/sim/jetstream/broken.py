@@ -66,6 +66,11 @@ def _leader_without_its_last(cluster: Cluster) -> None:
         _without_its_last(stream)
 
 
+def _without_an_end(waiting: Waiting) -> None:
+    """Whoever came last waits for ever."""
+    waiting._requests[-1].expires_ns = None
+
+
 def _served_first(waiting: Waiting) -> None:
     """Whoever got a message gets the next one too."""
     waiting._requests.rotate(1)
@@ -102,7 +107,7 @@ BREAKS: dict[str, Break] = {
         apply=_after(Stream, "purge", lambda stream: setattr(stream, "purged_seq", 0)), scene="purging"
     ),
     "requests have no turns": Break(apply=_after(Waiting, "gave", _served_first), scene="turns"),
-    "requests never end": Break(apply=_instead(Waiting, "expire", lambda *_: []), scene="batches"),
+    "requests never end": Break(apply=_after(Waiting, "add", _without_an_end), scene="batches"),
     "flow control never asks": Break(apply=_instead(PushConsumer, "_counted", lambda *_: []), scene="flow_controlled"),
     "an ordered consumer skips its first message": Break(
         apply=_after(PushConsumer, "__init__", lambda one: setattr(one, "_looked_seq", one._looked_seq + 1)),

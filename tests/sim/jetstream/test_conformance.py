@@ -10,18 +10,24 @@ import pytest
 
 from faults.stack import EmbeddedStack
 from tests.sim.jetstream.ahead import Ahead
-from tests.sim.jetstream.arms import ASKED, PEACEFUL, THREES, VIOLENT, play, play_three, simulated, simulated_three
+from tests.sim.jetstream.arms import (
+    ALONE,
+    ASKED,
+    AT_ONCE,
+    PEACEFUL,
+    THREES,
+    VIOLENT,
+    play,
+    play_three,
+    simulated,
+    simulated_three,
+)
 from tests.sim.jetstream.asked import ASKS, PING_S
 from tests.sim.jetstream.ground import RealGround
 from tests.sim.jetstream.trio import RealTrio
 
 pytestmark = [pytest.mark.stack, pytest.mark.conformance]
 
-ALONE = (
-    *("wildcards", "introduced_twice", "answers_like_acks"),  # listen to each other's subjects
-    *("the_account", "streams"),  # count, or look for, what others have
-    *("too_large", "flow_controlled", "flow_controlled_in_a_long_inbox", "an_old_answer", "under_flow_control"),  # long
-)
 BOTH_WAYS = ("acknowledged_messages_survive", "ids_of_what_is_gone", "acks_are_forgotten", "deliveries_survive")
 """What a SIGKILL leaves is the same whether the disk is synced always or now and then."""
 NOW_AND_THEN = ("an_older_disk",)
@@ -47,13 +53,13 @@ def assert_alike(found: list[Any], expected: list[Any]) -> None:
 @pytest.fixture(scope="module")
 def peaceful() -> Ahead:
     """Scenes that share a real server."""
-    return Ahead(PEACEFUL, at_once=4, alone=ALONE)
+    return Ahead(PEACEFUL, at_once=AT_ONCE, alone=ALONE)
 
 
 @pytest.fixture(scope="module")
 def lives() -> Ahead:
     """Scenes with a real server each."""
-    return Ahead(LIVES, at_once=4)
+    return Ahead(LIVES, at_once=AT_ONCE)
 
 
 @pytest.fixture(scope="module")

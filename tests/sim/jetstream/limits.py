@@ -34,12 +34,13 @@ async def rolling_by_count(at: Stage) -> None:
     await at.make_stream(max_msgs=3, discard="old")
     await at.make_consumer(ack_wait=SHORT_S)
     await at.fill(3)
-    await at.hear(SHORT_S / 3, batch=1, expires=50 * MS)
+    await at.hear(SHORT_S / 3, batch=1, expires=5_000 * MS)
     await at.fill(4)
+    await at.until(num_ack_pending=0)
     await at.state()
     await at.consumer()
-    await asyncio.sleep(SHORT_S)
-    await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
+    await asyncio.sleep(SHORT_S * 3)
+    await at.hear(SHORT_S / 2, batch=9, no_wait=True)
     await at.consumer()
 
 
@@ -51,7 +52,8 @@ async def rolling_by_subject(at: Stage) -> None:
     for number in (0, 1, 0, 0, 1, 1, 0):
         await put(at, b"x", subjects[number])
         await at.state()
-    await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
+    await at.known()
+    await at.hear(SHORT_S / 2, batch=9, expires=1_000 * MS)
     await at.consumer()
 
 
@@ -88,14 +90,14 @@ async def tightened(at: Stage) -> None:
     await at.make_stream()
     await at.make_consumer(ack_wait=SHORT_S)
     await at.fill(6)
-    await at.hear(SHORT_S / 3, batch=3, expires=50 * MS)
+    await at.hear(SHORT_S / 3, batch=3, expires=5_000 * MS)
     config = (await at.js.stream_info(at.stream)).config
     for change in ({"max_msgs": 4}, {"max_bytes": 120}, {"max_msgs_per_subject": 1}):
         await at.tries(at.js.update_stream(config.evolve(**change)))
         await at.state()
-    await asyncio.sleep(SHORT_S)
+    await asyncio.sleep(SHORT_S * 3)
     await at.consumer()
-    await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
+    await at.hear(SHORT_S / 2, batch=9, no_wait=True)
     await at.consumer()
 
 
@@ -115,25 +117,25 @@ async def expired_under_a_consumer(at: Stage) -> None:
     await at.make_stream(max_age=1.0, duplicate_window=1.0)
     await at.make_consumer(ack_wait=SHORT_S)
     await at.fill(4)
-    first = await at.hear(SHORT_S / 3, batch=2, expires=50 * MS)
+    first = await at.hear(SHORT_S / 3, batch=2, expires=5_000 * MS)
     await first[1].ack_sync()
-    await asyncio.sleep(1.6)
+    await asyncio.sleep(2.4)
     await at.consumer()
     await at.state()
     await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
     await at.nc.request(first[0].reply, b"", timeout=1.0)
     await at.fill(2)
-    await at.hear(SHORT_S / 2, batch=1, expires=100 * MS)
+    await at.hear(SHORT_S / 2, batch=1, expires=5_000 * MS)
     await at.consumer()
 
 
 async def expired_while_waiting(at: Stage) -> None:
     """A request that waits is not disturbed by what expires, and gets what comes after it."""
-    await at.make_stream(max_age=1.0, duplicate_window=1.0)
+    await at.make_stream(max_age=2.0, duplicate_window=2.0)
     await at.make_consumer(max_ack_pending=3, ack_wait=9.0)
     await at.fill(3)
-    hearing = asyncio.ensure_future(at.hear(2.7, batch=5, expires=2_600 * MS))
-    await asyncio.sleep(2.2)
+    hearing = asyncio.ensure_future(at.hear(4.2, batch=5, expires=4_100 * MS))
+    await asyncio.sleep(3.4)
     await at.fill(1)
     await hearing
     await at.consumer()
@@ -142,13 +144,13 @@ async def expired_while_waiting(at: Stage) -> None:
 
 async def expiry_makes_room(at: Stage) -> None:
     """At max_ack_pending what expires unacknowledged makes room, and who waits gets what comes next, by itself."""
-    await at.make_stream(max_age=1.5, duplicate_window=1.5)
+    await at.make_stream(max_age=3.0, duplicate_window=3.0)
     await at.make_consumer(max_ack_pending=1, ack_wait=9.0)
     await at.fill(1)
-    await at.hear(SHORT_S / 3, batch=1, expires=50 * MS)
-    await asyncio.sleep(1.2)
+    await at.hear(SHORT_S / 3, batch=1, expires=5_000 * MS)
+    await asyncio.sleep(2.7)
     await at.fill(1)
-    await at.hear(1.2, batch=1, expires=1_100 * MS)
+    await at.hear(1.2, batch=1, expires=5_000 * MS)
     await at.consumer()
 
 

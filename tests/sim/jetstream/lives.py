@@ -14,8 +14,10 @@ from tests.sim.jetstream.shortlived import made
 from tests.sim.jetstream.stage import SHORT_S, UNTIL_S, Stage
 
 MS = 1_000_000
-FLUSHED_S = 0.4
+FLUSHED_S = 0.9
 """After so long a consumer's state is on disk."""
+FLUSHED_AGAIN_S = 0.1
+"""A consumer's state that has just been written is not written again before."""
 
 
 async def same_id(at: Stage, *ids: str) -> None:
@@ -79,14 +81,35 @@ async def readers_die_and_short_lives_end(at: Stage) -> None:
     await publish(at, "ann", "bob", **{"Nats-TTL": "2"})
     await publish(at, "ann")
     name = await reader(at, "ann", inactive_threshold=60_000 * MS)
-    await at.hear(SHORT_S, name, batch=1, expires=200 * MS)
+    await at.hear(SHORT_S, name, batch=1, expires=5_000 * MS)
     await at.restart()
     await at.hear(SHORT_S, name, batch=1, expires=200 * MS)
     await at.tries(at.js.consumer_info(at.stream, name))
     await asyncio.sleep(3.5)
     await at.state()
     again = await reader(at, "ann", name="again")
-    await at.hear(SHORT_S, again, batch=9, expires=200 * MS)
+    await at.hear(SHORT_S, again, batch=9, expires=1_000 * MS)
+
+
+async def killed_in_time(at: Stage, within_s: float) -> bool:
+    """Acknowledge four messages, the last one just before a SIGKILL; answers whether it can't have been flushed."""
+    await at.make_stream()
+    await at.make_consumer(ack_wait=2.0)
+    await at.fill(6)
+    got = await at.hear(SHORT_S / 3, batch=4, expires=5_000 * MS)
+    for one in got[:2]:
+        await one.ack_sync()
+    await asyncio.sleep(FLUSHED_S)
+    await at.consumer()
+    began_s = asyncio.get_running_loop().time()
+    await got[2].ack_sync()
+    await asyncio.sleep(0.04)
+    await got[3].ack_sync()
+    await at.ground.kill()
+    took_s = asyncio.get_running_loop().time() - began_s
+    await at.ground.start()
+    await at.come_back()
+    return took_s < within_s
 
 
 async def acks_are_forgotten(at: Stage) -> None:
@@ -94,53 +117,43 @@ async def acks_are_forgotten(at: Stage) -> None:
 
     The first word after a rest is written at once.
     """
-    await at.make_stream()
-    await at.make_consumer(ack_wait=2.0)
-    await at.fill(6)
-    got = await at.hear(SHORT_S / 3, batch=4, expires=50 * MS)
-    for one in got[:2]:
-        await one.ack_sync()
-    await asyncio.sleep(FLUSHED_S)
-    await at.consumer()
-    await got[2].ack_sync()
-    await asyncio.sleep(0.02)
-    await got[3].ack_sync()
-    await at.consumer()
-    await at.restart()
+    while not await killed_in_time(at, FLUSHED_AGAIN_S - 0.005):
+        at.seen.clear()
+        await at.js.delete_stream(at.stream)
     await at.consumer()
     await asyncio.sleep(2.2)
-    await at.hear(SHORT_S, batch=9, expires=200 * MS)
+    await at.hear(SHORT_S, batch=9, expires=1_000 * MS)
     await at.consumer()
 
 
 async def deliveries_survive(at: Stage) -> None:
     """What was delivered and flushed counts after a SIGKILL, and comes again in its time."""
     await at.make_stream()
-    await at.make_consumer(ack_wait=2.0)
+    await at.make_consumer(ack_wait=4.0)
     await at.fill(5)
-    got = await at.hear(SHORT_S / 3, batch=3, expires=50 * MS)
+    got = await at.hear(SHORT_S / 3, batch=3, expires=5_000 * MS)
     await got[1].ack_sync()
     await asyncio.sleep(FLUSHED_S)
     await at.restart()
     await at.consumer()
-    await at.hear(SHORT_S, batch=1, expires=200 * MS)
-    await asyncio.sleep(2.2)
-    await at.hear(SHORT_S, batch=9, expires=200 * MS)
+    await at.hear(SHORT_S, batch=1, expires=5_000 * MS)
+    await asyncio.sleep(5.0)
+    await at.hear(SHORT_S, batch=9, expires=1_000 * MS)
     await at.consumer()
 
 
 async def naks_are_forgotten(at: Stage) -> None:
     """What was refused waits for its time after a SIGKILL, as if nobody had refused it."""
     await at.make_stream()
-    await at.make_consumer(ack_wait=3.0)
+    await at.make_consumer(ack_wait=5.0)
     await at.fill(2)
-    got = await at.hear(SHORT_S / 3, batch=2, expires=50 * MS)
+    got = await at.hear(SHORT_S / 3, batch=2, expires=5_000 * MS)
     await at.done(got[0], b"-NAK")
     await asyncio.sleep(FLUSHED_S)
     await at.restart()
     await at.hear(SHORT_S, batch=9, expires=200 * MS)
-    await asyncio.sleep(3.0)
-    await at.hear(SHORT_S, batch=9, expires=200 * MS)
+    await asyncio.sleep(5.0)
+    await at.hear(SHORT_S, batch=9, expires=1_000 * MS)
     await at.consumer()
 
 
@@ -150,7 +163,7 @@ async def consumers_in_memory_die(at: Stage) -> None:
     await at.make_consumer(ack_wait=7.0, max_ack_pending=3)
     await at.fill(2)
     inbox = at.nc.new_inbox()
-    hearing = asyncio.ensure_future(heard(at, inbox, SHORT_S))
+    hearing = asyncio.ensure_future(heard(at, inbox, SHORT_S * 5))
     await asyncio.sleep(0.05)
     name = await pushed(at, inbox)
     at.see(len(await hearing))
@@ -169,7 +182,7 @@ async def expired_while_down(at: Stage) -> None:
     await at.make_stream(max_age=3.0, duplicate_window=3.0)
     await at.make_consumer(ack_wait=1.0)
     await at.fill(3)
-    await at.hear(SHORT_S / 3, batch=2, expires=50 * MS)
+    await at.hear(SHORT_S / 3, batch=2, expires=5_000 * MS)
     await asyncio.sleep(FLUSHED_S)
     await at.ground.kill()
     await asyncio.sleep(3.5)
@@ -177,7 +190,7 @@ async def expired_while_down(at: Stage) -> None:
     await at.come_back()
     await at.state()
     await at.fill(1)
-    await at.hear(SHORT_S, batch=9, expires=200 * MS)
+    await at.hear(SHORT_S, batch=9, no_wait=True)
     await at.consumer()
     await at.state()
 
@@ -185,9 +198,9 @@ async def expired_while_down(at: Stage) -> None:
 async def an_older_disk(at: Stage) -> None:
     """After a power loss that took the tail: its sequences are given out again, its ids and acks are forgotten."""
     await at.make_stream()
-    await at.make_consumer(ack_wait=2.0)
+    await at.make_consumer(ack_wait=4.0)
     await same_id(at, "a", "b", "c")
-    got = await at.hear(SHORT_S / 3, batch=2, expires=50 * MS)
+    got = await at.hear(SHORT_S / 3, batch=2, expires=5_000 * MS)
     await got[0].ack_sync()
     await asyncio.sleep(FLUSHED_S)
     await at.ground.kill()
@@ -195,7 +208,7 @@ async def an_older_disk(at: Stage) -> None:
     await at.ground.start()
     await at.come_back()
     await same_id(at, "d", "e")
-    await at.hear(SHORT_S / 3, batch=1, expires=50 * MS)
+    await at.hear(SHORT_S / 3, batch=1, expires=5_000 * MS)
     await asyncio.sleep(FLUSHED_S)
     await at.ground.kill()
     await at.ground.put_back_disk()
@@ -204,8 +217,8 @@ async def an_older_disk(at: Stage) -> None:
     await at.state()
     await at.consumer()
     await same_id(at, "e", "a", "c", "d")
-    await asyncio.sleep(2.2)
-    await at.hear(SHORT_S, batch=9, expires=200 * MS)
+    await asyncio.sleep(5.0)
+    await at.hear(SHORT_S, batch=9, expires=1_000 * MS)
     await at.consumer()
 
 
@@ -216,7 +229,7 @@ async def asked_before_the_restart(at: Stage) -> None:
     client = await at.join()
     puller = await client.jetstream().pull_subscribe_bind("c", stream=at.stream)
     fetching = asyncio.ensure_future(puller.fetch(5, timeout=3.0))
-    await asyncio.sleep(SHORT_S)
+    await at.until(num_waiting=1)
     await at.restart()
     await reconnected(client)
     await at.fill(2)
@@ -246,7 +259,7 @@ async def said_while_down(at: Stage) -> None:
     ack = await publishing
     at.see(ack.seq, bool(ack.duplicate))
     await at.come_back()
-    await at.until(num_ack_pending=0)
+    await at.until(num_ack_pending=0, num_pending=2)
     await at.consumer()
 
 

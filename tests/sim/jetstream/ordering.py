@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 
-from tests.sim.jetstream.stage import SHORT_S, UNTIL_S, Stage
+from tests.sim.jetstream.stage import UNTIL_S, Stage
 from tests.sim.jetstream.wires import over_a_wire
 
 BEAT_S = 0.5
@@ -112,7 +112,9 @@ async def a_slow_reader(at: Stage) -> None:
     await at.fill(1)
     await reader.has(1)
     await at.fill(9)
-    await asyncio.sleep(SHORT_S)
+    async with asyncio.timeout(UNTIL_S):
+        while len(told) < 4:  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0.002)
     reader.go.set()
     await reader.has(6)
     await asyncio.sleep(BEAT_S * 2)

@@ -15,9 +15,9 @@ from nats.aio.msg import Msg
 
 from tests.sim.jetstream.stage import Stage
 
-QUICK_ACK_WAIT_S = 0.4
-OVERDUE_S = 0.6
-FLUSHED_S = 0.3
+QUICK_ACK_WAIT_S = 0.3
+OVERDUE_S = 0.8
+FLUSHED_S = 0.7
 AGREE_S = 2.0
 """How long a real server's own knowledge may lag behind its answers: it tells its consumers after the PubAck."""
 ANSWERS = (b"+ACK", b"-NAK", b"+TERM", b"+WPI")

@@ -17,8 +17,8 @@ async def batches(at: Stage) -> None:
     await at.make_consumer()
     await at.fill(5)
     await at.consumer()
-    await at.hear(SHORT_S, batch=3, expires=200 * MS)
-    await at.hear(SHORT_S, batch=3, expires=200 * MS)
+    await at.hear(SHORT_S, batch=3, expires=5_000 * MS)
+    await at.hear(SHORT_S, batch=3, expires=1_000 * MS)
     await at.consumer()
 
 
@@ -31,7 +31,7 @@ async def no_wait(at: Stage) -> None:
     await at.fill(2)
     await at.hear(SHORT_S / 2, batch=3, no_wait=True)
     await at.fill(1)
-    await at.hear(SHORT_S, batch=3, no_wait=True, expires=200 * MS)
+    await at.hear(SHORT_S, batch=3, no_wait=True, expires=1_000 * MS)
 
 
 async def no_wait_then_published(at: Stage) -> None:
@@ -41,9 +41,9 @@ async def no_wait_then_published(at: Stage) -> None:
     """
     await at.make_stream()
     await at.make_consumer()
-    hearing = asyncio.ensure_future(at.hear(SHORT_S * 2, batch=3, no_wait=True, expires=500 * MS))
-    for _ in range(2):
-        await asyncio.sleep(SHORT_S / 3)
+    hearing = asyncio.ensure_future(at.hear(SHORT_S * 2, batch=3, no_wait=True, expires=5_000 * MS))
+    for waiting in (1, 0):
+        await at.until(num_waiting=waiting)
         await at.fill(1)
     await hearing
     await at.consumer()
@@ -54,10 +54,10 @@ async def bytes_limited(at: Stage) -> None:
     await at.make_stream()
     await at.make_consumer()
     await at.fill(4, size=100)
-    await at.hear(SHORT_S, batch=10, expires=200 * MS, max_bytes=400)
-    await at.hear(SHORT_S, batch=10, expires=200 * MS, max_bytes=50)
-    await at.hear(SHORT_S, batch=1, expires=200 * MS, max_bytes=10_000)
-    await at.hear(SHORT_S, batch=10, expires=200 * MS, max_bytes=10_000)
+    await at.hear(SHORT_S, batch=10, expires=1_000 * MS, max_bytes=400)
+    await at.hear(SHORT_S, batch=10, expires=1_000 * MS, max_bytes=50)
+    await at.hear(SHORT_S, batch=1, expires=1_000 * MS, max_bytes=10_000)
+    await at.hear(SHORT_S, batch=10, expires=1_000 * MS, max_bytes=10_000)
     await at.consumer()
 
 
@@ -66,9 +66,9 @@ async def cumulative_again(at: Stage) -> None:
     await at.make_stream()
     await at.make_consumer(ack_policy=AckPolicy.ALL, ack_wait=SHORT_S)
     await at.fill(4)
-    await at.hear(SHORT_S / 3, batch=2, expires=50 * MS)
-    await asyncio.sleep(SHORT_S)
-    again = await at.hear(SHORT_S / 3, batch=3, expires=50 * MS)
+    await at.hear(SHORT_S / 3, batch=2, expires=5_000 * MS)
+    await asyncio.sleep(SHORT_S * 3)
+    again = await at.hear(SHORT_S / 3, batch=3, no_wait=True)
     for place in (0, 2, 1):
         await at.nc.request(again[place].reply, b"", timeout=1.0)
         await at.consumer()
@@ -99,7 +99,7 @@ async def heartbeats(at: Stage) -> None:
     await at.make_stream()
     await at.make_consumer()
     await at.fill(1)
-    await at.hear(0.8, batch=2, expires=700 * MS, idle_heartbeat=200 * MS)
+    await at.hear(2.6, batch=2, expires=2_500 * MS, idle_heartbeat=1_000 * MS)
 
 
 async def fetches(at: Stage) -> None:
@@ -109,7 +109,7 @@ async def fetches(at: Stage) -> None:
     await at.fill(5)
     puller = await at.js.pull_subscribe_bind("c", stream=at.stream)
     for batch in (1, 3, 10):
-        got = await puller.fetch(batch, timeout=0.5)
+        got = await puller.fetch(batch, timeout=5.0)
         at.see([message.metadata.sequence.stream for message in got], got[-1].metadata.num_pending)
         for message in got:
             await message.ack_sync()
@@ -123,7 +123,7 @@ async def floors(at: Stage) -> None:
     await at.make_stream()
     await at.make_consumer()
     await at.fill(6)
-    got = await at.hear(SHORT_S / 2, batch=5, expires=100 * MS)
+    got = await at.hear(SHORT_S / 2, batch=5, expires=5_000 * MS)
     for place in (1, 3, 0, 2, 4):
         await got[place].ack_sync()
         await at.consumer()
@@ -134,12 +134,12 @@ async def cumulative(at: Stage) -> None:
     await at.make_stream()
     await at.make_consumer(ack_policy=AckPolicy.ALL, ack_wait=SHORT_S)
     await at.fill(6)
-    got = await at.hear(SHORT_S / 3, batch=5, expires=50 * MS)
+    got = await at.hear(SHORT_S / 3, batch=5, expires=5_000 * MS)
     for place in (3, 1):
         await at.nc.request(got[place].reply, b"", timeout=1.0)
         await at.consumer()
-    await asyncio.sleep(SHORT_S)
-    await at.hear(SHORT_S / 2, batch=5, expires=100 * MS)
+    await asyncio.sleep(SHORT_S * 3)
+    await at.hear(SHORT_S / 2, batch=5, no_wait=True)
     await at.consumer()
 
 
@@ -148,14 +148,14 @@ async def redelivery(at: Stage) -> None:
     await at.make_stream()
     await at.make_consumer(ack_wait=SHORT_S)
     await at.fill(3)
-    old = await at.hear(SHORT_S / 3, batch=2, expires=50 * MS)
-    await asyncio.sleep(SHORT_S)
-    await at.hear(SHORT_S / 2, batch=5, expires=100 * MS)
+    old = await at.hear(SHORT_S / 3, batch=2, expires=5_000 * MS)
+    await asyncio.sleep(SHORT_S * 3)
+    await at.hear(SHORT_S / 2, batch=5, no_wait=True)
     await at.consumer()
     await at.nc.request(old[0].reply, b"", timeout=1.0)
     await at.consumer()
-    await asyncio.sleep(SHORT_S)
-    await at.hear(SHORT_S / 2, batch=5, expires=100 * MS)
+    await asyncio.sleep(SHORT_S * 3)
+    await at.hear(SHORT_S / 2, batch=5, no_wait=True)
     await at.consumer()
 
 
@@ -164,24 +164,25 @@ async def redelivery_to_a_waiting_request(at: Stage) -> None:
     await at.make_stream()
     await at.make_consumer(ack_wait=SHORT_S)
     await at.fill(1)
-    await at.hear(SHORT_S * 4, batch=3, expires=1_000 * MS)
+    await at.hear(SHORT_S * 4, batch=3, expires=5_000 * MS)
     await at.consumer()
 
 
 async def naks(at: Stage) -> None:
     """A nak brings a message again at once, with a delay later; term never; in progress moves its time."""
     await at.make_stream()
-    await at.make_consumer(ack_wait=SHORT_S * 3)
+    await at.make_consumer(ack_wait=3.0)
     await at.fill(4)
-    first = await at.hear(SHORT_S / 3, batch=4, expires=50 * MS)
+    first = await at.hear(SHORT_S / 3, batch=4, expires=5_000 * MS)
     await first[0].nak()
-    await first[1].nak(delay=SHORT_S * 2)
+    await first[1].nak(delay=SHORT_S * 4)
     await at.done(first[2], b"+TERM")
     await at.consumer()
-    await at.hear(SHORT_S / 2, batch=4, expires=100 * MS)
-    await first[3].in_progress()
-    await asyncio.sleep(SHORT_S * 2)
-    await at.hear(SHORT_S / 3, batch=4, expires=80 * MS)
+    await at.hear(SHORT_S / 2, batch=4, no_wait=True)
+    await asyncio.sleep(1.3)
+    await at.done(first[3], b"+WPI")
+    await asyncio.sleep(2.2)
+    await at.hear(SHORT_S / 3, batch=4, no_wait=True)
     await at.consumer()
 
 
@@ -190,7 +191,7 @@ async def answers_to_acks(at: Stage) -> None:
     await at.make_stream()
     await at.make_consumer()
     await at.fill(1)
-    (got,) = await at.hear(SHORT_S / 2, batch=1, expires=100 * MS)
+    (got,) = await at.hear(SHORT_S / 2, batch=1, expires=5_000 * MS)
     for _ in range(2):
         answer = await at.nc.request(got.reply, b"", timeout=1.0)
         at.see(answer.data, answer.headers)
@@ -202,10 +203,10 @@ async def ack_pending_limit(at: Stage) -> None:
     await at.make_stream()
     await at.make_consumer(max_ack_pending=2)
     await at.fill(4)
-    got = await at.hear(SHORT_S, batch=4, expires=200 * MS)
+    got = await at.hear(SHORT_S, batch=4, expires=1_000 * MS)
     await at.consumer()
     await got[0].ack_sync()
-    await at.hear(SHORT_S, batch=4, expires=200 * MS)
+    await at.hear(SHORT_S, batch=4, expires=1_000 * MS)
     await at.consumer()
 
 
@@ -214,7 +215,7 @@ async def deleted_while_pulling(at: Stage) -> None:
     await at.make_stream()
     await at.make_consumer()
     hearing = asyncio.ensure_future(at.hear(SHORT_S * 2, batch=3, expires=5_000 * MS))
-    await asyncio.sleep(SHORT_S)
+    await at.until(num_waiting=1)
     at.see(await at.js.delete_consumer(at.stream, "c"))
     await hearing
     await at.tries(at.js.delete_consumer(at.stream, "c"))
@@ -227,7 +228,7 @@ async def stream_deleted_while_pulling(at: Stage) -> None:
     await at.make_stream()
     await at.make_consumer()
     hearing = asyncio.ensure_future(at.hear(SHORT_S * 2, batch=3, expires=5_000 * MS))
-    await asyncio.sleep(SHORT_S)
+    await at.until(num_waiting=1)
     at.see(await at.js.delete_stream(at.stream))
     await hearing
     await at.tries(at.js.consumer_info(at.stream, "c"))
@@ -237,8 +238,8 @@ async def many_waiting(at: Stage) -> None:
     """Requests beyond max_waiting are refused, and the ones before them served in their order."""
     await at.make_stream()
     await at.make_consumer(max_waiting=2)
-    first = [asyncio.ensure_future(at.hear(SHORT_S, batch=1, expires=250 * MS)) for _ in range(2)]
-    await asyncio.sleep(SHORT_S / 3)
+    first = [asyncio.ensure_future(at.hear(SHORT_S, batch=1, expires=2_000 * MS)) for _ in range(2)]
+    await at.until(num_waiting=2)
     await at.hear(SHORT_S / 3, batch=1, expires=100 * MS)
     await at.consumer()
     await asyncio.gather(*first)
@@ -255,7 +256,7 @@ async def forgotten_inbox(at: Stage) -> None:
     await subscription.unsubscribe()
     await at.nc.flush()
     await at.fill(1)
-    await at.hear(SHORT_S, batch=5, expires=200 * MS)
+    await at.hear(SHORT_S, batch=5, expires=1_000 * MS)
     await at.consumer()
 
 
@@ -277,7 +278,7 @@ async def consumers(at: Stage) -> None:
     )
     await at.js.add_consumer(at.stream, late)
     await at.consumer("late")
-    await at.hear(SHORT_S / 2, "late", batch=5, expires=100 * MS)
+    await at.hear(SHORT_S / 2, "late", batch=5, expires=1_000 * MS)
     await at.consumer("late")
     other = ConsumerConfig(durable_name="late", ack_policy=AckPolicy.EXPLICIT)
     await at.tries(at.js.add_consumer(at.stream, other))
@@ -302,7 +303,7 @@ async def start_beyond_the_end(at: Stage) -> None:
     await at.make_consumer(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=2)
     await at.consumer()
     await at.fill(3)
-    await at.hear(SHORT_S / 2, batch=5, expires=100 * MS)
+    await at.hear(SHORT_S / 2, batch=5, expires=1_000 * MS)
     await at.consumer()
 
 
@@ -313,5 +314,5 @@ async def start_before_the_beginning(at: Stage) -> None:
     await at.js.purge_stream(at.stream, seq=3)
     await at.make_consumer(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=1)
     await at.consumer()
-    await at.hear(SHORT_S / 2, batch=5, expires=100 * MS)
+    await at.hear(SHORT_S / 2, batch=5, expires=1_000 * MS)
     await at.consumer()

@@ -56,8 +56,8 @@ async def held_until_heard(at: Stage) -> None:
     name = await pushed(at, inbox)
     await asyncio.sleep(SHORT_S / 3)
     await at.consumer(name)
-    hearing = asyncio.ensure_future(heard(at, inbox, SHORT_S * 2))
-    await asyncio.sleep(SHORT_S)
+    hearing = asyncio.ensure_future(heard(at, inbox, SHORT_S * 6))
+    await asyncio.sleep(SHORT_S * 3)
     await at.fill(1)
     for message in await hearing:
         at.see(said(message))
@@ -69,9 +69,9 @@ async def signs_of_life(at: Stage) -> None:
     await at.make_stream()
     await at.fill(2)
     inbox = at.nc.new_inbox()
-    hearing = asyncio.ensure_future(heard(at, inbox, 0.75))
+    hearing = asyncio.ensure_future(heard(at, inbox, 2.6))
     await asyncio.sleep(0.05)
-    await pushed(at, inbox, idle_heartbeat=300 * MS)
+    await pushed(at, inbox, idle_heartbeat=1_000 * MS)
     for message in await hearing:
         at.see(said(message))
 
@@ -92,7 +92,7 @@ async def begun_anywhere(at: Stage) -> None:
         {"filter_subject": f"{at.subject}.>"},
     ):
         inbox = at.nc.new_inbox()
-        hearing = asyncio.ensure_future(heard(at, inbox, SHORT_S / 2))
+        hearing = asyncio.ensure_future(heard(at, inbox, 0.8))
         await asyncio.sleep(0.05)
         await pushed(at, inbox, **config)
         for message in await hearing:
@@ -112,7 +112,7 @@ async def flow_controlled(at: Stage) -> None:
     await at.nc.subscribe(inbox, cb=take, pending_bytes_limit=64 * 1024 * 1024)
     await pushed(at, inbox, flow_control=True, idle_heartbeat=400 * MS)
     for _ in range(3):
-        await asyncio.sleep(SHORT_S)
+        await asyncio.sleep(1.2)
         at.see("until now", [said(one) for one in got if one.reply])
         asked = [one for one in got if one.reply.startswith("$JS.FC.")]
         got.clear()
@@ -125,7 +125,7 @@ async def flow_controlled_in_a_long_inbox(at: Stage) -> None:
     await at.make_stream()
     await at.fill(8, size=207_000)
     inbox = f"{at.nc.new_inbox()}.{'x' * 3_000}"
-    hearing = asyncio.ensure_future(heard(at, inbox, SHORT_S * 2))
+    hearing = asyncio.ensure_future(heard(at, inbox, SHORT_S * 5))
     await asyncio.sleep(0.05)
     await pushed(at, inbox, flow_control=True, idle_heartbeat=10_000 * MS)
     at.see([said(one) for one in await hearing])
@@ -136,10 +136,10 @@ async def an_old_answer(at: Stage) -> None:
     await at.make_stream()
     await at.fill(12, size=BIG)
     inbox = at.nc.new_inbox()
-    hearing = asyncio.ensure_future(heard(at, inbox, SHORT_S * 2))
+    hearing = asyncio.ensure_future(heard(at, inbox, 2.0))
     await asyncio.sleep(0.05)
     name = await pushed(at, inbox, flow_control=True, idle_heartbeat=10_000 * MS)
-    await asyncio.sleep(SHORT_S)
+    await asyncio.sleep(1.2)
     await at.nc.publish(f"$JS.FC.{at.stream}.{name}.000000", b"")
     at.see([said(one) for one in await hearing])
 
@@ -147,7 +147,7 @@ async def an_old_answer(at: Stage) -> None:
 async def forgotten(at: Stage) -> None:
     """Without a listener a consumer without a name is forgotten, after its threshold and a little more."""
     await at.make_stream()
-    name = await pushed(at, at.nc.new_inbox(), inactive_threshold=200 * MS)
+    name = await pushed(at, at.nc.new_inbox(), inactive_threshold=1_000 * MS)
     await asyncio.sleep(0.1)
     await at.consumer(name)
     await asyncio.sleep(2.0)
@@ -161,7 +161,7 @@ async def listened_to(at: Stage) -> None:
     hearing = asyncio.ensure_future(heard(at, inbox, 2.0))
     await asyncio.sleep(0.05)
     name = await pushed(at, inbox, inactive_threshold=200 * MS)
-    await asyncio.sleep(1.8)
+    await asyncio.sleep(1.2)
     await at.consumer(name)
     await hearing
     await asyncio.sleep(2.0)
@@ -190,17 +190,17 @@ async def only_new(at: Stage) -> None:
     await at.make_stream()
     for number in range(4):
         await at.js.publish(f"{at.subject}.{'xy'[number % 2]}", b"%d" % number)
-    for name, config in (
-        ("new", {"deliver_policy": DeliverPolicy.NEW}),
-        ("last", {"deliver_policy": DeliverPolicy.LAST}),
-        ("some", {"filter_subject": f"{at.subject}.y"}),
+    for name, pending, config in (
+        ("new", 1, {"deliver_policy": DeliverPolicy.NEW}),
+        ("last", 2, {"deliver_policy": DeliverPolicy.LAST}),
+        ("some", 2, {"filter_subject": f"{at.subject}.y"}),
     ):
         await at.make_consumer(name, **config)
         await at.consumer(name)
         puller = await at.js.pull_subscribe_bind(name, stream=at.stream)
         await at.js.publish(f"{at.subject}.x", b"new")
-        await asyncio.sleep(0.05)
-        got = await at.tries(puller.fetch(10, timeout=SHORT_S))
+        await at.until(name, num_pending=pending)
+        got = await at.tries(puller.fetch(10, timeout=5.0))
         at.see([(one.data, one.metadata.sequence.stream, one.metadata.num_pending) for one in got or ()])
 
 
@@ -224,9 +224,9 @@ async def signs_of_life_under_a_filter(at: Stage) -> None:
     for number in range(5):
         await at.js.publish(f"{at.subject}.{'xy'[number == 1]}", b"%d" % number)
     inbox = at.nc.new_inbox()
-    hearing = asyncio.ensure_future(heard(at, inbox, 0.75))
+    hearing = asyncio.ensure_future(heard(at, inbox, 2.6))
     await asyncio.sleep(0.05)
-    name = await pushed(at, inbox, idle_heartbeat=300 * MS, filter_subject=f"{at.subject}.y")
+    name = await pushed(at, inbox, idle_heartbeat=1_000 * MS, filter_subject=f"{at.subject}.y")
     for message in await hearing:
         at.see(said(message))
     await at.consumer(name)

@@ -42,10 +42,10 @@ async def several_subjects(at: Stage) -> None:
     await at.make_stream()
     await publish(at, "ann", "bob", "all", "ann", "bob")
     name = await reader(at, "ann", "all")
-    await at.hear(0.5, name, batch=10, expires=450 * MS, idle_heartbeat=200 * MS)
+    await at.hear(2.6, name, batch=10, expires=2_500 * MS, idle_heartbeat=1_000 * MS)
     await at.consumer(name)
     await publish(at, "bob", "all", "bob")
-    await at.hear(0.5, name, batch=10, expires=450 * MS, idle_heartbeat=200 * MS)
+    await at.hear(2.6, name, batch=10, expires=2_500 * MS, idle_heartbeat=1_000 * MS)
     await at.consumer(name)
 
 
@@ -55,9 +55,9 @@ async def without_acks(at: Stage) -> None:
     await publish(at, *["ann"] * 5)
     name = await reader(at, "ann", after=2)
     await at.consumer(name)
-    (first, _) = await at.hear(SHORT_S, name, batch=2, expires=200 * MS)
+    (first, _) = await at.hear(SHORT_S, name, batch=2, expires=5_000 * MS)
     await at.nc.publish(first.reply, b"-NAK")
-    await at.hear(SHORT_S, name, batch=9, expires=200 * MS)
+    await at.hear(SHORT_S, name, batch=9, expires=1_000 * MS)
     await at.consumer(name)
 
 
@@ -67,12 +67,12 @@ async def each_from_its_own_place(at: Stage) -> None:
     await publish(at, *["ann", "bob"] * 3)
     for after in (0, 3, 6):
         name = await reader(at, "ann", "all", name=f"r{after}", after=after)
-        await at.hear(SHORT_S, name, batch=9, expires=200 * MS)
+        await at.hear(SHORT_S, name, batch=9, expires=1_000 * MS)
     await at.ask(f"CONSUMER.DELETE.{at.stream}.r3")
     await at.ask(f"CONSUMER.DELETE.{at.stream}.r3")
     await publish(at, "all")
     for after in (0, 3, 6):
-        await at.hear(SHORT_S, f"r{after}", batch=9, expires=200 * MS)
+        await at.hear(SHORT_S, f"r{after}", batch=9, expires=1_000 * MS)
 
 
 async def a_reader_that_pulls_no_more(at: Stage) -> None:
@@ -80,7 +80,7 @@ async def a_reader_that_pulls_no_more(at: Stage) -> None:
     await at.make_stream()
     await publish(at, "ann")
     name = await reader(at, "ann", inactive_threshold=1_000 * MS)
-    await at.hear(SHORT_S, name, batch=1, expires=50 * MS)
+    await at.hear(SHORT_S, name, batch=1, expires=5_000 * MS)
     await asyncio.sleep(2.4)
     await at.tries(at.js.consumer_info(at.stream, name))
     await at.hear(SHORT_S, name, batch=1, expires=50 * MS)
@@ -98,13 +98,13 @@ async def short_lives(at: Stage) -> None:
     await publish(at, "ann", "bob", **{"Nats-TTL": "1"})
     await publish(at, "ann", **{"Nats-TTL": "60"})
     name = await reader(at, "ann")
-    await at.hear(SHORT_S, name, batch=9, expires=200 * MS)
+    await at.hear(SHORT_S, name, batch=9, expires=1_000 * MS)
     await asyncio.sleep(2.6)
     await at.state()
     for seq in (1, 3, 5):
         await at.ask(f"STREAM.MSG.GET.{at.stream}", seq=seq)
     again = await reader(at, "ann", "bob", name="again")
-    await at.hear(SHORT_S, again, batch=9, expires=200 * MS)
+    await at.hear(SHORT_S, again, batch=9, expires=1_000 * MS)
 
 
 async def a_wider_window(at: Stage) -> None:

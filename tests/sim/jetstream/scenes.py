@@ -8,6 +8,8 @@ from nats.js.api import StreamConfig
 
 from tests.sim.jetstream.stage import SHORT_S, Stage, plain
 
+MS = 1_000_000
+
 
 async def publishing(at: Stage) -> None:
     """PubAcks count up; the same id again is a duplicate of the first."""
@@ -35,8 +37,8 @@ async def expectations(at: Stage) -> None:
 
 async def dedupe_window(at: Stage) -> None:
     """An id is new again once the window is over."""
-    await at.make_stream(duplicate_window=SHORT_S)
-    for wait_s in (0.0, SHORT_S * 3, 0.0):
+    await at.make_stream(duplicate_window=2.0)
+    for wait_s in (0.0, 3.0, 0.0):
         await asyncio.sleep(wait_s)
         ack = await at.js.publish(at.subject, b"x", headers={"Nats-Msg-Id": "same"})
         at.see(ack.seq, bool(ack.duplicate))
@@ -48,7 +50,7 @@ async def nobody_there(at: Stage) -> None:
     await at.tries(at.js.publish(at.subject, b""))
     await at.tries(at.js.stream_info(at.stream))
     await at.tries(at.js.consumer_info(at.stream, "c"))
-    await at.hear(SHORT_S, batch=1, expires=200_000_000)
+    await at.hear(SHORT_S, batch=1, expires=200 * MS)
 
 
 async def headers_survive(at: Stage) -> None:
@@ -57,7 +59,8 @@ async def headers_survive(at: Stage) -> None:
     await at.make_consumer()
     await at.js.publish(at.subject, b"x", headers={"Nats-Msg-Id": "h", "X-Colon": "a: b", "x-lower": "é"})
     await at.js.publish(at.subject, b"", headers={"Only": "headers"})
-    await at.hear(SHORT_S, batch=2, expires=200_000_000)
+    await at.known()
+    await at.hear(SHORT_S, batch=2, expires=5_000 * MS)
     for seq in (1, 2):
         got = await at.js.get_msg(at.stream, seq)
         at.see(got.subject, got.seq, got.data, plain(got.headers))
@@ -87,12 +90,13 @@ async def rolling_stream(at: Stage) -> None:
     await at.make_stream(max_bytes=300, discard="old")
     await at.make_consumer(ack_wait=SHORT_S)
     await at.fill(2, size=50)
-    await at.hear(SHORT_S / 3, batch=1, expires=50_000_000)
+    await at.hear(SHORT_S / 3, batch=1, expires=5_000 * MS)
     await at.fill(4, size=50)
+    await at.until(num_ack_pending=0)
     await at.state()
     await at.consumer()
-    await asyncio.sleep(SHORT_S)
-    await at.hear(SHORT_S, batch=10, expires=200_000_000)
+    await asyncio.sleep(SHORT_S * 3)
+    await at.hear(SHORT_S, batch=10, no_wait=True)
 
 
 async def aged_stream(at: Stage) -> None:
@@ -161,7 +165,7 @@ async def deleted_messages(at: Stage) -> None:
     await at.make_stream()
     await at.make_consumer()
     await at.fill(5)
-    await at.hear(SHORT_S / 2, batch=1, expires=100_000_000)
+    await at.hear(SHORT_S / 2, batch=1, expires=5_000 * MS)
     for seq in (3, 5, 1):
         at.see(await at.js.delete_msg(at.stream, seq))
         await at.state()
@@ -169,7 +173,7 @@ async def deleted_messages(at: Stage) -> None:
     await at.tries(at.js.get_msg(at.stream, 3))
     await at.consumer()
     await at.fill(1)
-    await at.hear(SHORT_S, batch=10, expires=200_000_000)
+    await at.hear(SHORT_S, batch=10, expires=1_000 * MS)
     await at.consumer()
 
 
@@ -187,5 +191,5 @@ async def purging(at: Stage) -> None:
     await at.state()
     await at.fill(1)
     await at.state()
-    await at.hear(SHORT_S, batch=5, expires=200_000_000)
+    await at.hear(SHORT_S, batch=5, expires=1_000 * MS)
     await at.consumer()

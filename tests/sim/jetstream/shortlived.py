@@ -25,14 +25,14 @@ async def forgotten_unless_pulled(at: Stage) -> None:
     """Its time begins anew with each pull; it is forgotten after its threshold, and a pull then finds nobody."""
     await at.make_stream()
     await at.fill(3)
-    name = await made(at, name="short", inactive_threshold=1_000 * MS)
+    name = await made(at, name="short", inactive_threshold=2_000 * MS)
     at.see(name)
     for _ in range(3):
-        await asyncio.sleep(0.6)
-        (got,) = await at.hear(SHORT_S / 3, name, batch=1, expires=50 * MS)
+        await asyncio.sleep(1.2)
+        (got,) = await at.hear(SHORT_S / 3, name, batch=1, expires=5_000 * MS)
         await got.ack_sync()
     await at.consumer(name)
-    await asyncio.sleep(2.2)
+    await asyncio.sleep(4.0)
     await at.tries(at.js.consumer_info(at.stream, name))
     await at.hear(SHORT_S / 3, name, batch=1, expires=50 * MS)
 
@@ -42,10 +42,10 @@ async def kept_while_unacknowledged(at: Stage) -> None:
     await at.make_stream()
     await at.fill(1)
     name = await made(at, name="pending", inactive_threshold=500 * MS, ack_wait=1_000 * MS)
-    await at.hear(SHORT_S / 3, name, batch=1, expires=50 * MS)
-    await asyncio.sleep(2.1)
+    await at.hear(SHORT_S / 3, name, batch=1, expires=5_000 * MS)
+    await asyncio.sleep(1.7)
     await at.consumer(name)
-    await asyncio.sleep(2.0)
+    await asyncio.sleep(2.4)
     await at.tries(at.js.consumer_info(at.stream, name))
 
 

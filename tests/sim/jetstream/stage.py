@@ -23,6 +23,8 @@ UNTIL_S = 10.0
 """How long a scene waits for what is bound to come."""
 SHORT_S = 0.3
 """An ack's time, or a request's, that a scene waits for."""
+LATE_S = 2.0
+"""How late a request's end may be seen: whoever plays, or the server, may not be given its turn for a while."""
 
 
 class Stage:
@@ -183,7 +185,7 @@ class Stage:
         await self.nc.publish(f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{name}", body, reply=inbox)
 
     async def hear(self, wait_s: float, name: str = "c", **request: Any) -> list[Msg]:
-        """Pull, and note everything that comes within a time; answers the messages."""
+        """Pull, and note everything that comes within a time and until the request is over; answers the messages."""
         inbox = self.nc.new_inbox()
         heard: list[Msg] = []
 
@@ -192,7 +194,11 @@ class Stage:
 
         subscription = await self.nc.subscribe(inbox, cb=take)
         await self.pull(inbox, name, **request)
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + max(wait_s, request.get("expires", 0) / 1e9) + LATE_S
         await asyncio.sleep(wait_s)
+        while not _is_over(heard, request) and loop.time() < latest:  # noqa: ASYNC110  there is no event
+            await asyncio.sleep(0.002)
         await subscription.unsubscribe()
         for message in heard:
             self.note(message)
@@ -210,6 +216,13 @@ class Stage:
 def plain(headers: dict[str, Any] | None) -> dict[str, str]:
     """nats-py's headers as text: what is not ASCII it wraps in objects that equal nothing."""
     return {str(key): str(value) for key, value in (headers or {}).items()}
+
+
+def _is_over(heard: list[Msg], request: dict[str, Any]) -> bool:
+    """Whether a request has ended with a word, or, if its bytes aren't limited, with its last message."""
+    if any(not one.reply and (one.headers or {}).get("Status") != "100" for one in heard):
+        return True
+    return "max_bytes" not in request and sum(bool(one.reply) for one in heard) >= request.get("batch", 1)
 
 
 Scene: TypeAlias = Callable[[Stage], Awaitable[None]]

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from nats.js.api import StreamConfig
 
-from tests.sim.jetstream.stage import SHORT_S, Stage, plain
+from tests.sim.jetstream.stage import UNTIL_S, Stage, plain
 
 MS = 1_000_000
 
@@ -75,15 +75,14 @@ async def looked_up_together(at: Stage) -> None:
 
 
 async def together(at: Stage, body: dict[str, Any]) -> None:
-    """Ask directly, and note everything that comes."""
+    """Ask directly, and note everything that comes, up to the status that ends it."""
     inbox = at.nc.new_inbox()
     subscription = await at.nc.subscribe(inbox)
     await at.nc.publish(f"$JS.API.DIRECT.GET.{at.stream}", json.dumps(body).encode(), reply=inbox)
-    await at.nc.flush()
-    await asyncio.sleep(SHORT_S / 4)
     at.see(body)
-    while subscription.pending_msgs:
-        message = await subscription.next_msg(timeout=1.0)
+    headers: dict[str, str] = {}
+    while "Status" not in headers:
+        message = await subscription.next_msg(timeout=UNTIL_S)
         headers = plain(message.headers)
         headers.pop("Nats-Time-Stamp", None)
         at.see(headers, message.data)
@@ -96,12 +95,10 @@ async def odd_requests(at: Stage) -> None:
     await at.fill(3)
     inbox = at.nc.new_inbox()
     subscription = await at.nc.subscribe(inbox)
-    for body in (b"2", b"bad", b'{"batch":bad'):
+    for body, count in ((b"2", 2), (b"bad", 1), (b'{"batch":bad', 1)):
         await at.nc.publish(f"$JS.API.CONSUMER.MSG.NEXT.{at.stream}.c", body, reply=inbox)
-        await at.nc.flush()
-        await asyncio.sleep(SHORT_S / 4)
-        while subscription.pending_msgs:
-            at.note(await subscription.next_msg(timeout=1.0))
+        for _ in range(count):
+            at.note(await subscription.next_msg(timeout=UNTIL_S))
     await at.consumer()
 
 

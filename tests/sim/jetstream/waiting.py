@@ -8,7 +8,7 @@ from typing import Any
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy
 
-from tests.sim.jetstream.stage import SHORT_S, Stage
+from tests.sim.jetstream.stage import SHORT_S, UNTIL_S, Stage
 
 MS = 1_000_000
 
@@ -25,6 +25,13 @@ async def asked(at: Stage, **request: Any) -> list[Msg]:
     await at.pull(inbox, **request)
     await at.nc.flush()
     return heard
+
+
+async def came(count: int, *waiting: list[Msg]) -> None:
+    """Wait until so many messages and statuses have come to the requests, all together."""
+    async with asyncio.timeout(UNTIL_S):
+        while sum(len(heard) for heard in waiting) < count:  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0.002)
 
 
 def tell(at: Stage, *waiting: list[Msg]) -> None:
@@ -45,7 +52,7 @@ async def turns(at: Stage) -> None:
     await at.until(num_waiting=3)
     await at.consumer()
     await at.nc.request(got[-1].reply, b"", timeout=1.0)
-    await asyncio.sleep(SHORT_S)
+    await came(6, *waiting)
     tell(at, *waiting)
     await at.consumer()
 
@@ -64,8 +71,7 @@ async def turns_go_on(at: Stage) -> None:
             await at.until(num_waiting=3)
         before = sum(len(heard) for heard in waiting)
         await at.nc.request(got.reply, b"", timeout=1.0)
-        while sum(len(heard) for heard in waiting) == before:  # noqa: ASYNC110  there is no event to wait for
-            await asyncio.sleep(0.002)
+        await came(before + 1, *waiting)
         got = max((heard[-1] for heard in waiting if heard), key=lambda one: one.metadata.sequence.consumer)
     tell(at, *waiting)
 
@@ -75,13 +81,13 @@ async def bytes_used_up(at: Stage) -> None:
     await at.make_stream()
     await at.make_consumer()
     await at.fill(9, size=50)
-    (one,) = await at.hear(SHORT_S / 2, batch=1, expires=100 * MS)
+    (one,) = await at.hear(SHORT_S / 2, batch=1, expires=5_000 * MS)
     size = len(one.subject) + len(one.reply) + len(one.data)
-    await at.hear(SHORT_S, batch=10, expires=200 * MS, max_bytes=2 * size)
+    await at.hear(SHORT_S, batch=10, expires=1_000 * MS, max_bytes=2 * size)
     await at.consumer()
-    await at.hear(SHORT_S, batch=2, expires=200 * MS, max_bytes=2 * size)
-    await at.hear(SHORT_S, batch=2, expires=200 * MS, max_bytes=2 * size + 1)
-    await at.hear(SHORT_S, batch=2, expires=200 * MS, max_bytes=2 * size - 1)
+    await at.hear(SHORT_S, batch=2, expires=1_000 * MS, max_bytes=2 * size)
+    await at.hear(SHORT_S, batch=2, expires=1_000 * MS, max_bytes=2 * size + 1)
+    await at.hear(SHORT_S, batch=2, expires=1_000 * MS, max_bytes=2 * size - 1)
     await at.consumer()
 
 
@@ -90,9 +96,9 @@ async def no_wait_at_the_ack_limit(at: Stage) -> None:
     await at.make_stream()
     await at.make_consumer(max_ack_pending=2)
     await at.fill(4)
-    await at.hear(SHORT_S * 2, batch=4, no_wait=True, expires=300 * MS)
+    await at.hear(SHORT_S * 2, batch=4, no_wait=True, expires=1_000 * MS)
     await at.consumer()
-    await at.hear(SHORT_S * 2, batch=4, no_wait=True, expires=300 * MS)
+    await at.hear(SHORT_S * 2, batch=4, no_wait=True, expires=1_000 * MS)
     await at.consumer()
 
 
@@ -102,12 +108,12 @@ async def no_wait_freed_by_an_ack(at: Stage) -> None:
     await at.make_consumer(max_ack_pending=2)
     await at.fill(3)
     held = await asked(at, batch=4, no_wait=True, expires=9_000 * MS)
-    await asyncio.sleep(SHORT_S)
+    await came(2, held)
     tell(at, held)
     await at.consumer()
     for message in tuple(held):
         await at.nc.request(message.reply, b"", timeout=1.0)
-    await asyncio.sleep(SHORT_S)
+    await came(4, held)
     tell(at, held)
     await at.consumer()
 
@@ -118,14 +124,14 @@ async def endless_no_wait_at_the_ack_limit(at: Stage) -> None:
     await at.make_consumer(max_ack_pending=1)
     await at.fill(2)
     held = await asked(at, batch=4, no_wait=True)
-    await asyncio.sleep(SHORT_S)
+    await came(1, held)
     tell(at, held)
     await at.consumer()
     await at.nc.request(held[0].reply, b"", timeout=1.0)
-    await asyncio.sleep(SHORT_S)
+    await came(2, held)
     tell(at, held)
     await at.nc.request(held[1].reply, b"", timeout=1.0)
-    await asyncio.sleep(SHORT_S)
+    await came(3, held)
     tell(at, held)
     await at.consumer()
 
@@ -136,10 +142,10 @@ async def no_wait_ended_with_another(at: Stage) -> None:
     await at.make_consumer(max_ack_pending=1)
     await at.fill(9)
     held = await asked(at, batch=4, no_wait=True)
-    await asyncio.sleep(SHORT_S)
+    await came(1, held)
     tell(at, held)
-    other = await asked(at, batch=1, expires=200 * MS)
-    await asyncio.sleep(SHORT_S * 2)
+    other = await asked(at, batch=1, expires=1_000 * MS)
+    await came(3, held, other)
     tell(at, held, other)
     await at.consumer()
 
@@ -154,8 +160,7 @@ async def requests_pending(at: Stage) -> None:
     as_much = await asked(at, batch=1, no_wait=True, expires=5_000 * MS)
     refused = await asked(at, batch=1, no_wait=True, expires=5_000 * MS)
     refused_too = await asked(at, batch=1, no_wait=True)
-    while not (refused and refused_too):  # noqa: ASYNC110  there is no event to wait for
-        await asyncio.sleep(0.002)
+    await came(2, refused, refused_too)
     await at.consumer()
     tell(at, waiting, as_much, refused, refused_too)
 
@@ -168,7 +173,7 @@ async def full_of_requests(at: Stage) -> None:
     patient = await asked(at, batch=1, expires=5_000 * MS, idle_heartbeat=2_000 * MS)
     hasty = await asked(at, batch=1, no_wait=True)
     other = await asked(at, batch=1, expires=5_000 * MS)
-    await asyncio.sleep(SHORT_S)
+    await came(2, hasty, other)
     tell(at, waiting, patient, hasty, other)
     await at.consumer()
 
@@ -180,9 +185,9 @@ async def beats_under_a_filter(at: Stage) -> None:
     await at.make_consumer(filter_subject=subjects[1])
     for number in range(2):
         await at.js.publish(subjects[0], b"%d" % number)
-    await at.hear(0.5, batch=2, expires=450 * MS, idle_heartbeat=200 * MS)
+    await at.hear(2.6, batch=2, expires=2_500 * MS, idle_heartbeat=1_000 * MS)
     await at.consumer()
     for number in range(4):
         await at.js.publish(subjects[number == 1], b"%d" % number)
-    await at.hear(0.5, batch=2, expires=450 * MS, idle_heartbeat=200 * MS)
+    await at.hear(2.6, batch=2, expires=2_500 * MS, idle_heartbeat=1_000 * MS)
     await at.consumer()

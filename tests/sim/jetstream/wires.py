@@ -47,6 +47,7 @@ async def a_lost_answer_to_an_ack(at: Stage) -> None:
     wire.loses = lambda frame: frame.startswith(b"MSG _INBOX")
     await at.tries(client.request(got.reply, b"", timeout=SHORT_S))
     wire.loses = lambda _: False
+    await at.until(num_ack_pending=0)
     await at.consumer()
     answer = await client.request(got.reply, b"", timeout=1.0)
     at.see(answer.data, answer.headers)
@@ -61,7 +62,7 @@ async def a_lost_delivery(at: Stage) -> None:
     wire, client = await over_a_wire(at)
     puller = await client.jetstream().pull_subscribe_bind("c", stream=at.stream)
     wire.loses = lambda frame: frame.startswith(f"MSG {at.subject} ".encode())
-    await at.tries(puller.fetch(1, timeout=SHORT_S))
+    await at.tries(puller.fetch(1, timeout=1.0))
     wire.loses = lambda _: False
     await asyncio.sleep(1.0)
     for _ in range(2):
@@ -134,6 +135,8 @@ async def a_raising_error_callback(at: Stage) -> None:
         await at.nc.publish("errs", b"x")
         await at.nc.flush()
         await asyncio.sleep(0.02)
+    assert client._reading_task is not None
+    await asyncio.wait([client._reading_task], timeout=UNTIL_S)
     at.see(subscription.pending_msgs, client.is_connected)
     await at.nc.publish("errs", b"x")
     await subscription.next_msg(timeout=SHORT_S)
@@ -150,7 +153,7 @@ async def words_of_the_server(at: Stage) -> None:
 
         wire, client = await over_a_wire(at, error_cb=tell)
         wire.say(b"-ERR '" + line + b"'\r\n")
-        await asyncio.sleep(SHORT_S)
+        await asyncio.sleep(SHORT_S * 5)
         at.see(line, client.is_connected, client.is_closed, client.stats["reconnects"], told)
 
 

@@ -24,7 +24,7 @@ from sim.review.envelope import (
     shown_s,
 )
 
-pytestmark = pytest.mark.sim
+pytestmark = pytest.mark.report
 
 
 def measured(what: str, length_s: float, transport: TransportName = TransportName.CURSOR) -> Outage:

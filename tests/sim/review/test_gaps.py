@@ -12,7 +12,7 @@ from reports.review.evidence import GapTrial
 from sim.review.gaps import SLACK_S, gap_plan, gap_plans, gaps_s, measure_gap
 from sim.weeks import DAY_S, RETENTION, TIMES
 
-pytestmark = pytest.mark.sim
+pytestmark = pytest.mark.report
 SWEPT_S = TIMES.sweep_interval_s * 1.2 + 60.0
 """How long an event may outlive its retention: the longest pause between two sweeps, and what a sweep takes."""
 

@@ -195,7 +195,7 @@ def test_what_there_is_no_time_for_is_named_and_not_begun(tmp_path: Path) -> Non
         next(Measurement(request, parts, tmp_path, Console()).others(Queue(Refusing(), parts)))
 
 
-@pytest.mark.sim
+@pytest.mark.report
 def test_a_short_report_measures_everything_that_is_simulated(tmp_path: Path) -> None:
     """A few seconds of it: the window's first hours, seeds over all options, an absence; what is left out is named."""
     result = report("--minutes", "0.05", "--kept", str(tmp_path), "--out", str(tmp_path / "out"))
@@ -214,7 +214,7 @@ def test_a_short_report_measures_everything_that_is_simulated(tmp_path: Path) ->
     assert (tmp_path / "out" / "evidence" / ORIGINS).exists()
 
 
-@pytest.mark.sim
+@pytest.mark.report
 def test_a_planted_bug_turns_the_report_red(tmp_path: Path) -> None:
     """Verdict violated, the claim refuted, exit code 1, and a command that shows it again."""
     bug = "sweeper-without-floors"

@@ -16,7 +16,7 @@ from reports.what_if import decode
 from sim.trial import try_plan
 from sim.window import window_plan
 
-pytestmark = pytest.mark.sim
+pytestmark = pytest.mark.report
 
 DAYS = "0.01"
 

@@ -26,7 +26,7 @@ from sim.what_if.plans import plan_of
 from sim.what_if.playing import Job, play, play_all
 from sim.what_if.variants import variants_of
 
-pytestmark = pytest.mark.sim
+pytestmark = pytest.mark.report
 
 SLEEPY = (
     "events=300", "agents=3", "agents.sleep=20m", "agents.work_min=1m", "agents.work_max=5m",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from subprocess import DEVNULL
 
 import psutil
 import pytest
@@ -20,7 +22,8 @@ CAMPAIGN = ("sim", "campaign", "--seeds", "0..9999", "--jobs", "2")
 def test_workers_end_with_their_command(how: signal.Signals, tmp_path: Path) -> None:
     """SIGTERM or SIGKILL of the command: its workers, in the middle of worlds, are gone seconds later."""
     asked = [sys.executable, "-m", "meshrelay", *CAMPAIGN]
-    with subprocess.Popen(asked, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
+    environment = os.environ | {"TMPDIR": str(tmp_path)}  # who is ended leaves his world's folder
+    with subprocess.Popen(asked, cwd=tmp_path, env=environment, stdout=DEVNULL, stderr=DEVNULL) as command:
         try:
             starter = psutil.Process(command.pid)
             eventually(lambda: len(busy(starter)) >= 2)

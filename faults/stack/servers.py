@@ -18,7 +18,7 @@ import psutil
 from faults.stack import binaries, toxiproxy_build
 from faults.stack.errors import ProcessFailed
 from faults.stack.ports import LOOPBACK, ReservedPort
-from faults.stack.process import POLL_S, ManagedProcess, Probe, ProcessSpec, status_of
+from faults.stack.process import POLL_S, STOP_S, ManagedProcess, Probe, ProcessSpec, status_of
 from faults.stack.supervisor import Supervisor
 
 PROBE_S = 2.0
@@ -213,11 +213,16 @@ class PostgresProcess(ManagedProcess):
 
     async def kill(self) -> int:
         """SIGKILL it, and wait until its backends are gone, too: PostgreSQL does not start while one is still attached
-        to the old shared memory. Returns its code.
+        to the old shared memory. Returns its code. Raises ProcessFailed.
         """
         below = psutil.Process(self.pid).children(recursive=True) if self.is_running() else []
         code = await super().kill()
-        while any(status_of(one.pid) != "gone" for one in below):  # noqa: ASYNC110  nobody tells
+        deadline = asyncio.get_running_loop().time() + STOP_S
+        while left := [one.pid for one in below if status_of(one.pid) != "gone"]:
+            if asyncio.get_running_loop().time() > deadline:
+                raise ProcessFailed(
+                    f"expected the backends {left} of {self.name} to end within {STOP_S:g} s of SIGKILL"
+                )
             await asyncio.sleep(POLL_S)
         return code
 

@@ -19,6 +19,7 @@ import meshrelay
 from faults.stack import disks
 from faults.vocabulary import Cut, DiskFull, Link, Pause, ProcessName
 from reports.parts import LEADING, PARTS_FOLDER
+from tests.faults.listening import Lived, still_listening
 from tests.faults.test_chaos import small_run
 
 pytestmark = [pytest.mark.stack, pytest.mark.chaos]
@@ -102,14 +103,14 @@ def test_nothing_remains_of_an_interrupted_run(number: signal.Signals, tmp_path:
         pids = {one.pid for one in below}
         ports = {one.laddr.port for one in psutil.net_connections("tcp") if one.pid in pids}
         assert len(mounts_of(run_dirs)) == 2, "a small disk for NATS, and one for Postgres"
+        began_s = psutil.Process(owner.pid).create_time()
         owner.send_signal(number)
         assert owner.wait(GONE_S) != 0
+        ended_s = time.time()
         until("every process to be gone", lambda: not alive(below), GONE_S)
         until("its folder to be gone", lambda: not any(folder.exists() for folder in run_dirs), GONE_S)
         assert mounts_of(run_dirs) == []
-        # a port of theirs that another program has since is not theirs any more
-        listening = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
-        assert not [one for one in listening if one.laddr.port in ports and (one.pid is None or one.pid in pids)]
+        assert still_listening(ports, Lived(began_s, ended_s)) == []
     finally:
         owner.kill()
         owner.wait()

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.chaos]
 FAULTS: tuple[Fault, ...] = (
     Latency(id="slow-nats", link=Link.RELAY_NATS, at_s=0.5, for_s=1.5, latency_ms=60),
     Cut(id="cut-postgres", link=Link.RELAY_POSTGRES, at_s=0.5, for_s=2.0, only="relay-1"),
-    Down(id="no-relay", link=Link.AGENT_RELAY, at_s=0.5, for_s=1.5, only="relay-2"),
+    Down(id="no-relay", link=Link.AGENT_RELAY, at_s=1.0, for_s=1.5),
     Kill(id="kill", process=ProcessName.RELAY, at_s=3.0, down_s=0.5, only="relay-1"),
     Pause(id="agent", process=ProcessName.AGENT, at_s=3.0, for_s=1.0, only="slow"),
     Pause(id="pause", process=ProcessName.RELAY, at_s=6.0, for_s=2.0, only="relay-2"),
@@ -93,8 +93,8 @@ def _check_proofs(faults: list[history.Fault]) -> None:
     assert proof["agent"]["pid"] > 0
     lifted = {one.fault: one.proof for one in faults if one.phase == "lifted"}
     assert "connections" not in lifted["slow-nats"]["relay-1"]["traffic"], "the relays' connections are out of sight"
-    # as many as happened to be at that replica then: each connection draws its own
-    assert "connections" in lifted["no-relay"]["relay-2"]["traffic"], "the agents' are not"
+    # each draws its own replica
+    assert sum(one["traffic"]["connections"] for one in lifted["no-relay"].values()) > 0, "the agents' are not"
 
 
 @pytest.mark.parametrize(("order", "fault"), [("kill relay-1", FAULTS[3]), ("pause relay-2", FAULTS[5])])

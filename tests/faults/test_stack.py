@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import aiohttp
 import asyncpg
 import nats
 import pytest
 
 from faults.stack import EmbeddedStack, NatsProcess, ProcessFailed
+from faults.stack.process import Status
 
 pytestmark = pytest.mark.stack
 
@@ -59,6 +62,26 @@ async def test_postgres_keeps_committed_rows_over_sigkill() -> None:
         await again.close()
         connection.terminate()
         assert (rows, stack.postgres.port) == (7, port)
+
+
+async def test_a_killed_postgres_is_gone_with_its_backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend that takes its time to end is waited for, and named if it never does."""
+    looks: Counter[int | None] = Counter()
+
+    def slow(pid: int | None) -> Status:
+        looks[pid] += 1
+        return "gone" if looks[pid] > 3 else "running"
+
+    monkeypatch.setattr("faults.stack.servers.status_of", slow)
+    async with EmbeddedStack.start() as stack:
+        assert await stack.postgres.kill() == -9
+        assert len(looks) >= 3, "its checkpointer and others"
+        assert min(looks.values()) > 3
+        await stack.postgres.start()
+        monkeypatch.setattr("faults.stack.servers.status_of", lambda _: "running")
+        monkeypatch.setattr("faults.stack.servers.STOP_S", 0.1)
+        with pytest.raises(ProcessFailed, match="expected the backends"):
+            await stack.postgres.kill()
 
 
 async def test_nats_keeps_acknowledged_messages_over_sigkill(fresh_nats: NatsProcess) -> None:

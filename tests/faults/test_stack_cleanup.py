@@ -18,6 +18,7 @@ import pytest
 
 from faults.stack import EmbeddedStack
 from faults.stack.ports import ReservedPort
+from tests.faults.listening import Lived, still_listening
 
 pytestmark = pytest.mark.stack
 
@@ -62,6 +63,8 @@ class Owned:
     ports: list[int]
     processes: list[psutil.Process]
     segments: set[str]
+    began_s: float
+    """When the owner began, in s since the epoch."""
 
 
 @contextmanager
@@ -91,6 +94,7 @@ def owner(how: str) -> Iterator[tuple[subprocess.Popen[str], Owned]]:
                 ports=told["ports"],
                 processes=[watchdog, *watchdog.children(recursive=True)],
                 segments=shared_memory_of(run_dir),
+                began_s=psutil.Process(process.pid).create_time(),
             ),
         )
         process.kill()
@@ -112,13 +116,10 @@ def shared_memory_now() -> set[str]:
     return {line.split()[1] for line in table.read_text().splitlines()[1:]} if table.exists() else set()
 
 
-def left_of(owned: Owned) -> list[str]:
-    """What remains of a stack, in words; a zombie has ended, only its new parent has not looked yet."""
+def left_of(owned: Owned, ended_s: float) -> list[str]:
+    """What remains of a stack whose owner ended then; a zombie has ended, only its new parent has not looked yet."""
     left = [f"process {process}" for process in owned.processes if lives(process)]
-    pids = {process.pid for process in owned.processes}
-    listening = [one for one in psutil.net_connections("tcp4") if is_listening(one, owned.ports)]
-    # a port of theirs that another program has since is not theirs any more
-    left += [f"port {one.laddr.port}" for one in listening if one.pid is None or one.pid in pids]
+    left += [f"port {port}" for port in still_listening(owned.ports, Lived(owned.began_s, ended_s))]
     left += [f"shared memory {segment}" for segment in owned.segments & shared_memory_now()]
     return left + ([f"folder {owned.run_dir}"] if owned.run_dir.exists() else [])
 
@@ -131,18 +132,24 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
-def is_listening(connection: object, ports: list[int]) -> bool:
-    """Whether this row of the machine's connection table listens on one of the ports."""
-    address = getattr(connection, "laddr", None)
-    return getattr(connection, "status", "") == psutil.CONN_LISTEN and getattr(address, "port", None) in ports
-
-
 def assert_gone(owned: Owned) -> None:
     """Wait until nothing of the stack is left; name what is."""
-    deadline = time.monotonic() + GONE_S
-    while left := left_of(owned):
+    deadline, ended_s = time.monotonic() + GONE_S, time.time()
+    while left := left_of(owned, ended_s):
         assert time.monotonic() < deadline, f"still there after {GONE_S:g} s: {left}"
         time.sleep(0.05)
+
+
+def test_a_port_that_is_still_held_is_found() -> None:
+    """By a process that nobody told us of, if it began while the stack lived; not by one that began before."""
+    held = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)"
+    with subprocess.Popen([sys.executable, "-c", f"{held}; time.sleep(60)"], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        port, began_s = int(holder.stdout.readline()), psutil.Process(holder.pid).create_time()
+        assert still_listening([port], Lived(began_s, time.time())) == [port]
+        assert still_listening([port], Lived(began_s + 1, time.time() + 1)) == []
+        holder.kill()
+    assert still_listening([port], Lived(began_s, time.time())) == []
 
 
 @pytest.mark.parametrize(

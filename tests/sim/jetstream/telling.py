@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from nats.js.api import StreamConfig
 
-from tests.sim.jetstream.stage import UNTIL_S, Stage, plain
+from tests.sim.jetstream.stage import SHORT_S, UNTIL_S, Stage, plain
 
 MS = 1_000_000
 
@@ -86,6 +86,8 @@ async def together(at: Stage, body: dict[str, Any]) -> None:
         headers = plain(message.headers)
         headers.pop("Nats-Time-Stamp", None)
         at.see(headers, message.data)
+    await asyncio.sleep(SHORT_S / 4)
+    at.see("too many", subscription.pending_msgs)
 
 
 async def odd_requests(at: Stage) -> None:
@@ -99,6 +101,8 @@ async def odd_requests(at: Stage) -> None:
         await at.nc.publish(f"$JS.API.CONSUMER.MSG.NEXT.{at.stream}.c", body, reply=inbox)
         for _ in range(count):
             at.note(await subscription.next_msg(timeout=UNTIL_S))
+        await asyncio.sleep(SHORT_S / 4)
+        at.see("too many", subscription.pending_msgs)
     await at.consumer()
 
 

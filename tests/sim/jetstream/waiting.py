@@ -28,7 +28,8 @@ async def asked(at: Stage, **request: Any) -> list[Msg]:
 
 
 async def came(count: int, *waiting: list[Msg]) -> None:
-    """Wait until so many messages and statuses have come to the requests, all together."""
+    """Wait until so many messages and statuses have come to the requests, all together, and for one too many."""
+    await asyncio.sleep(SHORT_S)
     async with asyncio.timeout(UNTIL_S):
         while sum(len(heard) for heard in waiting) < count:  # noqa: ASYNC110  there is no event to wait for
             await asyncio.sleep(0.002)

@@ -22,14 +22,30 @@ class HostClock:
         self._piece_mono_ns = 0
         self._offset_ns = offset_ns
         self.drift_ppm = drift_ppm
+        self._read_at_ns = -1
+        self._read_ns = 0
+        self._read_s = 0.0
 
     def monotonic_ns(self) -> int:
         """Ns since this host's boot, by its own reckoning."""
-        # asked for at every turn of every loop: SimPy's own field spares a call
-        elapsed_ns: int = self._environment._now - self._piece_began_ns  # type: ignore[assignment]
+        if self._environment._now != self._read_at_ns:
+            self._read()
+        return self._read_ns
+
+    def monotonic_s(self) -> float:
+        """The same in s."""
+        if self._environment._now != self._read_at_ns:
+            self._read()
+        return self._read_s
+
+    def _read(self) -> None:
+        """Once a moment: loops and libraries ask for the time many times in each of their turns."""
+        self._read_at_ns = now_ns = self._environment.now_ns
+        elapsed_ns = now_ns - self._piece_began_ns
         if self.drift_ppm:
             elapsed_ns += elapsed_ns * self.drift_ppm // PPM
-        return self._piece_mono_ns + elapsed_ns
+        self._read_ns = self._piece_mono_ns + elapsed_ns
+        self._read_s = self._read_ns / 1e9
 
     def wall_ns(self) -> int:
         """Ns since the Unix epoch, by its own belief."""

@@ -169,7 +169,7 @@ def _refused(real: Callable[..., Any], what: str) -> Callable[..., Any]:
 
 
 def _mono_s(process: Process) -> float:
-    return process.host.clock.monotonic_ns() / 1e9
+    return process.host.clock.monotonic_s()
 
 
 def _mono_ns(process: Process) -> int:

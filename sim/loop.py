@@ -26,6 +26,8 @@ CANCELLED_MAX = 256
 """Cancelled timers that are kept in the heap before it is built anew; asyncio keeps 100."""
 TURNS_MAX = 16
 """That a loop takes in one step while nothing else is to happen: in one that never ends, steps must be counted too."""
+_AT_ONCE = Occurrence(lambda: None)
+"""In the place of a planned turn while one is taken that was not."""
 TASKS_HELD = 64
 """Tasks that are held before those that are done are let go."""
 
@@ -56,6 +58,9 @@ class SimTask(asyncio.Task[Any]):
 
 class HostLoop(asyncio.AbstractEventLoop):
     """The loop of one process of one host. `time` is the host's monotonic clock."""
+
+    get_debug = bool
+    """False: debug mode reads the real clock. Every future asks for it, and a type is called without a frame."""
 
     def __init__(self, environment: Environment, process: Process) -> None:
         self._environment = environment
@@ -191,16 +196,20 @@ class HostLoop(asyncio.AbstractEventLoop):
                 self._cancelled -= 1
             else:
                 ready.append(handle)
-        if ready:
-            self._plan_turn()  # at its end the next wake-up is planned
-        else:
+        if not ready:
             self._arm()
+        elif self._turn is None and self._environment.is_next_later():
+            self._environment.steps += 1
+            self._turn = _AT_ONCE
+            self._run_turn()  # nobody else could come first; at its end the next wake-up is planned
+        else:
+            self._plan_turn()
 
     # asyncio's side: time and callbacks
 
     def time(self) -> float:
         """Seconds of the host's monotonic clock."""
-        return self._clock.monotonic_ns() / 1e9
+        return self._clock.monotonic_s()
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
@@ -219,7 +228,7 @@ class HostLoop(asyncio.AbstractEventLoop):
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> events.TimerHandle:
         """As asyncio; `delay` in s."""
-        return self.call_at(self.time() + delay, callback, *args, context=context)
+        return self.call_at(self._clock.monotonic_s() + delay, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
@@ -227,7 +236,9 @@ class HostLoop(asyncio.AbstractEventLoop):
         """As asyncio; `when` in s of this loop's `time`."""
         handle = SimTimer(when, callback, args, self, context)
         if not self._is_closed:
-            due_ns = _due_ns(when)
+            # The first moment after its time: no real loop is so quick that its clock still shows that very time, and
+            # aiohttp's keep-alive timer, which looks whether it is *past* it, would be put off at one moment for ever.
+            due_ns = int(when * 1e9) + 1
             self._numbers += 1
             heappush(self._timers, (due_ns, self._numbers, handle))
             handle._scheduled = True
@@ -256,10 +267,6 @@ class HostLoop(asyncio.AbstractEventLoop):
     def get_task_factory(self) -> None:
         """None: tasks are `SimTask`s."""
         return
-
-    def get_debug(self) -> bool:
-        """Never: debug mode reads the real clock."""
-        return False
 
     def is_running(self) -> bool:
         """True for as long as the process lives."""
@@ -354,10 +361,3 @@ def _set(waiter: asyncio.Future[Any]) -> None:
 
 def _text(host: Any) -> str:
     return host.decode() if isinstance(host, bytes) else str(host)
-
-
-def _due_ns(seconds: float) -> int:
-    """The first moment after a timer's time: no real loop is so quick that its clock still shows that very time, and
-    aiohttp's keep-alive timer, which looks whether it is *past* it, would be put off at one moment for ever.
-    """
-    return int(seconds * 1e9) + 1

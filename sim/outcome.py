@@ -46,10 +46,13 @@ class Trace:
     environment: Environment
     listener: OnSegment | None = None
     digest: Any = field(default_factory=hashlib.sha256)
+    _ways: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
     def segment(self, sent_ns: int, source: str, target: str, data: bytes) -> None:
         """Bytes have arrived."""
         if self.listener is not None:
             self.listener(sent_ns, self.environment.now_ns, source, target, data)
-        self.digest.update(b"%d %b>%b %d\n" % (self.environment.now_ns, source.encode(), target.encode(), len(data)))
-        self.digest.update(data)
+        way = self._ways.get((source, target))
+        if way is None:
+            way = self._ways[source, target] = f"{source}>{target}".encode()
+        self.digest.update(b"%d %b %d\n%b" % (self.environment.now_ns, way, len(data), data))

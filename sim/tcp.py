@@ -80,10 +80,19 @@ class End:
 
     def room(self) -> int:
         """How many bytes the send buffer takes now."""
-        return max(0, self.host.network.buffer_bytes - self.out.queued_bytes)
+        left = self.host.network.buffer_bytes - self.out.queued_bytes
+        return left if left > 0 else 0
 
     def read(self, bytes_max: int) -> bytes:
         """Take what has arrived; b"" if there is nothing, or at the end."""
+        unread = self.unread
+        is_one_piece = len(unread) == 1 and len(unread[0]) <= bytes_max  # as nearly always
+        taken = unread.popleft() if is_one_piece else self._gathered(bytes_max)
+        self.unread_bytes -= len(taken)
+        self.other.out.pump()
+        return taken
+
+    def _gathered(self, bytes_max: int) -> bytes:
         taken = bytearray()
         while self.unread and len(taken) < bytes_max:
             piece = self.unread.popleft()
@@ -92,8 +101,6 @@ class End:
                 self.unread.appendleft(piece[-over:])
                 piece = piece[:-over]
             taken += piece
-        self.unread_bytes -= len(taken)
-        self.other.out.pump()
         return bytes(taken)
 
     def close(self) -> None:
@@ -166,8 +173,8 @@ class Flow:
         self.queued_bytes = 0
         self._sent: deque[_Segment] = deque()
         self._flying_bytes = 0
-        self._fin_wanted = False
-        self._fin_sent = False
+        self._fin_is_due = False
+        self._is_finished = False
         self._is_over = False
         self._free_at_ns = 0
         self._last_arrival_ns = 0
@@ -187,7 +194,8 @@ class Flow:
 
     def finish(self) -> None:
         """Send a FIN after everything queued."""
-        self._fin_wanted = True
+        self._fin_is_due = not self._is_finished
+        self._is_finished = True
         self.pump()
 
     def abandon(self) -> None:
@@ -202,39 +210,34 @@ class Flow:
 
     def pump(self) -> None:
         """Send what the receiver's window allows."""
-        while not self._is_over and self._silent_since_ns is None:
-            if self._queue:
+        queue = self._queue
+        while (queue or self._fin_is_due) and not self._is_over and self._silent_since_ns is None:
+            link = self._network.fares[self._route]
+            if queue:
                 window = self._network.buffer_bytes - self.target.unread_bytes - self._flying_bytes
                 if window <= 0:
                     return
-                self._transmit(_Segment(self._cut_off(min(window, self._link.segment_bytes_max)), is_fin=False))
-            elif self._fin_wanted and not self._fin_sent:
-                self._fin_sent = True
-                self._transmit(_Segment(b"", is_fin=True))
+                segment = _Segment(self._cut_off(link, min(window, link.segment_bytes_max)), False)
             else:
-                return
+                self._fin_is_due = False
+                segment = _Segment(b"", True)
+            self._sent.append(segment)
+            self._flying_bytes += len(segment.data)
+            self._put_on_the_wire(segment, link)
 
-    def _cut_off(self, bytes_max: int) -> bytes:
-        rng, link = self._network.rng, self._network.fares[self._route]
+    def _cut_off(self, link: LinkState, bytes_max: int) -> bytes:
         piece = self._queue.popleft()
         length = min(len(piece), bytes_max)
-        if length > 1 and link.split_share and rng.random() < link.split_share:
-            length = rng.randint(1, length - 1)
+        if length > 1 and link.split_share:
+            rng = self._network.rng
+            if rng.random() < link.split_share:
+                length = rng.randint(1, length - 1)
         if length < len(piece):
             self._queue.appendleft(piece[length:])
-        return piece[:length]
+            piece = piece[:length]
+        return piece
 
-    @property
-    def _link(self) -> LinkState:
-        return self._network.fares[self._route]
-
-    def _transmit(self, segment: _Segment) -> None:
-        self._sent.append(segment)
-        self._flying_bytes += len(segment.data)
-        self._put_on_the_wire(segment)
-
-    def _put_on_the_wire(self, segment: _Segment) -> None:
-        link = self._network.fares[self._route]
+    def _put_on_the_wire(self, segment: _Segment, link: LinkState) -> None:
         if link.resets:
             self._break()
             return
@@ -245,8 +248,7 @@ class Flow:
         segment.sent_ns = now_ns = environment.now_ns
         self._free_at_ns = max(now_ns, self._free_at_ns) + len(segment.data) * S // link.bytes_per_s
         late_ns = self._network.latency_ns(link) + (link.fin_delay_ns if segment.is_fin else 0)
-        arrival_ns = max(self._last_arrival_ns, self._free_at_ns + late_ns)
-        self._last_arrival_ns = arrival_ns
+        self._last_arrival_ns = arrival_ns = max(self._last_arrival_ns, self._free_at_ns + late_ns)
         segment.is_on_its_way = True
         environment.at(arrival_ns - now_ns, partial(self._arrive, segment))
 
@@ -260,7 +262,7 @@ class Flow:
             return
         segment.has_arrived = True
         self._passed_bytes += len(segment.data)
-        self._network.on_segment(segment.sent_ns, self.source.host.name, self.target.host.name, segment.data)
+        self._network.on_segment(segment.sent_ns, *self._route, segment.data)
         self._deliver()
         if link.limit_bytes is not None and self._passed_bytes > link.limit_bytes:
             self._break()
@@ -331,12 +333,13 @@ class Flow:
             self.source.fail(TimeoutError(110, "Connection timed out"))
             return
         self._retry_ns = min(self._retry_ns * 2, RETRY_MAX_NS)
-        if self.is_silenced or self._link.is_cut or not self.target.host.is_up:
+        link = self._network.fares[self._route]
+        if self.is_silenced or link.is_cut or not self.target.host.is_up:
             self._stall()
             return
         for segment in tuple(self._sent):
             if not segment.has_arrived and not segment.is_on_its_way:
-                self._put_on_the_wire(segment)
+                self._put_on_the_wire(segment, link)
         if self._sent and self._sent[0].has_arrived:
             self._deliver()
         elif not self._sent:

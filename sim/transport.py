@@ -117,7 +117,7 @@ class SimTransport(transports._FlowControlMixin, transports.Transport):
         super().__init__(extra, loop)
         self._loop = loop
         self._end = end
-        self._protocol = protocol
+        self.set_protocol(protocol)
         self._buffer = bytearray()
         self._is_reading = False
         self._is_closing = False
@@ -172,8 +172,6 @@ class SimTransport(transports._FlowControlMixin, transports.Transport):
             return
         data = end.read(READ_BYTES_MAX)
         if data:
-            if isinstance(self._protocol, asyncio.BufferedProtocol):
-                raise NotModelled("expected a streaming protocol, got a BufferedProtocol")
             self._protocol.data_received(data)  # type: ignore[attr-defined]
             self._look()
         elif end.at_eof:
@@ -212,7 +210,10 @@ class SimTransport(transports._FlowControlMixin, transports.Transport):
         if self._end.error is not None and not self._buffer:
             self._force_close(self._end.error)
             return
-        self._buffer += data  # a copy: asyncpg writes from a live buffer
+        if not self._buffer and len(data) <= self._end.room():
+            self._end.out.send(bytes(data))  # a copy: asyncpg writes from a live buffer
+            return
+        self._buffer += data
         if len(self._buffer) == len(data):
             self._push()
         if self._buffer:
@@ -265,6 +266,8 @@ class SimTransport(transports._FlowControlMixin, transports.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hand on to another protocol from now on."""
+        if isinstance(protocol, asyncio.BufferedProtocol):
+            raise NotModelled("expected a streaming protocol, got a BufferedProtocol")
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:

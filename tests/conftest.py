@@ -23,7 +23,7 @@ from tests.counts import pytest_collection_modifyitems, pytest_runtest_makerepor
 
 __all__ = ["pytest_collection_modifyitems", "pytest_runtest_makereport", "pytest_terminal_summary"]
 
-MARKERS = ("sim", "options", "report", "chaos", "conformance")
+MARKERS = ("sim", "determinism", "options", "report", "chaos", "conformance")
 
 # How long an example takes says how busy the machine is, and nothing of the property.
 hypothesis.settings.register_profile("meshrelay", deadline=None)

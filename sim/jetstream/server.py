@@ -36,6 +36,7 @@ GET = "$JS.API.STREAM.MSG.GET."
 ACK = "$JS.ACK."
 FLOW = "$JS.FC."
 PULL = "$JS.API.CONSUMER.MSG.NEXT."
+_written = json.JSONEncoder(separators=(",", ":")).encode
 _KINDS = ((ACK, "ack"), (FLOW, "flow"), (PULL, "pull"), (API, "api"))
 
 
@@ -173,7 +174,7 @@ class NatsServer:
 
     def _reply(self, inbox: str, answer: dict[str, Any]) -> None:
         if inbox:
-            self.route(inbox, "", b"", json.dumps(answer, separators=(",", ":")).encode())
+            self.route(inbox, "", b"", _written(answer).encode())
 
     def _asked(self, subject: str, command: codec.Pub) -> bool:
         refused = None

@@ -226,6 +226,8 @@ class PostgresServer:
 
     def wake(self) -> None:
         """Let those go on, in a drawn order, that waited for transactions which have ended."""
+        if not self._engine.ended:
+            return
         ended, self._engine.ended = self._engine.ended, []
         waiting = [
             backend

@@ -5,23 +5,22 @@ from __future__ import annotations
 import pytest
 
 from faults.planted.straying import STRAYING
-from sim.determinism import small_plan, strayed
+from sim.determinism import strayed
 from sim.difference import first_difference
 from sim.swarm import swarm_plan
 from sim.trace import Segment
 from sim.trial import try_plan
 
 pytestmark = pytest.mark.sim
-SEEDS = 200
-PIECES = 4
+A_FEW = range(1_000, 1_020)
+"""Beside the two hundred of their own file, which CI plays."""
 ONE = Segment(10, 20, "a", "b", b"PING\r\n")
 TWO = Segment(30, 40, "b", "a", b"PONG\r\n")
 
 
-@pytest.mark.parametrize("piece", range(PIECES))
-def test_seeds_leave_the_same_trace_whatever_python_hashes(piece: int) -> None:
-    """Two hundred seeds, each in two processes with different PYTHONHASHSEEDs."""
-    found = list(strayed(range(piece, SEEDS, PIECES), jobs=1))
+def test_a_few_seeds_leave_the_same_trace_whatever_python_hashes() -> None:
+    """Each in two processes with different PYTHONHASHSEEDs."""
+    found = list(strayed(A_FEW, jobs=1))
     assert not found, "\n".join(one.difference.shown("1", "2") for one in found)
 
 
@@ -48,13 +47,6 @@ def test_two_plays_in_one_process_leave_the_same_trace() -> None:
     first, second = (try_plan(swarm_plan(4)) for _ in range(2))
     assert first.trace_sha256 == second.trace_sha256
     assert first.steps == second.steps
-
-
-def test_small_plans_differ_and_have_faults() -> None:
-    """What is compared is no two hundred times the same."""
-    plans = [small_plan(seed) for seed in range(SEEDS)]
-    assert len({plan.encode() for plan in plans}) == SEEDS
-    assert sum(bool(plan.faults) for plan in plans) > SEEDS // 4
 
 
 @pytest.mark.parametrize(

@@ -194,9 +194,9 @@ class Flow:
 
     def finish(self) -> None:
         """Send a FIN after everything queued."""
-        self._fin_is_due = not self._is_finished
-        self._is_finished = True
-        self.pump()
+        if not self._is_finished:
+            self._is_finished = self._fin_is_due = True
+            self.pump()
 
     def abandon(self) -> None:
         """Send nothing any more, not even what was lost."""

@@ -63,6 +63,42 @@ def test_bytes_outlive_a_cut() -> None:
     assert 30.5 < at_s < 60.0, "after the heal, but not before TCP tries again"
 
 
+def test_an_end_outlives_a_cut_also_if_it_is_said_twice() -> None:
+    """Half-closed and then closed within a partition: what was sent and one end of stream arrive once it heals."""
+    world = SmallWorld()
+
+    async def server(process: Process) -> bytes:
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Future[bytes] = loop.create_future()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heard.set_result(await reader.read(-1))
+
+        def accept() -> asyncio.StreamReaderProtocol:
+            return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), serve)
+
+        await loop.create_server(accept, "a", 7)
+        return await heard
+
+    async def client(process: Process) -> None:
+        _, writer = await asyncio.open_connection("a", 7)
+        await asyncio.sleep(1.0)
+        writer.write(b"the last words")
+        writer.write_eof()
+        await asyncio.sleep(1.0)
+        writer.close()
+
+    world.start(world.a, server)
+    world.start(world.b, client)
+    world.run(0.5)
+    world.cut("a", "b")
+    world.run(30.0)
+    assert "a" not in world.results
+    world.network.heal()
+    world.run(60.0)
+    assert world.results["a"] == b"the last words"
+
+
 @pytest.mark.parametrize("source", ["a", "b"])
 def test_a_one_way_cut_stops_the_answers_too(source: str) -> None:
     """With one direction gone nothing is acknowledged: whichever way it is, the exchange waits for the heal."""

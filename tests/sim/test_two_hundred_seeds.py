@@ -1,4 +1,4 @@
-"""One seed, one trace, for two hundred seeds: half of what `pytest -m sim` took, so it has a marker of its own."""
+"""One seed, one trace, for two hundred seeds: they have a marker, being nearly a quarter of `pytest -m sim` else."""
 
 from __future__ import annotations
 

@@ -46,7 +46,8 @@ class Trace:
     environment: Environment
     listener: OnSegment | None = None
     digest: Any = field(default_factory=hashlib.sha256)
-    _ways: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    _ways: dict[tuple[str, str], bytes] = field(init=False, default_factory=dict)
+    """Between two hosts, as the digest has it."""
 
     def segment(self, sent_ns: int, source: str, target: str, data: bytes) -> None:
         """Bytes have arrived."""

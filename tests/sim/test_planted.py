@@ -15,7 +15,7 @@ from faults.planted import PLANTED, planted
 from faults.transports import TransportName
 from faults.vocabulary import ClockSkew, Cut, Direction, Kill, Latency, Link, Pause, ProcessName
 from sim.campaign import try_encoded
-from sim.explain import explain, shown
+from sim.explain import Explanation, explain, shown
 from sim.hunt import hunt
 from sim.shrink import shrink
 from sim.swarm import unsynced_plan
@@ -88,24 +88,47 @@ def test_a_hunt_finds_its_bug(name: str) -> None:
     assert PLANTED[name].guarantees & set(found.violated)
 
 
-def test_two_faults_remain_of_a_bug_that_needs_two(tmp_path: Path) -> None:
-    """The smallest plan has the two, and played again from its file it gives the same violation and the same hash."""
+def test_two_faults_remain_of_a_bug_that_needs_two_and_are_explained(tmp_path: Path) -> None:
+    """The smallest plan has the two, and played again from its file it gives the same violation and the same hash; the
+    explanation has all that is needed.
+    """
     bug = "dedupe-only-by-the-stream"
     plan = twice_stored_plan()
     assert not try_plan(plan).is_failure
-    failed = try_encoded(plan.encode(), bug)
-    assert failed.violated == ("G4",), failed
-    small = shrink(plan, failed, lambda one: try_encoded(one.encode(), bug), trials_max=60)
-    assert tuple(fault.id for fault in small.plan.faults) == TWO_NEEDED
-    path = tmp_path / "small.json"
-    small.plan.dump(path)
+    with planted(bug):
+        failed = try_plan(plan)
+        assert failed.violated == ("G4",), failed
+        explanation = explain(plan, failed, tmp_path, bug=bug)
+    assert tuple(fault.id for fault in explanation.small.plan.faults) == TWO_NEEDED
     replayed = CliRunner().invoke(
-        meshrelay.command(["sim"]), ["sim", "replay", str(path), "--bug", bug, "--json"], catch_exceptions=False
+        meshrelay.command(["sim"]),
+        ["sim", "replay", str(explanation.small_path), "--bug", bug, "--json"],
+        catch_exceptions=False,
     )
     document = json.loads(replayed.stdout)
     assert replayed.exit_code == 1
     assert document["violated"] == ["G4"]
-    assert document["trace_sha256"] == small.trial.trace_sha256
+    assert document["trace_sha256"] == explanation.small.trial.trace_sha256
+    _has_all_that_is_needed(explanation)
+
+
+def _has_all_that_is_needed(explanation: Explanation) -> None:
+    """The seed, the guarantee, the smallest plan, each host's last, the first difference, and how to do it again."""
+    text = shown(explanation)
+    for needed in ("seed      1", "G4", "lost-acks, early-clock", "duplicate-storage", "first difference", "relay-1"):
+        assert needed in text, text
+    assert explanation.neighbour is not None
+    assert "sim replay" in text.splitlines()[-1]
+    trace = json.loads(explanation.trace_path.read_bytes())
+    names = {one["args"]["name"] for one in trace["traceEvents"] if one["name"] == "process_name"}
+    assert {"nats", "postgres", "relay-1", "relay-2", "faults"} <= names
+    spans = [one for one in trace["traceEvents"] if one.get("cat") == "fault"]
+    assert sorted(one["ph"] for one in spans) == ["b", "b", "e", "e"]
+    flows = [one["ph"] for one in trace["traceEvents"] if one.get("cat") == "network"]
+    assert flows.count("s") == flows.count("f") > 100
+    page = explanation.timeline_path.read_text()
+    assert "duplicate-storage" in page
+    assert "http://" not in page.partition("<script>")[0], "expected a page that needs nothing else"
 
 
 def test_a_kill_that_is_not_needed_goes() -> None:
@@ -122,28 +145,6 @@ def test_a_kill_that_is_not_needed_goes() -> None:
     assert "G8" not in failed.failure_class
     small = shrink(plan, failed, lambda one: try_encoded(one.encode(), bug), trials_max=2)
     assert [fault.id for fault in small.plan.faults] == ["no-postgres"]
-
-
-def test_an_explanation_has_all_that_is_needed(tmp_path: Path) -> None:
-    """The seed, the guarantee, the smallest plan, each host's last, the first difference, and how to do it again."""
-    plan = twice_stored_plan()
-    with planted("dedupe-only-by-the-stream"):
-        explanation = explain(plan, try_plan(plan), tmp_path, bug="dedupe-only-by-the-stream")
-    text = shown(explanation)
-    for needed in ("seed      1", "G4", "lost-acks, early-clock", "duplicate-storage", "first difference", "relay-1"):
-        assert needed in text, text
-    assert explanation.neighbour is not None
-    assert "sim replay" in text.splitlines()[-1]
-    trace = json.loads(explanation.trace_path.read_bytes())
-    names = {one["args"]["name"] for one in trace["traceEvents"] if one["name"] == "process_name"}
-    assert {"nats", "postgres", "relay-1", "relay-2", "faults"} <= names
-    spans = [one for one in trace["traceEvents"] if one.get("cat") == "fault"]
-    assert sorted(one["ph"] for one in spans) == ["b", "b", "e", "e"]
-    flows = [one["ph"] for one in trace["traceEvents"] if one.get("cat") == "network"]
-    assert flows.count("s") == flows.count("f") > 100
-    page = explanation.timeline_path.read_text()
-    assert "duplicate-storage" in page
-    assert "http://" not in page.partition("<script>")[0], "expected a page that needs nothing else"
 
 
 def test_a_stream_that_lost_its_tail_has_no_cursors_of_its_former_life_accepted() -> None:

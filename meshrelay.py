@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import typer
-
-import system.cli
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    import typer
+
     from reports.export.write import Deployment
+
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
 
 
 def command(words: Sequence[str]) -> typer.Typer:
     """The root command for these words.
 
-    `serve` gets the relay's own commands only: a relay that is started again must not first import charts and faults.
+    The relay's own commands are mounted alone: a relay that is started again must not first import charts and faults.
     """
+    import typer
+
+    import system.cli
+
     app = typer.Typer(name="meshrelay", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
     @app.callback()
@@ -27,7 +33,7 @@ def command(words: Sequence[str]) -> typer.Typer:
         """An event relay for AI agents over SSE, and the machine that tries to break it."""
 
     system.cli.register(app)
-    if list(words[:1]) != ["serve"]:
+    if not {*words[:1]} & {one.callback.__name__ for one in app.registered_commands if one.callback is not None}:
         _mount_all(app)
     return app
 
@@ -73,8 +79,16 @@ def _deployment() -> Deployment:
 
 
 def main() -> None:
-    """Run the command line."""
-    command(sys.argv[1:])()
+    """Run the command line; whoever ends it, by Ctrl-C or SIGTERM, finds what it wrote for itself alone removed."""
+    signal.signal(signal.SIGTERM, _terminated)  # `serve` and `up` have handlers of their own once they run
+    try:
+        command(sys.argv[1:])()
+    except KeyboardInterrupt:  # while modules are loaded; a command that runs has an end of its own
+        sys.exit(INTERRUPTED)
+
+
+def _terminated(*_: object) -> NoReturn:
+    sys.exit(TERMINATED)
 
 
 if __name__ == "__main__":

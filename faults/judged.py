@@ -13,7 +13,7 @@ from rich.console import Console
 from faults.chaos import CouldNotRun, RunResult, run_plan
 from faults.outside.file import StackFile
 from faults.plan import Plan
-from faults.planted import PLANTED
+from faults.planted import PLANTED, unknown
 from faults.terminal import Ticker
 from reports import api
 from reports.api import Report  # type: ignore[attr-defined]  # the only door to the judge
@@ -76,7 +76,7 @@ def relay_broken_by(plant: str | None) -> Sequence[str] | None:
     if plant is None:
         return None
     if plant not in PLANTED:
-        raise BugUnknown(f"--plant: expected one of {', '.join(sorted(PLANTED))}, got {plant!r}")
+        raise BugUnknown(f"--plant: {unknown(plant)}")
     return (sys.executable, "-m", "faults.planted", plant, "serve")
 
 

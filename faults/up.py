@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.panel import Panel
 
+from faults.paths import folder_to_write
 from faults.stack import EmbeddedStack, PartUnavailable, RelayProcess, StackError
 from system.tokens import mint
 
@@ -28,7 +29,8 @@ def register(app: typer.Typer) -> None:
 
 def up(
     data: Annotated[
-        Path | None, typer.Option("--data", help="Keep the data in this folder; else it is thrown away.")
+        Path | None,
+        typer.Option("--data", callback=folder_to_write, help="Keep the data in this folder; else it is thrown away."),
     ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The relay's port; 0 takes a free one.")] = 0,
     agent: Annotated[str, typer.Option("--agent", help="Whose token is printed.")] = AGENT,

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from faults import seeds
+from faults.paths import folder_to_write
 from faults.plan import PlanInvalid
 from faults.transports import Over, TransportName
 from sim.campaign import Failures, Tally, campaign
@@ -39,7 +40,10 @@ def campaign_command(
         str | None, typer.Option("--scheduler", help="A dask scheduler's address, instead of local processes.")
     ] = None,
     failures: Annotated[
-        Path, typer.Option("--failures", help="Failing plans are kept here, and tried first the next time.")
+        Path,
+        typer.Option(
+            "--failures", callback=folder_to_write, help="Failing plans are kept here, and tried first the next time."
+        ),
     ] = Path("out/sim/failures"),
     transport: Over = None,
     nats_py: NatsPy = None,

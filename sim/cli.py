@@ -13,8 +13,9 @@ import typer
 from rich.console import Console
 
 from faults.generate import main_plan
+from faults.paths import file_to_write, folder_to_write
 from faults.plan import Plan, PlanInvalid
-from faults.planted import PLANTED, planted
+from faults.planted import PLANTED, planted, unknown
 from faults.transports import Over, over
 from reports.history import HistoryReader
 from reports.verdict import EXIT_CODES
@@ -33,7 +34,11 @@ USAGE = 2
 COULD_NOT_RUN = 4
 FAILURES = Path("out/sim/failures")
 
-Bug = Annotated[str | None, typer.Option("--bug", help="Break the relay as this planted bug does.")]
+Bug = Annotated[str | None, typer.Option("--bug", "--plant", help="Break the relay as this planted bug does.")]
+TraceFile = Annotated[
+    Path | None,
+    typer.Option("--trace", callback=file_to_write, help="Write a trace for Perfetto or Chrome here."),
+]
 
 simulation = typer.Typer(no_args_is_help=True, help="The unmodified relay in a simulated world, from one seed.")
 simulation.command("campaign")(campaign_cli.campaign_command)
@@ -58,10 +63,14 @@ def _group() -> None:
 @simulation.command()
 def run(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Play the plan that this seed draws.")] = 7,
-    plan: Annotated[Path | None, typer.Option("--plan", help="Play this plan file instead.")] = None,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", exists=True, dir_okay=False, help="Play this plan file instead.")
+    ] = None,
     main: Annotated[bool, typer.Option("--main", help="Play the seed's main plan, a week squeezed into 67 s.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Keep the history and write the report here.")] = None,
-    trace: Annotated[Path | None, typer.Option("--trace", help="Write a trace for Perfetto or Chrome here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", callback=folder_to_write, help="Keep the history and write the report here.")
+    ] = None,
+    trace: TraceFile = None,
     bug: Bug = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as one line of JSON.")] = False,
     transport: Over = None,
@@ -89,9 +98,9 @@ def run(
 
 @simulation.command()
 def replay(
-    plan: Annotated[Path, typer.Argument(help="A plan file, such as a campaign leaves.")],
+    plan: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A plan file, such as a campaign leaves.")],
     bug: Bug = None,
-    trace: Annotated[Path | None, typer.Option("--trace", help="Write a trace for Perfetto or Chrome here.")] = None,
+    trace: TraceFile = None,
     explained: Annotated[
         bool, typer.Option("--explain", help="Make a failing plan small, and leave a trace and a timeline.")
     ] = False,
@@ -115,9 +124,11 @@ def replay(
 
 @simulation.command("shrink")
 def shrink_command(
-    plan: Annotated[Path, typer.Argument(help="A plan file that fails.")],
+    plan: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A plan file that fails.")],
     bug: Bug = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Where the small plan goes; beside the plan.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", callback=file_to_write, help="Where the small plan goes; beside the plan.")
+    ] = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="At most so many.")] = 300,
 ) -> None:
     """Make a failing plan as small as it can be while it fails in the same way.
@@ -156,6 +167,7 @@ def _played(plan: Plan, out: Path | None, trace: Path | None) -> Trial:
         recording = Recording()
         trial = try_plan(plan, Path(given), recording.note)
         path = Path(given) / "history.jsonl"
+        trace.parent.mkdir(parents=True, exist_ok=True)
         write_trace(trace, recording.segments, HistoryReader(path) if path.exists() else ())
     typer.echo(f"trace: {trace} (open it in ui.perfetto.dev or chrome://tracing)", err=True)
     return trial
@@ -174,7 +186,7 @@ def _explain(plan: Plan, trial: Trial, bug: str | None) -> None:
 def _broken_by(bug: str | None) -> Iterator[None]:
     """The relay broken by a planted bug, or as it is; ends the command if there is no such bug."""
     if bug is not None and bug not in PLANTED:
-        typer.echo(f"--bug: expected one of {', '.join(sorted(PLANTED))}, got {bug!r}", err=True)
+        typer.echo(f"--bug: {unknown(bug)}", err=True)
         raise typer.Exit(USAGE)
     with planted(bug) if bug is not None else nullcontext():
         yield

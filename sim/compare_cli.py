@@ -12,8 +12,9 @@ import typer
 from rich.console import Console
 
 from faults.judged import fresh
+from faults.paths import folder_to_write
 from faults.plan import Plan, PlanInvalid
-from faults.planted import PLANTED
+from faults.planted import PLANTED, unknown
 from faults.scale import Fitted, fitted
 from faults.transports import Over, over
 from sim.campaign_cli import seeds_of
@@ -27,7 +28,10 @@ DOCUMENT = "compare.json"
 
 
 def compare_command(
-    plans: Annotated[list[Path] | None, typer.Argument(help="Plan files, such as a campaign leaves.")] = None,
+    plans: Annotated[
+        list[Path] | None,
+        typer.Argument(exists=True, dir_okay=False, help="Plan files, such as a campaign leaves."),
+    ] = None,
     seeds: Annotated[
         str | None,
         typer.Option("--seeds", help="Plans of these seeds, A..B, as far as the real stack plays them whole."),
@@ -37,9 +41,13 @@ def compare_command(
         float | None,
         typer.Option("--scale", min=1e-6, max=100.0, help="Multiply a plan's times by this; else it suits."),
     ] = None,
-    bug: Annotated[str | None, typer.Option("--bug", help="Break both relays as this planted bug does.")] = None,
+    bug: Annotated[
+        str | None, typer.Option("--bug", "--plant", help="Break both relays as this planted bug does.")
+    ] = None,
     transport: Over = None,
-    out: Annotated[Path | None, typer.Option("--out", help="A new folder for histories and reports.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", callback=folder_to_write, help="A new folder for histories and reports.")
+    ] = None,
 ) -> None:
     """Play plans in the simulated world and on the real stack, and lay the two verdicts side by side.
 
@@ -49,7 +57,7 @@ def compare_command(
         typer.echo("expected plan files or --seeds A..B, and not both", err=True)
         raise typer.Exit(USAGE)
     if bug is not None and bug not in PLANTED:
-        typer.echo(f"--bug: expected one of {', '.join(sorted(PLANTED))}, got {bug!r}", err=True)
+        typer.echo(f"--bug: {unknown(bug)}", err=True)
         raise typer.Exit(USAGE)
     folder, console = out or fresh(Path("out") / "compare"), Console(stderr=True)
     if folder.exists() and any(folder.iterdir()):

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from faults.planted import PLANTED
+from faults.planted import PLANTED, unknown
 from faults.transports import Over, TransportName
 from sim.hunt import SEEDS_MAX, STARTS, Hunt, hunt
 from sim.workers import local_pool
@@ -66,7 +66,7 @@ def _refusal(name: str, there: list[str], transport: TransportName | None) -> st
     if name in there:
         return None
     if transport is None or name not in PLANTED:
-        return f"expected one of {', '.join(sorted(there))}, got {name!r}"
+        return unknown(name, there)
     why = PLANTED[name].not_over[transport]
     return f"expected a bug on the path of {transport.value}, which {name!r} is not: {why}"
 

@@ -5,6 +5,17 @@ nothing of it. Each bug names what a run with it must be found guilty of; a judg
 """
 
 from faults.planted import consuming, feeding, replaying, serving, storing, sweeping
-from faults.planted.plant import PLANTED, PlantedBug, planted
+from faults.planted.plant import PLANTED, PlantedBug, planted, unknown
 
-__all__ = ["PLANTED", "PlantedBug", "consuming", "feeding", "planted", "replaying", "serving", "storing", "sweeping"]
+__all__ = [
+    "PLANTED",
+    "PlantedBug",
+    "consuming",
+    "feeding",
+    "planted",
+    "replaying",
+    "serving",
+    "storing",
+    "sweeping",
+    "unknown",
+]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from faults.planted import PLANTED
+from faults.planted import PLANTED, unknown
 
 
 def main() -> None:
     """Break the relay as named, then run the command line."""
     name, *rest = sys.argv[1:] or [""]
     if name not in PLANTED:
-        sys.exit(f"expected one of {', '.join(sorted(PLANTED))}, got {name!r}")
+        sys.exit(unknown(name))
     PLANTED[name].apply()
     sys.argv[1:] = rest
     import meshrelay

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -113,3 +114,10 @@ def planted(name: str) -> Iterator[PlantedBug]:
         while len(_undo) > begun:
             owner, attribute, value = _undo.pop()
             setattr(owner, attribute, value)
+
+
+def unknown(name: str, there: Iterable[str] = PLANTED) -> str:
+    """What to say of a name that is not among those that are there."""
+    names = sorted(there)
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"expected one of {', '.join(names)}, got {name!r}" + (f"; did you mean {near[0]}?" if near else "")

@@ -22,6 +22,7 @@ from faults.bench.child import ChildFailed
 from faults.bench.options import LARGE, SIZES, measure_replay, measure_scale, sizes_of, values_of
 from faults.campaign_cli import Campaign
 from faults.judged import fresh
+from faults.paths import folder_to_write
 from faults.stack import StackError
 from faults.swarm import PLAYED
 from faults.transports import TransportName
@@ -77,7 +78,10 @@ def compare(
         int, typer.Option("--runs", min=1, help="Of each size, and of each gap; simulated, seeds from 1 on.")
     ] = 3,
     out: Annotated[
-        Path, typer.Option("--out", help="Parts that are there already are kept, and not measured anew.")
+        Path,
+        typer.Option(
+            "--out", callback=folder_to_write, help="Parts that are there already are kept, and not measured anew."
+        ),
     ] = Path("out/compare"),
 ) -> None:
     """Run the ADR's options A, B and C against each other, and answer from the numbers whether C is still right.

@@ -18,7 +18,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from faults.judged import fresh
-from faults.planted import PLANTED
+from faults.paths import folder_to_write
+from faults.planted import PLANTED, unknown
 from reports import cli as histories
 from reports.api import ALL_PROMISES, Written, write_review
 from reports.render.review import trials
@@ -50,17 +51,28 @@ def report(
     ] = 5.0,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes of the simulation.")] = os.cpu_count() or 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the main plan on the real stack.")] = 7,
-    plant: Annotated[str | None, typer.Option("--plant", help="Break the relay on purpose, to see red.")] = None,
+    plant: Annotated[
+        str | None, typer.Option("--plant", "--bug", help="Break the relay on purpose, to see red.")
+    ] = None,
     kept: Annotated[
         Path, typer.Option("--kept", help="Evidence of longer runs, for what this one has no time for.")
     ] = KEPT,
     old: Annotated[
-        Path | None, typer.Option("--against", help="An older report.json: say what changed, 1 if a claim got worse.")
+        Path | None,
+        typer.Option(
+            "--against",
+            exists=True,
+            dir_okay=False,
+            help="An older report.json: say what changed, 1 if a claim got worse.",
+        ),
     ] = None,
     history: Annotated[
-        Path | None, typer.Option("--history", help="Judge this history (JSONL), or a run's folder, and nothing else.")
+        Path | None,
+        typer.Option("--history", exists=True, help="Judge this history (JSONL), or a run's folder, and nothing else."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="The folder to write into.")] = Path("out/report"),
+    out: Annotated[Path, typer.Option("--out", callback=folder_to_write, help="The folder to write into.")] = Path(
+        "out/report"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Is the decision still right, how sure are we, what would change our mind: HTML, Markdown, JSON, JUnit.
@@ -71,7 +83,7 @@ def report(
     if history is not None:
         histories.judge_one(history, out, as_json=as_json)
     if plant is not None and plant not in PLANTED:
-        typer.echo(f"--plant: expected one of {', '.join(sorted(PLANTED))}, got {plant!r}", err=True)
+        typer.echo(f"--plant: {unknown(plant)}", err=True)
         raise typer.Exit(USAGE)
     try:
         before = None if old is None else decode(old.read_bytes())

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from faults.plan import Plan
-from faults.planted import PLANTED, planted
+from faults.planted import PLANTED, planted, unknown
 from faults.transports import Over, TransportName
 from faults.vocabulary import TIME_S_MAX
 from reports.review.evidence import GapTrial, Outage
@@ -40,7 +40,7 @@ LENGTH = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 LENGTH_S_MAX = TIME_S_MAX - BEGINS_S - AFTER_S
 
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Draws moments within seconds, distances and clocks.")]
-Bug = Annotated[str | None, typer.Option("--bug", help="Break the relay as this planted bug does.")]
+Bug = Annotated[str | None, typer.Option("--bug", "--plant", help="Break the relay as this planted bug does.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the evidence as one line of JSON.")]
 
 
@@ -112,7 +112,7 @@ def _length_s(text: str) -> float:
 def _played(plan: Plan, bug: str | None, what: str) -> Played:
     """Play a plan, or end the command with the reason why not."""
     if bug is not None and bug not in PLANTED:
-        _refuse(f"--bug: expected one of {', '.join(sorted(PLANTED))}, got {bug!r}")
+        _refuse(f"--bug: {unknown(bug)}")
     shown = f"simulating {plan.duration_s / UNITS_S['d']:.2g} days: {what} …"
     try:
         with planted(bug) if bug is not None else nullcontext(), Console(stderr=True).status(shown):

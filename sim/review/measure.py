@@ -85,10 +85,8 @@ class Measurement:
         if self.request.minutes >= REAL_MINUTES:
             self._play_real()
         with local_pool(self.request.jobs) as pool:
-            try:
-                self._simulate(pool)
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+            self._simulate(pool)
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _play_real(self) -> None:
         """The seed's main plan, on the real stack and in the simulated world."""

@@ -20,9 +20,11 @@ CAMPAIGN = ("sim", "campaign", "--seeds", "0..9999", "--jobs", "2")
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_their_command(how: signal.Signals, tmp_path: Path) -> None:
-    """SIGTERM or SIGKILL of the command: its workers, in the middle of worlds, are gone seconds later."""
+    """SIGTERM or SIGKILL of the command: its workers, in the middle of worlds, are gone seconds later, and all that they
+    wrote for themselves.
+    """
     asked = [sys.executable, "-m", "meshrelay", *CAMPAIGN]
-    environment = os.environ | {"TMPDIR": str(tmp_path)}  # who is ended leaves his world's folder
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(asked, cwd=tmp_path, env=environment, stdout=DEVNULL, stderr=DEVNULL) as command:
         try:
             starter = psutil.Process(command.pid)
@@ -32,6 +34,7 @@ def test_workers_end_with_their_command(how: signal.Signals, tmp_path: Path) -> 
             command.send_signal(how)
     _, alive = psutil.wait_procs(children, timeout=LIMIT_S)
     assert alive == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def busy(starter: psutil.Process) -> list[psutil.Process]:

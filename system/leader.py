@@ -33,8 +33,16 @@ RETRY_MAX_S = 10.0
 """Of this and the lease, the shorter sets the pace while Postgres or NATS is away."""
 
 
+YIELDED_S = 1.5
+"""For so many leases a replica without NATS leaves a free one to others: they look at it at least once in each."""
+
+
 class _Yielded(Exception):
     """The lease is given to a replica that asked for it."""
+
+
+class _CutOff(Exception):
+    """The lease is given to whichever replica reaches NATS."""
 
 
 class Leader:
@@ -115,6 +123,7 @@ class Leader:
         if lease["left_s"] > 0 and lease["holder"] != self.holder:
             await self._wait_while_led(lease["left_s"])
             return True
+        await self._leave_to_others()
         self._may_hold = True
         row = await self._database.fetchrow(sql.TAKE_LEASE, settings.stream, self.holder, settings.lease_s)
         self._may_hold = row is not None
@@ -135,6 +144,9 @@ class Leader:
             log.warning("leader.lost", why=str(lost.exceptions[0]))
             self.fence = None
             self._writer.problem = None  # from here on the next leader's
+        except* _CutOff:
+            log.warning("leader.cut_off", why=f"no NATS for {settings.lease_s} s; another replica may lead")
+            await self._release()
         except* _Yielded:
             log.info("leader.yielded")
             await self._release()
@@ -152,9 +164,12 @@ class Leader:
         raise _Yielded
 
     async def _renew(self, fence: int) -> None:
-        """Renew at half of the lease, try again at tenths; one that could not be renewed for its whole life is lost."""
+        """Renew at half of the lease, try again at tenths; one that could not be renewed for its whole life is lost.
+
+        A leader that does not reach NATS for as long gives it up: it would keep those from writing who do.
+        """
         loop = asyncio.get_running_loop()
-        renewed_at = loop.time()
+        renewed_at = reached_at = loop.time()
         while True:
             is_fresh = loop.time() - renewed_at < self._settings.lease_s / 10
             await asyncio.sleep(self._settings.lease_s / (2 if is_fresh else 10))
@@ -168,6 +183,16 @@ class Leader:
                 raise LeaseLost(f"the fence {fence} is no longer ours")
             renewed_at = loop.time()
             self._on_watermark(Position(rows[0]["watermark"]))
+            if self._link.is_connected():
+                reached_at = renewed_at
+            elif renewed_at - reached_at > self._settings.lease_s:
+                raise _CutOff
+
+    async def _leave_to_others(self) -> None:
+        """Without NATS leave a free lease to replicas that reach it; if there is none, somebody must still sweep."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(YIELDED_S * self._settings.lease_s):
+                await self._link.wait_connected()
 
     async def _wait_while_led(self, left_s: float) -> None:
         """Wait until the lease may have run out, and not at the same moment as the others; or is handed back."""
@@ -180,10 +205,18 @@ class Leader:
                 await self._handed_back.wait()
 
     async def _init(self) -> None:
-        """Give a database that has never seen the stream its row.
+        """Give a database that has never seen a stream its row.
 
         Raises DatabaseUnavailable, StreamUnsafe, and what NATS may raise before it is ready.
         """
+        # both are written by one statement: whoever sees the epoch sees the row of the stream that began it
+        epochs = await self._database.fetch(sql.READ_EPOCHS)
+        if epochs and await self._database.fetchrow(sql.READ_LEASE, self._settings.stream) is None:
+            raise StreamUnsafe(
+                f"expected a database that knows the stream {self._settings.stream!r}, or none, got one with another "
+                "stream's events, whose places the new ones would take; give MESHRELAY_STREAM its former name, or "
+                "MESHRELAY_POSTGRES_DSN a database of its own"
+            )
         connection = await self._link.wait_connected()
         await ensure_stream(connection.js, stream_config(self._settings.stream, **self._settings.stream_limits()))
         state = await read_state(connection.nc, self._settings.stream)

@@ -111,6 +111,10 @@ class NatsLink:
             raise NatsUnavailable("not connected to NATS; the relay keeps dialling")
         return self._current
 
+    def is_connected(self) -> bool:
+        """Whether there is a current connection."""
+        return self._current is not None and not self._current.over.is_set()
+
     async def wait_connected(self) -> Connection:
         """Wait until there is a connection and return it."""
         while self._current is None or self._current.over.is_set():
@@ -186,6 +190,9 @@ class NatsLink:
             # the probes find out sooner; the ping is nats-py's own, for a connection that is being closed
             ping_interval=max(60, round(self._probe_interval_s * 4)),
             max_outstanding_pings=2,
+            # no bound of nats-py's: past it whoever sends waits for the flusher without a limit, which on a half-open
+            # connection never comes back: not even the probe would, and the connection would be kept for ever
+            pending_size=0,
             closed_cb=closed,
             disconnected_cb=closed,
             error_cb=errored,

@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 HEADERS_BYTES = 512
 """Room for the headers of a publish, which count towards NATS's max_payload."""
+UNSENT_BYTES_MAX = 8 * 1024 * 1024
+"""Of what waits to be sent to NATS: on a connection that takes nothing it would grow until the probes have ended it."""
 CONTENT_TYPES = frozenset({"application/json", "application/cloudevents+json", "application/cloudevents-batch+json"})
 STORED_CHECK_TIMEOUT_S = 1.0
 UNKNOWN = (
@@ -119,6 +121,8 @@ class PublishEndpoint:
                 raise unavailable(f"nothing was published: {error}") from None
             if self._hub.start is None:
                 raise unavailable("nothing was published: the relay has not adopted the stream yet")
+            if connection.nc.pending_data_size > UNSENT_BYTES_MAX:
+                raise unavailable("nothing was published: NATS is behind in taking what was sent to it")
             self._check_size(fresh, connection.nc.max_payload)
             prefix = self._places.prefix_of(ordinal_of(self._hub.head))
             answers = await publish_all(

@@ -1,14 +1,16 @@
-"""Bugs of expiry: what is deleted too early, or without a word."""
+"""Bugs of expiry: what is deleted too early, or without a word, and who is reminded of what he has not done."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+import msgspec
+
 from faults.planted import texts
 from faults.planted.plant import BY_REDIS_CLOCK, NOT_FROM_POSTGRES, plant, replace
-from system import sql, stream_session
-from system.event import RetentionClass
+from system import redispatch, sql, stream_session
+from system.event import Event, RetentionClass
 from system.http import events
 from system.places import Place, Places
 from system.session import Floors, Notice, Page, notice_for
@@ -156,3 +158,19 @@ def _gone_at_the_floor() -> None:
         return notice_for(position, floors, told)
 
     _decide_notices(one_too_many)
+
+
+@plant("redispatch-to-another", "all assignments that are overdue in one look go to the agent of the first", "G5")
+def _redispatch_to_another() -> None:
+    publish_all = redispatch.publish_all
+
+    async def to_the_first(connection: Any, stream: str, events: list[Event], **options: Any) -> Any:
+        sent = [_addressed_to(events[0].subject, one) for one in events]
+        return await publish_all(connection, stream, sent, **options)
+
+    replace(redispatch, "publish_all", to_the_first)
+
+
+def _addressed_to(agent: str, event: Event) -> Event:
+    text = msgspec.json.encode(msgspec.json.decode(event.text) | {"subject": agent}).decode()
+    return Event(event.id, event.type, agent, text)

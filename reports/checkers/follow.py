@@ -280,7 +280,9 @@ class Follower:
             return Kind.PHANTOM if refused else None
         original, mark, count = events.ids[event].rpartition("~r")
         row = events.row_of.get(original) if mark and count.isdigit() else None
-        return None if row is not None and events.is_published(row) else Kind.PHANTOM
+        if row is None or not events.is_published(row):
+            return Kind.PHANTOM
+        return None if index.is_for(row, self._log) else Kind.FOREIGN  # a reminder is for whom the assignment was
 
     def _pass(self, standing: Standing, end: int, row: int, t_ns: int, how: How, but: int = NONE) -> None:
         """The agent is led past everything owed up to a place, `but` the event that it is given there."""

@@ -136,6 +136,18 @@ async def test_many_overdue_at_once_all_come(start_relay: StartRelay) -> None:
     assert {row["id"] for row in rows} == {f"{one['id']}~r1" for one in made}
 
 
+async def test_each_comes_again_to_its_own_agent(relay: InProcess) -> None:
+    """Overdue in one look, each is for whom it was."""
+    await relay.publish(event("for-ann"), event("for-bob", subject="bob"))
+    await relay.settled()
+    await overdue(relay)
+    await relay.relay._leader._redispatcher.redispatch_once()
+    await relay.settled()
+    for agent in ("ann", "bob"):
+        page = (await relay.page(agent, cursor="earliest")).json()
+        assert [one["event"]["id"] for one in page["events"]] == [f"for-{agent}", f"for-{agent}~r1"], page
+
+
 async def test_a_large_event_can_be_redispatched(start_relay: StartRelay) -> None:
     """An event of exactly the largest size grows by its copy's attributes; the copy is stored all the same."""
     relay = await start_relay(event_bytes_max=2_048)

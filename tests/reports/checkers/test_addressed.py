@@ -78,6 +78,16 @@ def test_redispatch(event_id: str, kinds: list[Kind]) -> None:
     assert story.kinds() == kinds
 
 
+def test_a_redispatch_is_for_whom_the_assignment_was() -> None:
+    """A copy that went to another agent is foreign to it, however it is addressed; once the judge took it for one."""
+    story = Story()
+    story.publish("e1", "b")
+    story.store("e1~r1", "a")
+    story.connect("a", "earliest")
+    story.deliver("a", "e1~r1")
+    assert story.kinds() == [Kind.FOREIGN]
+
+
 @pytest.mark.parametrize("delivered", [True, False])
 @pytest.mark.parametrize("answered", [True, False])
 def test_unknown_outcome_may_appear_or_not(delivered: bool, answered: bool) -> None:

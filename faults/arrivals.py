@@ -13,6 +13,8 @@ import msgspec
 from faults.plan import Plan
 from system.event import ALL_AGENTS
 
+MORE = [1.10, 10**19, "日本 \u2028 ✓", {"b": None, "a": [True, 1]}]
+"""What is easily lost on the way: digits, characters of several bytes, an order, a difference."""
 SETTLED_S = 1.0
 """How long an agent is there before publishers know it."""
 
@@ -40,7 +42,7 @@ class Arrival:
             "type": self.type,
             "subject": self.agent,
             "datacontenttype": "application/json",
-            "data": {"text": "x" * self.data_bytes},
+            "data": {"of": self.id, "text": "x" * self.data_bytes, "more": MORE},
         }
         return msgspec.json.encode(attributes)
 

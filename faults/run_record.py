@@ -36,6 +36,7 @@ def note_run(
         converge_bound_ns=_ns(plan.converge_within_s),
         dedupe_window_ns=0 if _is_nats_skewed(plan) else _ns(plan.relay.dedupe_window_s),
         command=tuple(command),
+        tells_handled=True,
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from faults.content import digest_of
 from faults.recorder import Recorder
 from reports import history
-from system.client import GapNotice, GoneNotice, Observer
+from system.client import Delivery, GapNotice, GoneNotice, Observer
 from system.cursor import Cursor
 
 
@@ -83,6 +84,10 @@ class AgentWitness(Observer):
                 history.Connected, agent=self.name, conn=self._name_of(conn), status=None, reason=why[:200]
             )
         self._recorder.record(history.Disconnect, agent=self.name, conn=self._name_of(conn), why=why[:200])
+
+    def handled(self, delivery: Delivery) -> None:
+        """The application is done with an event; for its handler to say."""
+        self._recorder.record(history.Handled, agent=self.name, id=delivery.id, digest=digest_of(delivery.raw))
 
     def saved(self, cursor: str) -> None:
         """The cursor is durable."""

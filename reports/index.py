@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import get_args
 
 from reports.decided import Decided
 from reports.events import NONE as NONE
 from reports.events import Events
+from reports.handling import Handling
 from reports.history import (
     Acked,
     Bookmark,
@@ -31,6 +31,7 @@ from reports.history import (
     Fault,
     Gap,
     Gone,
+    Handled,
     HistoryInvalid,
     Phase,
     Process,
@@ -47,35 +48,9 @@ from reports.history import (
 )
 from reports.log import Log as Log
 from reports.log import Op as Op
+from reports.seen import Counts, EpochSeen
 from system.cursor import SEQ_BITS, SEQ_MAX, Cursor, CursorMalformed, ordinal_of
 from system.event import ALL_AGENTS
-
-
-@dataclass(slots=True)
-class EpochSeen:
-    """What the history shows of one stream epoch."""
-
-    tag: str
-    first_ns: int
-    position_max: int = 0
-    last_publish_ns: int = NONE
-    """When the last event that it took was sent: the epoch was current then."""
-    last_bookmark_ns: int = NONE
-
-
-@dataclass(slots=True)
-class Counts:
-    """Records seen, by kind, and what is counted nowhere else."""
-
-    records: int = 0
-    publish_attempts: int = 0
-    published: dict[str, int] = field(default_factory=lambda: {"acked": 0, "refused": 0, "unknown": 0})
-    duplicates_answered: int = 0
-    deliveries: int = 0
-    sent: int = 0
-    """Events that relays say they sent, without a record for each."""
-    saved: int = 0
-    last_ns: int = 0
 
 
 class Index:
@@ -105,6 +80,7 @@ class Index:
         self.witness = Witness(t_ns=0)
         """What the run saw that no other record says."""
         self.counts = Counts()
+        self.handling = Handling(self.events)
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Index:
@@ -224,6 +200,7 @@ class Index:
         elif self._run is not None:
             self._note_repeat(row, record.t_ns - events.first_publish_ns[row], self._run)
         events.attempts[row] += 1
+        self.handling.published(row, record)
         self.counts.publish_attempts += 1
 
     def _note_repeat(self, row: int, after_ns: int, run: Run) -> None:
@@ -286,6 +263,8 @@ class Index:
         events.delivered[row] = True
         self._log(record.agent).add(Op.DELIVER, number, record.t_ns, record.conn, position, row, addressee)
         self.counts.deliveries += 1
+        if self._run is not None and self._run.tells_handled:
+            self.handling.delivered(row, position, record, number)
 
     def _take_bookmark(self, number: int, record: Bookmark) -> None:
         position = self._learned(number, record.cursor, record.t_ns)
@@ -302,8 +281,12 @@ class Index:
     def _take_disconnect(self, number: int, record: Disconnect) -> None:
         self._log(record.agent).add(Op.DISCONNECT, number, record.t_ns, record.conn)
 
+    def _take_handled(self, number: int, record: Handled) -> None:
+        self.handling.handled(record, number)
+
     def _take_saved(self, number: int, record: Saved) -> None:
         self.counts.saved += 1
+        self.handling.saved(self.position_of(record.cursor), record, number)
 
     def _take_acked(self, number: int, record: Acked) -> None:
         position = self.position_of(record.cursor)

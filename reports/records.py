@@ -65,6 +65,8 @@ class Run(_Record, frozen=True, tag="run"):
     """
     command: tuple[str, ...] = ()
     """The words of the command that repeats the run."""
+    tells_handled: bool = False
+    """Whether the agents' applications tell what they have handled: then nothing may be saved that they have not."""
 
 
 class Publish(_Record, frozen=True, tag="publish"):
@@ -75,6 +77,8 @@ class Publish(_Record, frozen=True, tag="publish"):
     agent: str
     """The addressee: an agent, or `_all`."""
     type: str
+    digest: str | None = None
+    """Of all that the event says but its id; None if it is not told."""
 
 
 class Published(_Record, frozen=True, tag="published"):
@@ -157,6 +161,15 @@ class Disconnect(_Record, frozen=True, tag="disconnect"):
     agent: str
     conn: str
     why: str
+
+
+class Handled(_Record, frozen=True, tag="handled"):
+    """The agent's application has been given an event, and is done with it."""
+
+    agent: str
+    id: str
+    digest: str | None = None
+    """As in `publish`, of what it was given."""
 
 
 class Saved(_Record, frozen=True, tag="saved"):
@@ -269,6 +282,7 @@ Record: TypeAlias = (
     | Gap
     | Gone
     | Disconnect
+    | Handled
     | Saved
     | Acked
     | Sent

@@ -233,6 +233,7 @@ class AgentProgram(AgentWitness):
         """Work."""
         if self._agent.handler_ms:
             await asyncio.sleep(self._agent.handler_ms / 1000)
+        self.handled(delivery)
 
     async def on_gap(self, notice: GapNotice) -> None:
         """Lesser events are gone: go on."""

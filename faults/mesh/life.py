@@ -94,7 +94,7 @@ async def _live(life: Life) -> None:
             f"http://{RELAY_HOST}",
             owner_of(agent.name),
             token,
-            Work(agent.handler_ms / 1000),
+            Work(agent.handler_ms / 1000, witness),
             ProcessDurableStore(Path(life.cursor)),
             Host.real(),
             settings=client_settings(agent, life.times),
@@ -107,13 +107,15 @@ async def _live(life: Life) -> None:
 class Work:
     """An agent's work: it takes its time over an event."""
 
-    def __init__(self, handler_s: float) -> None:
+    def __init__(self, handler_s: float, witness: AgentWitness) -> None:
         self._handler_s = handler_s
+        self._witness = witness
 
     async def on_event(self, delivery: Delivery) -> None:
         """Work."""
         if self._handler_s:
             await asyncio.sleep(self._handler_s)
+        self._witness.handled(delivery)
 
     async def on_gap(self, notice: GapNotice) -> None:
         """Lesser events are gone: go on."""

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
+from faults.content import digest_of
 from faults.mesh.channels import Channel, Result
 from faults.mesh.outbox import Outbox, Settled
 from faults.recorder import Recorder
@@ -61,7 +62,12 @@ class MeshPublisher:
         batch = self.outbox.take(now_s, self._batch_max)
         for arrival in batch:
             self._recorder.record(
-                history.Publish, publisher=self.name, id=arrival.id, agent=arrival.agent, type=arrival.type
+                history.Publish,
+                publisher=self.name,
+                id=arrival.id,
+                agent=arrival.agent,
+                type=arrival.type,
+                digest=digest_of(arrival.event()),
             )
         results = await self._channel.send(batch)
         for arrival, result in zip(batch, results, strict=True):

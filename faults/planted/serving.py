@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import nats
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -22,6 +23,8 @@ from system.tail import Tail, _Reading
 
 READ_S = 0.02
 """What a slow reader takes for a message."""
+LARGE = 400
+"""Characters of an event, of which nearly half have more."""
 WAITING_MAX = 4
 """Messages that may wait for it."""
 
@@ -234,3 +237,20 @@ def _ordered_consumer_for_a_tail() -> None:
             self._on_moved()
 
     replace(Tail, "_follow", follow)
+
+
+@plant(
+    "large-events-without-data",
+    "a live frame of a large event leaves its data out",
+    "G5",
+    not_over=NOT_PUSHED,
+)
+def _large_events_without_data() -> None:
+    def cut(cursor: str, event_type: str, text: str) -> bytes:
+        if len(text) > LARGE:
+            attributes = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+            attributes.pop("data", None)
+            text = msgspec.json.encode(attributes).decode()
+        return event_frame(cursor, event_type, text)
+
+    replace(tail, "event_frame", cut)

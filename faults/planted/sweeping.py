@@ -9,7 +9,7 @@ import msgspec
 
 from faults.planted import texts
 from faults.planted.plant import BY_REDIS_CLOCK, NOT_FROM_POSTGRES, plant, replace
-from system import redispatch, sql, stream_session
+from system import redispatch, sql, stream, stream_session
 from system.event import Event, RetentionClass
 from system.http import events
 from system.places import Place, Places
@@ -162,11 +162,11 @@ def _gone_at_the_floor() -> None:
 
 @plant("redispatch-to-another", "all assignments that are overdue in one look go to the agent of the first", "G5")
 def _redispatch_to_another() -> None:
-    publish_all = redispatch.publish_all
+    publish_all = stream.publish_all
 
-    async def to_the_first(connection: Any, stream: str, events: list[Event], **options: Any) -> Any:
+    async def to_the_first(connection: Any, name: str, events: list[Event], **options: Any) -> Any:
         sent = [_addressed_to(events[0].subject, one) for one in events]
-        return await publish_all(connection, stream, sent, **options)
+        return await publish_all(connection, name, sent, **options)
 
     replace(redispatch, "publish_all", to_the_first)
 

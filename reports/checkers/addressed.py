@@ -2,7 +2,8 @@
 
 The publisher's word says to whom an event is addressed; a delivery that names another addressee is foreign however it
 is labelled. `<id>~r<n>` is a stale redispatch, published by the relay itself: legitimate if `<id>` was published.
-An event that was refused at every attempt was not published; one whose outcome is unknown may have been.
+An event that was refused at every attempt was not published; one whose outcome is unknown may have been. Where
+histories tell what events say, by digests, the application must be given what was published.
 
 That a token opens one agent's stream only, and stops at its expiry, is not seen in a history; tests show it.
 """
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 
 from reports.checkers.chain import Chain, Misplaced
 from reports.checkers.findings import Finding, Guarantee, Judged, Kind
+from reports.handling import Given
 from reports.index import NONE, Index
 
 
@@ -23,7 +25,22 @@ def check_addressed(index: Index, chains: Sequence[Chain]) -> Judged:
         for misplaced in chain.misplaced:
             if misplaced.kind in (Kind.FOREIGN, Kind.PHANTOM):
                 judged.add(_finding(index, chain, misplaced))
+    for given in index.handling.changed():
+        judged.add(_changed(index, given))
     return judged
+
+
+def _changed(index: Index, given: Given) -> Finding:
+    record = index.events.publish_record[given.event]
+    return Finding(
+        kind=Kind.CHANGED,
+        agent=given.agent,
+        event_id=index.events.ids[given.event],
+        cursor=None,
+        t_ns=given.t_ns,
+        detail="expected the event as it was published; got other words under its id",
+        evidence=tuple(one for one in (record, given.record) if one != NONE),
+    )
 
 
 def _finding(index: Index, chain: Chain, misplaced: Misplaced) -> Finding:

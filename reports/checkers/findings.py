@@ -34,6 +34,8 @@ class Kind(StrEnum):
     """As above, after everything that the agent received."""
     LOST_EARLY = "lost-early"
     """The agent was told that it is gone, but it was younger than its retention then."""
+    SAVED_UNHANDLED = "saved-unhandled"
+    """The agent's cursor was saved past an event before its application was done with it: a crash would lose it."""
 
     SILENT_GAP = "silent-gap"
     """Gone beyond retention, and the agent was led past it without a word."""
@@ -65,6 +67,8 @@ class Kind(StrEnum):
     """Delivered to an agent that it isn't addressed to."""
     PHANTOM = "phantom"
     """Delivered, and never published, or refused at every attempt."""
+    CHANGED = "changed"
+    """Handed to the application with other words than were published."""
 
     NOT_CONVERGED = "not-converged"
     """Faults were lifted and the run never saw everybody caught up."""
@@ -84,6 +88,7 @@ GUARANTEE_OF: dict[Kind, Guarantee] = {
     Kind.LOST_MIDDLE: Guarantee.G1,
     Kind.LOST_TAIL: Guarantee.G1,
     Kind.LOST_EARLY: Guarantee.G1,
+    Kind.SAVED_UNHANDLED: Guarantee.G1,
     Kind.SILENT_GAP: Guarantee.G2,
     Kind.WRONG_NOTICE_CLASS: Guarantee.G2,
     Kind.FALSE_410: Guarantee.G2,
@@ -97,6 +102,7 @@ GUARANTEE_OF: dict[Kind, Guarantee] = {
     Kind.SURPLUS: Guarantee.G4,
     Kind.FOREIGN: Guarantee.G5,
     Kind.PHANTOM: Guarantee.G5,
+    Kind.CHANGED: Guarantee.G5,
     Kind.NOT_CONVERGED: Guarantee.G6,
     Kind.CONVERGED_LATE: Guarantee.G6,
     Kind.NOT_CAUGHT_UP: Guarantee.G6,

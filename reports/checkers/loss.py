@@ -12,6 +12,9 @@ What an agent was led past and never received (`follow.py`) is one of three thin
 Ages are upper bounds (from the first attempt to publish), so that what is called young was young without doubt; what
 is not certainly young but untold is a silent gap, hence a violation either way. An event told as expired *after* the
 agent was led past it while young was lost then, and the notice does not mend it.
+
+What was received is lost all the same if the client saves its cursor before its application is done with it: where
+histories tell what was handled, that is a finding too, whether or not a crash came.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from reports.checkers.chain import Chain, NoticeSeen, Passed
 from reports.checkers.findings import Finding, Guarantee, Judged, Kind
 from reports.checkers.owed import is_young
 from reports.checkers.ranges import lost_of_ranges, ranges_tried, swept_early
+from reports.handling import Unhandled
 from reports.index import NONE, Index
 
 
@@ -34,8 +38,11 @@ def check_loss(index: Index, chains: Sequence[Chain]) -> Judged:
             "owed to agents": _owed(index, chains),
             "deliveries": index.counts.deliveries,
         }
-        | ranges_tried(index),
+        | ranges_tried(index)
+        | ({"handled": index.handling.count} if index.run.tells_handled else {}),
     )
+    for one in index.handling.unhandled:
+        judged.add(_unhandled(index, one))
     for found in (*lost_of_ranges(index, chains), *swept_early(index)):
         judged.add(found)
     for chain in chains:
@@ -43,6 +50,18 @@ def check_loss(index: Index, chains: Sequence[Chain]) -> Judged:
             if kind in (Kind.LOST_PREFIX, Kind.LOST_MIDDLE, Kind.LOST_TAIL, Kind.LOST_EARLY):
                 judged.add(finding_of(index, chain, passed, kind))
     return judged
+
+
+def _unhandled(index: Index, one: Unhandled) -> Finding:
+    return Finding(
+        kind=Kind.SAVED_UNHANDLED,
+        agent=one.agent,
+        event_id=index.events.ids[one.event],
+        cursor=index.cursor_of(one.position),
+        t_ns=one.t_ns,
+        detail="expected a cursor to be saved once the application is done with what it covers; got it saved before",
+        evidence=(one.delivered_record, one.saved_record),
+    )
 
 
 def _owed(index: Index, chains: Sequence[Chain]) -> int:

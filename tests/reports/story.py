@@ -31,12 +31,14 @@ from reports.history import (
     Floors,
     Gap,
     Gone,
+    Handled,
     Phase,
     Process,
     Publish,
     Published,
     Record,
     Run,
+    Saved,
     Sent,
     Swept,
     Writer,
@@ -146,6 +148,14 @@ class Story:
         """The stream stores an event that the history does not show being acked."""
         self._facts.setdefault(event_id, ("", event_type, agent))
         return self._place(event_id, None)
+
+    def handled(self, agent: str, event_id: str, digest: str | None = None) -> None:
+        """The agent's application is done with an event."""
+        self._add(Handled, agent=agent, id=event_id, digest=digest)
+
+    def saved(self, agent: str, cursor: str) -> None:
+        """The agent's cursor is durable."""
+        self._add(Saved, agent=agent, cursor=cursor)
 
     def new_epoch(self, epoch: str) -> None:
         """The stream is made anew."""

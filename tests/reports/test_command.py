@@ -43,8 +43,8 @@ class TestCommand:
         assert msgspec.json.decode(result.stdout)["verdict"] == "held"
 
     def test_a_history_that_cannot_be_read(self, tmp_path: Path) -> None:
-        """A missing file and a malformed line are exit code 4, with what was expected."""
-        assert _run("--history", str(tmp_path / "none.jsonl")).exit_code == 4
+        """A missing file is exit code 2, a malformed line 4, with what was expected."""
+        assert _run("--history", str(tmp_path / "none.jsonl")).exit_code == 2
         path = tmp_path / "history.jsonl"
         path.write_bytes(b"nonsense\n")
         result = _run("--history", str(path))

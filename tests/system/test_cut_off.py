@@ -19,7 +19,7 @@ pytestmark = pytest.mark.stack
 
 LEASE_S = 2.0
 LET_GO_S = LEASE_S * 4 + 5.0
-"""Cut off, a leader notices within half a lease, and lets go after one; the other looks within one. 5 s for two cores."""
+"""A leader notices within half a lease, and lets go after one; the other looks within one. 5 s for two busy cores."""
 UNSENT = 64 * 1024
 PUBLISHES = 100
 """6.4 MB: three times what nats-py would have held back."""

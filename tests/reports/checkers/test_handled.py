@@ -1,0 +1,92 @@
+"""G1 and G5 of what applications were given: nothing is saved before it is handled, and nothing changes on its way."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from reports.checkers.findings import Kind
+from reports.history import Handled, Publish, Record, Run
+from tests.reports.story import Story, kinds_of
+
+
+def telling(records: list[Record]) -> list[Record]:
+    """The same history of a run whose applications tell what they have handled."""
+    return [msgspec.structs.replace(one, tells_handled=True) if isinstance(one, Run) else one for one in records]
+
+
+def story_of(*steps: str) -> list[Record]:
+    """An agent is delivered two events; then what the steps say: `h1` handles the first, `s2` saves the second."""
+    story = Story()
+    cursors = [story.publish(name, "a") for name in ("e1", "e2")]
+    story.connect("a", "earliest")
+    story.deliver("a", "e1", "e2")
+    for step in steps:
+        number = int(step[1:])
+        if step.startswith("h"):
+            story.handled("a", f"e{number}")
+        else:
+            story.saved("a", cursors[number - 1])
+    story.converge()
+    return telling(story.records)
+
+
+@pytest.mark.parametrize(
+    ("steps", "found"),
+    [
+        (("h1", "s1", "h2", "s2"), 0),
+        (("h1", "h2", "s2"), 0),
+        (("h1", "s1"), 0),
+        (("s1", "h1", "h2", "s2"), 1),
+        (("h2", "s2"), 1),
+        (("s2",), 2),
+        (("h1", "s1", "s2", "s2"), 1),
+    ],
+)
+def test_saved_before_it_was_handled(steps: tuple[str, ...], found: int) -> None:
+    """A cursor covers only what the application is done with, each event counted once."""
+    assert kinds_of(story_of(*steps)) == [Kind.SAVED_UNHANDLED] * found
+
+
+def test_what_was_handled_and_saved_may_come_again() -> None:
+    """A replay of what lies behind the cursor is another matter: the client need not hand it on again."""
+    story = Story()
+    cursor = story.publish("e1", "a")
+    story.connect("a", "earliest")
+    story.deliver("a", "e1")
+    story.handled("a", "e1")
+    story.saved("a", cursor)
+    story.connect("a", "earliest")
+    story.deliver("a", "e1")
+    story.saved("a", cursor)
+    story.converge()
+    assert kinds_of(telling(story.records)) == []
+
+
+def test_without_telling_nothing_is_asked() -> None:
+    """Histories of others, and older ones, say nothing of applications."""
+    story = Story()
+    cursor = story.publish("e1", "a")
+    story.connect("a", "earliest")
+    story.deliver("a", "e1")
+    story.saved("a", cursor)
+    story.converge()
+    assert story.kinds() == []
+
+
+@pytest.mark.parametrize("event_id", ["e1", "e1~r1"])
+@pytest.mark.parametrize(("digest", "kinds"), [("as sent", []), ("other", [Kind.CHANGED])])
+def test_what_is_handed_on_is_what_was_published(event_id: str, digest: str, kinds: list[Kind]) -> None:
+    """Whatever its headers say; a stale redispatch says what its original said."""
+    story = Story()
+    story.publish("e1", "a")
+    story.store(event_id, "a")
+    story.connect("a", "earliest")
+    story.deliver("a", *dict.fromkeys(("e1", event_id)))
+    story.handled("a", event_id, digest)
+    story.converge()
+    records = [
+        msgspec.structs.replace(one, digest="as sent") if isinstance(one, Publish) else one for one in story.records
+    ]
+    assert kinds_of(telling(records)) == kinds
+    assert any(isinstance(one, Handled) for one in records)

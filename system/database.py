@@ -36,6 +36,14 @@ _CONNECTION_LOST: tuple[type[BaseException], ...] = (
     asyncpg.UndefinedTableError,  # the first replica has not yet migrated the schema
 )
 
+_NOT_LET_IN: tuple[type[asyncpg.PostgresError], ...] = (
+    asyncpg.ObjectNotInPrerequisiteStateError,  # ALTER DATABASE … ALLOW_CONNECTIONS false
+    asyncpg.InvalidAuthorizationSpecificationError,  # class 28: a role, a password, pg_hba.conf
+    asyncpg.InvalidCatalogNameError,  # a database that is renamed, restored, or not made yet
+    asyncpg.InsufficientPrivilegeError,  # REVOKE CONNECT
+)
+"""What Postgres says at its door when somebody is at work on it. On a connection that was let in these are bugs."""
+
 IDLE_MAX_S = 300.0
 """A connection that was idle for longer may have been forgotten by whatever stands between, and is not used again."""
 SERVER_SETTINGS = {
@@ -153,11 +161,14 @@ class Database:
             connection.terminate()
 
     async def _dial(self) -> Any:
-        return await asyncpg.connect(
-            self._dsn,
-            timeout=self._timeout_s,
-            # `use` has a limit of its own, and a cached statement lives as long as its connection: no timer for either
-            command_timeout=None,
-            max_cached_statement_lifetime=0,
-            server_settings=SERVER_SETTINGS,
-        )
+        try:
+            return await asyncpg.connect(
+                self._dsn,
+                timeout=self._timeout_s,
+                # `use` has a limit of its own, and a cached statement lives as long as its connection: no timers
+                command_timeout=None,
+                max_cached_statement_lifetime=0,
+                server_settings=SERVER_SETTINGS,
+            )
+        except _NOT_LET_IN as error:
+            raise DatabaseUnavailable(f"Postgres lets nobody in: {type(error).__name__}: {error}") from error

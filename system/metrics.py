@@ -43,6 +43,9 @@ class Metrics:
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(name, text, registry=registry)
 
+        def latency(name: str, text: str) -> Histogram:
+            return Histogram(name, text, buckets=_LATENCY_BUCKETS_S, registry=registry)
+
         self.sessions = gauge("sse_sessions", "SSE sessions open")
         self.sessions_live = gauge("sse_sessions_live", "SSE sessions that have caught up")
         self.opened = counter("sse_sessions_opened_total", "SSE sessions opened")
@@ -80,20 +83,13 @@ class Metrics:
         self.watermark = gauge("relay_watermark", "Stream sequence of the watermark, as last seen")
         self.swept = counter("relay_swept_total", "Events deleted past retention, by class", "retention_class")
         self.redispatched = counter("relay_stale_redispatches_total", "Assignments published again for want of an ack")
+        self.not_redispatched = counter(
+            "relay_redispatches_too_large_total", "Assignments given up, as their copy is larger than NATS takes"
+        )
         self.acks = counter("relay_acks_total", "Acknowledgements stored")
         self.hub_resets = counter("relay_hub_resets_total", "Times that live tail lost continuity: sessions replayed")
-        self.page_seconds = Histogram(
-            "relay_replay_page_seconds",
-            "Time to read a replay page, in s",
-            buckets=_LATENCY_BUCKETS_S,
-            registry=registry,
-        )
-        self.publish_seconds = Histogram(
-            "relay_publish_seconds",
-            "Time from a publish request to its PubAck, in s",
-            buckets=_LATENCY_BUCKETS_S,
-            registry=registry,
-        )
+        self.page_seconds = latency("relay_replay_page_seconds", "Time to read a replay page, in s")
+        self.publish_seconds = latency("relay_publish_seconds", "Time from a publish request to its PubAck, in s")
 
     def wrote(self, batch: Batch) -> None:
         """Count what one commit did."""

@@ -17,7 +17,7 @@ from system.host import Host
 from system.link import NatsLink, NatsUnavailable, describe, heed_cancellation
 from system.metrics import Metrics
 from system.settings import Settings
-from system.stream import Published, publish_all
+from system.stream import Published, TooLarge, publish_all
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +46,11 @@ class Redispatcher:
             await asyncio.sleep(interval_s * self._host.rng.uniform(0.8, 1.2))
 
     async def redispatch_once(self) -> int:
-        """Publish at most a batch of overdue assignments again; returns how many were confirmed."""
+        """Publish at most a batch of overdue assignments again; returns how many are done with: confirmed, or given up.
+
+        A copy that NATS does not take for its size never will be taken: its assignment is marked as redispatched as
+        often as may be, or it would be asked for again and again ahead of the others.
+        """
         rows = await self._database.fetch(sql.READ_OVERDUE, self._settings.redispatch_max, BATCH)
         if not rows:
             return 0
@@ -62,14 +66,19 @@ class Redispatcher:
             ttl_s=self._settings.ttl_rule(allowed=self._link.allows_ttl),
         )
         heed_cancellation()
-        confirmed = 0
+        done = 0
         for row, answer in zip(rows, answers, strict=True):
+            if isinstance(answer, TooLarge):
+                await self._database.execute(sql.MARK_REDISPATCHED, row["pos"], self._settings.redispatch_max, 0.0)
+                self._metrics.not_redispatched.inc()
+                done += 1
+                log.warning("redispatcher.too_large", agent=row["agent"], pos=row["pos"], error=describe(answer))
             if not isinstance(answer, Published):
                 continue
             await self._database.execute(
                 sql.MARK_REDISPATCHED, row["pos"], row["count"] + 1, self._settings.redispatch_after_s
             )
             self._metrics.redispatched.inc()
-            confirmed += 1
+            done += 1
             log.warning("redispatcher.redispatched", agent=row["agent"], count=row["count"] + 1)
-        return confirmed
+        return done

@@ -1,6 +1,8 @@
-"""Start-up checks of what zero loss needs from the servers: fsync in Postgres, sync_interval in NATS."""
+"""Start-up checks of what zero loss needs from the servers: fsync and UTF8 in Postgres, sync_interval in NATS."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import httpx
 import structlog
@@ -12,6 +14,7 @@ from system.settings import Settings
 log = structlog.get_logger(__name__)
 
 POSTGRES_MIN = 130_000
+ENCODING = "UTF8"
 
 
 class UnsafeStorage(Exception):
@@ -30,6 +33,29 @@ async def check_postgres(database: Database) -> list[str]:
         found.append("Postgres synchronous_commit: expected on, got off: a crash loses acknowledged commits")
     if row["version"] < POSTGRES_MIN:
         found.append(f"Postgres version: expected 13 or later, got {row['version']}")
+    return found
+
+
+async def check_encoding(database: Database) -> None:
+    """Raises UnsafeStorage, which nobody can waive, if the database has no room for every character; or as `use`.
+
+    Postgres names its encoding to whoever connects, so that no statement is needed.
+    """
+    found = await database.use(_encoding)
+    if found is None:
+        log.warning(
+            "safety.encoding_unchecked", hint="whatever stands before Postgres does not pass server_encoding on"
+        )
+    elif found != ENCODING:
+        raise UnsafeStorage(
+            f"Postgres server_encoding: expected {ENCODING}, got {found}: an event with a character that {found} lacks "
+            "would be accepted and could never be stored. Make the database anew: "
+            f"CREATE DATABASE … ENCODING '{ENCODING}' TEMPLATE template0"
+        )
+
+
+async def _encoding(connection: Any) -> str | None:
+    found: str | None = getattr(connection.get_settings(), "server_encoding", None)
     return found
 
 
@@ -58,6 +84,7 @@ async def check_nats(settings: Settings, http: httpx.AsyncClient | None = None) 
 
 async def check(settings: Settings, database: Database) -> None:
     """Raises UnsafeStorage unless all is safe or the operator has said that it need not be."""
+    await check_encoding(database)
     found = await check_postgres(database) + await check_nats(settings)
     if not found:
         return

@@ -27,6 +27,7 @@ from nats.js.api import (
 
 from system.event import SUBJECT_PREFIX, Event, subject_of
 from system.link import Connection, NatsLink, NatsUnavailable, describe
+from system.stream_rules import differing, losing, raised_age_ns, stalling
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +38,11 @@ ACK_WAIT_S = 30.0
 
 
 class StreamUnsafe(Exception):
-    """The stream exists with settings that can lose events; the message says which and what to do."""
+    """The stream or a consumer has settings that can lose or stall events; the message says which and what to do."""
+
+
+class TooLarge(Exception):
+    """An event that NATS does not take for its size, which will not change: it was not stored, others may be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,34 +96,54 @@ def stream_config(
 
 
 async def ensure_stream(js: JetStreamContext, config: StreamConfig) -> None:
-    """Create the stream, or check the one that is there.
+    """Create the stream, or check the one that is there; one that forgets too early is given the age that is wanted.
 
     Raises StreamUnsafe if its settings can lose acknowledged events.
     """
     assert config.name is not None
     try:
-        found = (await js.stream_info(config.name)).config
+        found = (await _ask(js, f"STREAM.INFO.{config.name}"))["config"]
     except nats.js.errors.NotFoundError:
         await js.add_stream(config)
         log.info("stream.created", stream=config.name)
         return
-    unsafe = [
-        f"{name}: expected {expected}, found {actual}"
-        for name, expected, actual, wrong in (
-            ("storage", "file", found.storage, found.storage != StorageType.FILE),
-            ("retention", "limits", found.retention, found.retention != RetentionPolicy.LIMITS),
-            ("subjects", config.subjects, found.subjects, f"{SUBJECT_PREFIX}.>" not in (found.subjects or [])),
-            ("persist_mode", "default", found.persist_mode, str(found.persist_mode or "").endswith("async")),
-            ("no_ack", False, found.no_ack, bool(found.no_ack)),
-        )
-        if wrong
-    ]
+    unsafe = losing(found, config.subjects)
     if unsafe:
         raise StreamUnsafe(
             f"stream {config.name} can lose events: {'; '.join(unsafe)}. Mend it with `nats stream edit`."
         )
-    if found.duplicate_window < config.duplicate_window or found.discard != config.discard:
-        log.warning("stream.settings_differ", dedupe_window_s=found.duplicate_window, discard=str(found.discard))
+    age_ns = raised_age_ns(found, config)
+    if age_ns is not None:
+        found = await _raise_age(js, config.name, found, age_ns)
+    different = differing(found, config)
+    if different:
+        log.warning("stream.settings_differ", stream=config.name, **different)
+
+
+async def _raise_age(js: JetStreamContext, name: str, found: dict[str, Any], age_ns: int) -> dict[str, Any]:
+    """Have the stream keep its messages for longer, which loses none; answers its settings. Raises StreamUnsafe."""
+    said = f"max_age: expected {age_ns} ns, got {found['max_age']} ns"
+    try:
+        took: dict[str, Any] = (await _ask(js, f"STREAM.UPDATE.{name}", found | {"max_age": age_ns}))["config"]
+    except (nats.js.errors.NotFoundError, nats.js.errors.ServiceUnavailableError):
+        raise
+    except nats.js.errors.APIError as error:
+        raise StreamUnsafe(
+            f"stream {name} can lose events: {said}, and NATS refuses to change it: {describe(error)}. "
+            "Mend it with `nats stream edit`, or set MESHRELAY_STREAM_MAX_AGE_S to what the stream has."
+        ) from None
+    log.warning("stream.changed", stream=name, max_age=age_ns, before=found["max_age"])
+    return took
+
+
+async def _ask(js: JetStreamContext, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One request to JetStream's API, in its own words: an update must keep what nats-py does not know.
+
+    Raises nats.errors.Error, TimeoutError.
+    """
+    data = b"" if body is None else json.dumps(body).encode()
+    answer: dict[str, Any] = await js._api_request(f"$JS.API.{subject}", data, timeout=js._timeout)
+    return answer
 
 
 async def read_state(nc: Client, stream: str) -> StreamState:
@@ -151,13 +176,13 @@ async def ensure_consumer(
     js: JetStreamContext, stream: str, *, after_seq: int, pending_max: int, name: str = WRITER
 ) -> int:
     """Make sure that a durable consumer exists, pg-writer's or another of this name that reads as pg-writer does;
-    answers the last stream sequence that it has delivered.
+    answers the last stream sequence that it has delivered. Raises StreamUnsafe if it passes events over.
 
     Acks are cumulative (`all`): pg-writer commits in stream order, so one ack after the commit covers a batch, and an
     ack that gets lost is made good by the next.
     """
     try:
-        info = await js.consumer_info(stream, name)
+        info = await _ask(js, f"CONSUMER.INFO.{stream}.{name}")
     except nats.js.errors.NotFoundError:
         await js.add_consumer(
             stream,
@@ -172,7 +197,33 @@ async def ensure_consumer(
             ),
         )
         return after_seq
-    return info.delivered.stream_seq if info.delivered else after_seq
+    unsafe = stalling(info)
+    if unsafe:
+        raise StreamUnsafe(
+            f"consumer {name} of stream {stream} can lose or stall events: {'; '.join(unsafe)}. Delete it with "
+            f"`nats consumer rm {stream} {name}`: the relay makes it anew and goes on where it was."
+        )
+    await _fit_consumer(js, stream, name, info["config"], pending_max=pending_max)
+    return int(info["delivered"]["stream_seq"])
+
+
+async def _fit_consumer(
+    js: JetStreamContext, stream: str, name: str, found: dict[str, Any], *, pending_max: int
+) -> None:
+    """Give a consumer that is there already the limits that it would be made with; if NATS refuses, keep its own."""
+    wanted = {"max_ack_pending": pending_max, "ack_wait": round(ACK_WAIT_S * 1e9)}
+    changes = {key: value for key, value in wanted.items() if found.get(key) != value}
+    if not changes:
+        return
+    try:
+        body = {"stream_name": stream, "config": found | changes, "action": "update"}
+        await _ask(js, f"CONSUMER.CREATE.{stream}.{name}", body)
+    except (nats.js.errors.NotFoundError, nats.js.errors.ServiceUnavailableError):
+        raise
+    except nats.js.errors.APIError as error:
+        log.warning("stream.consumer_differs", consumer=name, wanted=changes, error=describe(error))
+    else:
+        log.info("stream.consumer_changed", consumer=name, **changes)
 
 
 async def publish_all(
@@ -187,33 +238,44 @@ async def publish_all(
 
     `ttl_s` says for an event's type how long the stream is to keep it, None for as long as it keeps anything.
 
-    A reason is always *unknown*, never a refusal: the stream may have stored the event without our hearing of it. The
-    caller retries with the same ids, which the stream recognises.
+    TooLarge is a refusal, and others are sent all the same: NATS would end the connection of who sends such an event.
+    Any other reason is *unknown*: the stream may have stored the event without our hearing of it. The caller retries
+    with the same ids, which the stream recognises.
     """
-    answers: list[asyncio.Future[PubAck]] = []
+    answers: list[asyncio.Future[PubAck] | TooLarge] = []
+    sent: list[asyncio.Future[PubAck]] = []
     results: list[Published | Exception] = []
     try:
         for event in events:
             lives_s = ttl_s(event.type)
             lives = {} if lives_s is None else {"Nats-TTL": str(lives_s)}
+            headers = {Header.MSG_ID.value: event.id, **lives, Header.EXPECTED_STREAM.value: stream}
+            body = event.text.encode()
+            size, size_max = len(body) + _headers_bytes(headers), connection.nc.max_payload
+            if size > size_max:
+                answers.append(TooLarge(f"expected at most NATS's max_payload, {size_max} bytes, got {size}"))
+                continue
             future = await connection.js.publish_async(
-                subject_of(event.subject, event.type),
-                event.text.encode(),
-                wait_stall=timeout_s,
-                stream=stream,
-                headers={Header.MSG_ID.value: event.id, **lives},
+                subject_of(event.subject, event.type), body, wait_stall=timeout_s, stream=stream, headers=headers
             )
             answers.append(future)
-        await asyncio.wait(answers, timeout=timeout_s)
+            sent.append(future)
+        if sent:
+            await asyncio.wait(sent, timeout=timeout_s)
     except Exception as error:  # nats-py: closed, buffer full, stalled: nothing after this was sent
         results = [NatsUnavailable(describe(error))] * (len(events) - len(answers))
-        if answers:
-            await asyncio.wait(answers, timeout=timeout_s)
+        if sent:
+            await asyncio.wait(sent, timeout=timeout_s)
     finally:
         # also when we are cancelled: each open future holds one of the connection's publish slots
-        for future in answers:
+        for future in sent:
             future.cancel()
-    return [_answer(future) for future in answers] + results
+    return [answer if isinstance(answer, TooLarge) else _answer(answer) for answer in answers] + results
+
+
+def _headers_bytes(headers: dict[str, str]) -> int:
+    """What a header block takes of NATS's max_payload: `NATS/1.0`, a line each, and an empty one."""
+    return len(b"NATS/1.0\r\n\r\n") + sum(len(f"{key}: {value}\r\n".encode()) for key, value in headers.items())
 
 
 def _answer(future: asyncio.Future[PubAck]) -> Published | Exception:

@@ -100,29 +100,33 @@ class Writer:
 
     async def run(self, fence: int) -> None:
         """Write until the lease is lost. Raises LeaseLost."""
-        while True:
-            heed_cancellation()
-            connection = await self._link.wait_connected()
-            try:
-                await self._write_from(connection, await self._begin(connection, fence))
-            except StreamUnsafe as error:
-                self.problem = str(error)
-                log.error("writer.stream_unsafe", problem=self.problem)
-            except (
-                DatabaseUnavailable, FallenBehind, NatsUnavailable, PullEnded, NatsError, TimeoutError
-            ) as error:  # fmt: skip
-                if isinstance(error, DatabaseUnavailable):
-                    # what did not get through within the limit must come in smaller pieces, or it never will
-                    self._piece_bytes = max(PIECE_BYTES_MIN, self._piece_bytes // 4)
-                log.warning("writer.restarted", error=describe(error))
-            self._metrics.writer_restarts.inc()
-            await asyncio.sleep(self._host.rng.uniform(0.05, 0.5))
+        try:
+            while True:
+                heed_cancellation()
+                connection = await self._link.wait_connected()
+                await self._try(connection, fence)
+                self._metrics.writer_restarts.inc()
+                await asyncio.sleep(self._host.rng.uniform(0.05, 0.5))
+        finally:
+            self.problem = None  # from here on the next leader's
+
+    async def _try(self, connection: Connection, fence: int) -> None:
+        """Write until something fails. Raises LeaseLost."""
+        try:
+            await self._write_from(connection, await self._begin(connection, fence))
+        except StreamUnsafe as error:
+            self.problem = str(error)
+            log.error("writer.stream_unsafe", problem=self.problem)
+        except (DatabaseUnavailable, FallenBehind, NatsUnavailable, PullEnded, NatsError, TimeoutError) as error:
+            if isinstance(error, DatabaseUnavailable):
+                # what did not get through within the limit must come in smaller pieces, or it never will
+                self._piece_bytes = max(PIECE_BYTES_MIN, self._piece_bytes // 4)
+            log.warning("writer.restarted", error=describe(error))
 
     async def _begin(self, connection: Connection, fence: int) -> _Place:
         """Find the watermark, check that the stream is still the one it belongs to, and fill what was in flight."""
         settings = self._settings
         await ensure_stream(connection.js, stream_config(settings.stream, **settings.stream_limits()))
-        self.problem = None
         state = await read_state(connection.nc, settings.stream)
         row = await self._database.fetchrow(sql.READ_STATE, settings.stream)
         if row["fence"] != fence:
@@ -148,6 +152,7 @@ class Writer:
         delivered = await ensure_consumer(
             connection.js, settings.stream, after_seq=seq_of(place.watermark), pending_max=settings.writer_batch * 8
         )
+        self.problem = None
         place = await self._catch_up(connection, place, state, delivered)
         await self._hint(connection, place)
         return place

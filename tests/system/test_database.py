@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from typing import Any
 
 import asyncpg
 import pytest
 
+from faults.stack import EmbeddedStack
 from system.database import IDLE_MAX_S, Database, DatabaseUnavailable, is_transient
 from system.link import heed_cancellation
-from tests.system.harness import eventually
+from tests.system.conftest import StartRelay
+from tests.system.harness import event, eventually
 
 
 class Connection:
@@ -287,3 +290,73 @@ async def test_on_the_real_server(fresh_database: str) -> None:
         assert [row["n"] for row in await database.fetch("SELECT n FROM t ORDER BY n")] == [1, 10, 11, 12, 13]
     finally:
         await database.close()
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize(
+    ("shut", "opened", "said"),
+    [
+        (
+            "ALTER DATABASE {name} ALLOW_CONNECTIONS false",
+            "ALTER DATABASE {name} ALLOW_CONNECTIONS true",
+            "not currently",
+        ),
+        (
+            "ALTER DATABASE {name} RENAME TO {name}_away",
+            "ALTER DATABASE {name}_away RENAME TO {name}",
+            "does not exist",
+        ),
+        ("ALTER ROLE {name} NOLOGIN", "ALTER ROLE {name} LOGIN", "not permitted to log in"),
+        (
+            "REVOKE CONNECT ON DATABASE {name} FROM public",
+            "GRANT CONNECT ON DATABASE {name} TO public",
+            "permission denied",
+        ),
+    ],
+    ids=["55000", "3D000", "28000", "42501"],
+)
+async def test_a_door_that_is_shut_is_unavailable(
+    stack: EmbeddedStack, fresh_database: str, shut: str, opened: str, said: str
+) -> None:
+    """Somebody is at work on the database, and lets nobody in: try again, with what Postgres said, where the process
+    ended before. The same errors of a statement are bugs still.
+    """
+    name = fresh_database.rpartition("/")[2]
+    admin = await asyncpg.connect(stack.postgres_dsn)
+    await admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'pw'")
+    database = Database(re.sub(r"//[^@/]*@", f"//{name}:pw@", fresh_database), size_max=2, timeout_s=5)
+    try:
+        assert await database.fetch("SELECT 1")
+        for error in ("55000", "28000", "3D000", "42501"):
+            with pytest.raises(asyncpg.PostgresError) as found:
+                await database.execute(f"DO $$BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '{error}'; END$$")
+            assert found.value.sqlstate == error
+        await database.close()
+        await admin.execute(shut.format(name=name))
+        with pytest.raises(DatabaseUnavailable, match=said):
+            await database.fetch("SELECT 1")
+        await admin.execute(opened.format(name=name))
+        assert await database.fetch("SELECT 1")
+    finally:
+        await database.close()
+        await admin.execute(f"DROP ROLE {name}")
+        await admin.close()
+
+
+@pytest.mark.stack
+async def test_a_relay_outlives_a_door_that_is_shut(start_relay: StartRelay) -> None:
+    """ALLOW_CONNECTIONS false and every connection ended, as for a restore: the process lives, and goes on after it."""
+    relay = await start_relay(idle_check_s=1)
+    name = relay.dsn.rpartition("/")[2]
+    admin = await asyncpg.connect(re.sub(r"/[^/]*$", "/postgres", relay.dsn))
+    try:
+        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        await relay.publish(event("e1"))
+        await asyncio.sleep(1)
+        assert relay.relay.health()[0]
+        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    finally:
+        await admin.close()
+    await relay.settled()
+    assert [row["id"] for row in await relay.rows("SELECT id FROM agent_events")] == ["e1"]

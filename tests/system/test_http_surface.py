@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import uuid
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
+from faults.stack import EmbeddedStack
 from system.database import Database
-from system.safety import UnsafeStorage, check, check_nats, check_postgres
+from system.host import Host
+from system.relay import Relay
+from system.safety import UnsafeStorage, check, check_encoding, check_nats, check_postgres
 from system.settings import Settings
 from tests.system.conftest import StartRelay
 from tests.system.harness import SECRET, InProcess, event, eventually, problem
@@ -195,3 +201,47 @@ async def test_postgres_that_loses_commits_is_not_used(fresh_database: str) -> N
         await check(settings.model_copy(update={"allow_unsafe_storage": True}), database)
     finally:
         await database.close()
+
+
+async def test_a_database_without_room_for_every_character_is_not_used(stack: EmbeddedStack) -> None:
+    """LATIN1: an event with 日本 was answered 202, and pg-writer died of it again and again. The start ends instead,
+    with what to do, and no operator can waive it.
+    """
+    name = f"test_{uuid.uuid4().hex}"
+    admin = await asyncpg.connect(stack.postgres_dsn)
+    await admin.execute(
+        f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'"
+    )
+    dsn = re.sub(r"/[^/]*$", f"/{name}", stack.postgres_dsn)
+    settings = Settings(jwt_hs256_secret=SECRET, postgres_dsn=dsn, allow_unsafe_storage=True)
+    database = Database(dsn, size_max=2, timeout_s=5)
+    try:
+        with pytest.raises(UnsafeStorage, match=r"expected UTF8, got LATIN1: .*CREATE DATABASE … ENCODING 'UTF8'"):
+            await check(settings, database)
+        relay = Relay(settings.model_copy(update={"http_port": 0}), Host.real())
+        await relay.start()
+        try:
+            assert isinstance(await asyncio.wait_for(relay.failed, 10), UnsafeStorage)
+        finally:
+            await relay.drain()
+    finally:
+        await database.close()
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
+
+
+async def test_an_encoding_that_is_not_told_is_not_refused() -> None:
+    """A pooler that keeps it to itself proves nothing: the start goes on, with a warning in the log."""
+
+    class Connection:
+        def get_settings(self) -> object:
+            return object()
+
+    database = Database("", size_max=1, timeout_s=1)
+    database._give_back = lambda connection, *, sound: None  # type: ignore[method-assign]
+
+    async def take() -> Connection:
+        return Connection()
+
+    database._take = take  # type: ignore[method-assign]
+    await check_encoding(database)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from system.event import Event
+from system.stream import Published, TooLarge, publish_all
 from tests.system.conftest import StartRelay
 from tests.system.harness import InProcess, event, eventually
 
@@ -158,3 +160,61 @@ async def test_a_large_event_can_be_redispatched(start_relay: StartRelay) -> Non
     async with relay.stream() as stream:
         assert await stream.events(2) == [made["id"], made["id"] + "~r1"]
     assert await relay.rows("SELECT * FROM dead_letters") == []
+
+
+MAX_PAYLOAD = 1_048_576
+
+
+@pytest.mark.parametrize("short", [20, 60, 90])
+async def test_a_copy_that_nats_does_not_take_holds_nobody_up(start_relay: StartRelay, short: int) -> None:
+    """An event near NATS's max_payload, put straight into NATS: its copy, marked as one, is larger than may be sent,
+    with its headers at least. It is given up, counted and said once; it ended the connection before, at every look,
+    and no other assignment came again.
+    """
+    relay = await start_relay(event_bytes_max=2_000_000, redispatch_max=3, publish_timeout_s=2)
+    big = event("big", data={"x": ""})
+    big["data"]["x"] = "y" * (MAX_PAYLOAD - short - len(json.dumps(big)))
+    await relay.inject("mesh.events.ann.task.assigned", json.dumps(big).encode())
+    await relay.publish(*(event(f"small{number}", subject="bob") for number in range(3)))
+    connection = relay.relay._link.current().nc.client_id
+    for count in (1, 2):
+        await _due(relay)
+        await redispatched(relay, 3 * count)
+    await relay.settled()
+    assert await opened(relay) == [("big", 3), ("small0", 2), ("small1", 2), ("small2", 2)]
+    assert await relay.metric("relay_redispatches_too_large_total") == 1
+    assert relay.relay._link.current().nc.client_id == connection
+
+
+async def test_the_largest_copy_that_nats_takes_comes(start_relay: StartRelay) -> None:
+    """What a publish adds is counted to the byte: a copy of exactly max_payload with its headers is sent and stored, of
+    one more it is not.
+    """
+    relay = await start_relay(event_bytes_max=2_000_000)
+    connection = relay.relay._link.current()
+    headers = len("NATS/1.0\r\nNats-Msg-Id: bigN\r\nNats-Expected-Stream: MESH_EVENTS\r\n\r\n")
+    events = [Event(f"big{n}", "task.assigned", "ann", "y" * (MAX_PAYLOAD - headers + n)) for n in (0, 1)]
+    events.append(Event("last", "task.assigned", "ann", "y"))
+    fits, does_not, last = await publish_all(connection, "MESH_EVENTS", events, timeout_s=5)
+    assert (fits, last) == (Published(seq=1, duplicate=False), Published(seq=2, duplicate=False))
+    assert isinstance(does_not, TooLarge)
+    assert f"{MAX_PAYLOAD} bytes, got {MAX_PAYLOAD + 1}" in str(does_not)
+
+
+async def test_more_of_them_than_a_batch_hold_nobody_up(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are due first are looked at first: what is given up makes room, also if it fills whole batches."""
+    relay = await start_relay()
+    await relay.publish(*(event(f"big{number}", data="y" * 2_000) for number in range(5)))
+    await relay.settled()
+    await relay.publish(event("small", subject="bob"))
+    await relay.settled()
+    await relay.rows("UPDATE open_assignments SET due_at = now() - interval '1 h' WHERE agent = 'ann' RETURNING 1")
+    await relay.rows("UPDATE open_assignments SET due_at = now() - interval '1 s' WHERE agent = 'bob' RETURNING 1")
+    monkeypatch.setattr("system.redispatch.BATCH", 2)
+    relay.relay._link.current().nc._max_payload = 1_500
+    redispatcher = relay.relay._leader._redispatcher
+    assert [await redispatcher.redispatch_once() for _ in range(4)] == [2, 2, 2, 0]
+    assert await relay.metric("relay_stale_redispatches_total") == 1
+    assert await relay.metric("relay_redispatches_too_large_total") == 5

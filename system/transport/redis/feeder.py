@@ -37,7 +37,7 @@ from system.link import Connection, NatsLink, NatsUnavailable, describe, heed_ca
 from system.pull import PullEnded, PullReader
 from system.session import FIRST_PAGE_ROWS, next_page_rows
 from system.settings import Settings
-from system.stream import StreamState, ensure_consumer, read_state
+from system.stream import StreamState, StreamUnsafe, ensure_consumer, read_state
 from system.transport.errors import RedisUnavailable
 from system.transport.redis.feed import Entry, Feed, Step, commands, read_feed, rising, step_of
 from system.transport.redis.keys import FIELDS, Keys
@@ -100,9 +100,9 @@ class Feeder:
             connection = await self._link.wait_connected()
             try:
                 await self._feed_from(connection, await self._begin(connection, fence))
-            except RedisUnsafe as error:
+            except (RedisUnsafe, StreamUnsafe) as error:
                 self.problem = str(error)
-                log.error("feeder.redis_unsafe", problem=self.problem)
+                log.error("feeder.unsafe", problem=self.problem)
             except (
                 DatabaseUnavailable, FeedMoved, NatsUnavailable, RedisUnavailable, PullEnded, NatsError, TimeoutError
             ) as error:  # fmt: skip
@@ -122,7 +122,6 @@ class Feeder:
             raise LeaseLost(f"the fence is {row['fence']}, ours was {fence}")
         tags = {one["ordinal"]: one["tag"] for one in await self._database.fetch(sql.READ_EPOCHS)}
         feed = await self._claim(fence, tags)
-        self.problem = None
         # after the claim: until then another feeder may have got further than the stream was when we asked
         state = await read_state(connection.nc, settings.stream)
         known = Position(row["watermark"]), row["mark_ns"]
@@ -150,6 +149,7 @@ class Feeder:
             pending_max=settings.writer_batch * 8,
             name=FEEDER,
         )
+        self.problem = None
         first = seq_of(place.feed.watermark) + 1
         if state.first_seq > first:
             raise FeedMoved(f"the stream begins at {state.first_seq}; about what lies below pg-writer decides")

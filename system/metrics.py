@@ -51,6 +51,9 @@ class Metrics:
         self.opened = counter("sse_sessions_opened_total", "SSE sessions opened")
         self.closed = counter("sse_sessions_closed_total", "SSE sessions closed, by reason", "reason")
         self.refused = counter("sse_sessions_refused_total", "SSE sessions refused for capacity, by limit", "limit")
+        self.pages = gauge("relay_pages", "JSON pages under way")
+        self.pages_refused = counter("relay_pages_refused_total", "JSON pages refused for capacity, by limit", "limit")
+        self.answers_cut = counter("relay_answers_cut_total", "Connections cut: an answer was not taken in time")
         self.gone = counter(
             "sse_cursor_410_total", "Agents told that a critical event is gone, or their cursor foreign", "reason"
         )

@@ -13,6 +13,7 @@ from aiohttp import web
 from system.cursor import seq_of
 from system.database import Database, DatabaseUnavailable
 from system.host import Host
+from system.http.answers import Answers
 from system.http.app import Guard, make_app
 from system.http.events import AgentEndpoint, notice_document
 from system.http.publish import PublishEndpoint
@@ -91,7 +92,8 @@ class Relay:
         )
         self._sessions.replica = self._leader.holder[:REPLICA_CHARS]
         self.metrics.lag_messages.set_function(lambda: max(0, self._link.last_seq - seq_of(self._hub.head)))
-        self._guard = Guard(settings)
+        self._answers = Answers(settings, self.metrics)
+        self._guard = Guard(settings, self._answers)
         self._runner = web.AppRunner(
             self._make_app(),
             access_log=None,
@@ -220,7 +222,7 @@ class Relay:
             self.settings,
             guard=self._guard,
             publish=PublishEndpoint(self.settings, self._database, self._link, self._places, self._hub, self.metrics),
-            agents=AgentEndpoint(services, self._sessions, self._checker),
+            agents=AgentEndpoint(services, self._sessions, self._answers, self._checker),
             checker=self._checker,
             metrics=self.metrics,
             health=self.health,

@@ -106,7 +106,9 @@ class Settings(BaseSettings):
     replays_max: int = Field(16, ge=1, description="replay pages read at the same time")
     sessions_max: int = Field(10_000, ge=1)
     sessions_per_agent_max: int = Field(8, ge=1)
-    connections_max: int = Field(12_000, ge=1)
+    pages_max: int = Field(64, ge=1, description="JSON pages read and being answered at the same time")
+    pages_per_agent_max: int = Field(4, ge=1)
+    connections_max: int = Field(12_000, ge=1, description="a few more are taken for probes alone")
     publishes_max: int = Field(256, ge=1, description="publish requests under way at the same time")
     batch_events_max: int = Field(1_000, ge=1, le=5_000)
     event_bytes_max: int = Field(256 * 1024, ge=1024, le=8 * 1024 * 1024)
@@ -114,7 +116,7 @@ class Settings(BaseSettings):
     request_timeout_s: Seconds = 10
     keep_alive_s: Seconds = Field(75, description="idle connections are closed; above the proxy's own idle time")
     slow_client_bytes: int = Field(256 * 1024, ge=1024, description="unsent bytes at which a live session falls behind")
-    slow_client_timeout_s: Seconds = 30
+    slow_client_timeout_s: Seconds = Field(30, description="who does not take a page or an answer for so long is cut")
     publish_timeout_s: Seconds = 5
     database_timeout_s: Seconds = 5
     database_pool_max: int = Field(10, ge=2, le=200)

@@ -8,7 +8,6 @@ stops reading is cut. Either way its cursor is its own.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -113,7 +112,6 @@ class StreamSession:
         response.enable_chunked_encoding()
         await response.prepare(request)
         self._transport = request.transport
-        _notice_dead_peer(request.transport, settings.slow_client_timeout_s)
         try:
             await response.write(retry_frame(self.retry_ms()) + b"".join(first))
             if self.state is State.CLOSED:  # by a drain or its token's end, before there was anything to write to
@@ -361,11 +359,3 @@ def _seen(ahead: asyncio.Task[Page]) -> None:
     """Look at the outcome of a page that may have been read for a session that has ended since."""
     if not ahead.cancelled():
         ahead.exception()
-
-
-def _notice_dead_peer(transport: asyncio.Transport | None, timeout_s: float) -> None:
-    """Have the kernel end a connection whose peer acknowledges nothing for this long; its default is 15 minutes."""
-    sock = None if transport is None else transport.get_extra_info("socket")
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
-    if sock is not None and option is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, option, round(timeout_s * 1000))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
 from aiohttp import web
 
 from system.http.access import require
+from system.http.answers import Answers
 from system.http.events import AgentEndpoint
 from system.http.openapi import document
-from system.http.problems import Problem, json_response
+from system.http.problems import Problem, json_response, unavailable
 from system.http.publish import PublishEndpoint
 from system.metrics import Metrics
 from system.settings import Settings
@@ -30,10 +32,15 @@ PREFLIGHT_HEADERS = {
 CLIENT_LEFT = 499
 """Stands in our own books for an answer that nobody was there to read; nginx's number."""
 EXPOSED_HEADERS = "Retry-After, WWW-Authenticate"
-_TOO_MANY = msgspec.json.encode(Problem(503, "this replica has as many connections open as it may").document())
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+SPARE_CONNECTIONS = 32
+"""Beyond the limit, for one request of a probe each: a replica that is full is well, and must not be killed for it."""
+TOO_MANY_RETRY_S = 5
+_FULL = unavailable("this replica has as many connections open as it may", TOO_MANY_RETRY_S)
+_FULL_BODY = msgspec.json.encode(_FULL.document())
 REFUSAL_AT_CAPACITY = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 5\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_TOO_MANY), _TOO_MANY)
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: %d\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (TOO_MANY_RETRY_S, len(_FULL_BODY), _FULL_BODY)
 )
 
 
@@ -128,30 +135,50 @@ async def _preflight(request: web.Request, handler: Handler) -> web.StreamRespon
     return await handler(request)
 
 
-class Guard:
-    """A protocol factory that bounds connections, and the time a connection may take to its first request."""
+class _Newcomer(NamedTuple):
+    """A connection that has sent no request yet."""
 
-    def __init__(self, settings: Settings) -> None:
+    since: float
+    """Loop time, in s."""
+    is_spare: bool
+    """It is one too many: it is answered as a probe, or refused, and closed."""
+
+
+class Guard:
+    """A protocol factory that bounds connections, and the time a connection may take to its first request and to take
+    an answer.
+    """
+
+    def __init__(self, settings: Settings, answers: Answers) -> None:
         self._settings = settings
+        self._answers = answers
         self.server: web.Server | None = None
-        self._silent: dict[asyncio.Protocol, float] = {}
+        self._silent: dict[asyncio.Protocol, _Newcomer] = {}
         self._came = asyncio.Event()
 
     def __call__(self) -> asyncio.Protocol:
         """A protocol for a new connection (the factory that `create_server` calls)."""
         assert self.server is not None, "set `server` before listening"
-        if len(self.server.connections) >= self._settings.connections_max:
+        too_many = len(self.server.connections) - self._settings.connections_max
+        if too_many >= SPARE_CONNECTIONS:
             return _Refusal()
         protocol = self.server()
-        self._silent[protocol] = asyncio.get_running_loop().time()
+        self._silent[protocol] = _Newcomer(asyncio.get_running_loop().time(), is_spare=too_many >= 0)
         self._came.set()
         return protocol
 
     @web.middleware
     async def spoke(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Note that a connection has sent a whole request head."""
-        self._silent.pop(request.protocol, None)
-        return await handler(request)
+        """Note that a connection has sent a whole request head, and see to it that its answer is taken."""
+        newcomer = self._silent.pop(request.protocol, None)
+        if newcomer is not None:
+            _notice_dead_peer(request.transport, self._settings.slow_client_timeout_s)
+        is_spare = newcomer is not None and newcomer.is_spare
+        response = _FULL.response() if is_spare and request.path not in PROBES else await handler(request)
+        if is_spare:
+            response.force_close()
+        await self._answers.deliver(request, response)
+        return response
 
     async def cut_silent(self) -> None:
         """Cut connections that have sent no request within the limit, for ever."""
@@ -161,7 +188,7 @@ class Guard:
                 await self._came.wait()
             await asyncio.sleep(1.0)
             limit = asyncio.get_running_loop().time() - self._settings.request_timeout_s
-            for protocol in [one for one, since in self._silent.items() if since < limit]:
+            for protocol in [one for one, newcomer in self._silent.items() if newcomer.since < limit]:
                 del self._silent[protocol]
                 transport = getattr(protocol, "transport", None)
                 if transport is not None:
@@ -175,3 +202,15 @@ class _Refusal(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         transport.write(REFUSAL_AT_CAPACITY)
         transport.close()
+
+
+def _notice_dead_peer(transport: asyncio.Transport | None, timeout_s: float) -> None:
+    """Have the kernel end a connection whose peer acknowledges or takes nothing for this long.
+
+    Its own limit is 15 minutes for a peer that is gone, and none for one that acknowledges and does not read: such a
+    connection would outlive its closing for ever.
+    """
+    sock = None if transport is None else transport.get_extra_info("socket")
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
+    if sock is not None and option is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, option, round(timeout_s * 1000))

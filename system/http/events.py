@@ -15,6 +15,7 @@ from system.database import DatabaseUnavailable
 from system.event import is_event_type
 from system.frames import close_frame, notice_frame, retry_frame
 from system.http.access import require_agent
+from system.http.answers import Answers
 from system.http.problems import Problem, json_response, unavailable
 from system.http.publish import read_body
 from system.link import NatsUnavailable
@@ -45,9 +46,10 @@ GONE_DETAIL = {
 class AgentEndpoint:
     """One agent's events and acknowledgements."""
 
-    def __init__(self, services: Services, sessions: Sessions, checker: TokenChecker) -> None:
+    def __init__(self, services: Services, sessions: Sessions, answers: Answers, checker: TokenChecker) -> None:
         self._services = services
         self._sessions = sessions
+        self._answers = answers
         self._checker = checker
 
     async def events(self, request: web.Request) -> web.StreamResponse:
@@ -59,9 +61,7 @@ class AgentEndpoint:
         wish = request.headers.get("Last-Event-ID") or request.query.get("cursor") or None
         try:
             place = await self._resolve(agent, wish)
-            await self._ensure_tags(place)
         except CursorForeign as error:
-            await self._ensure_tags(error.place)
             document = gone_document(
                 self._services.places,
                 error.reason,
@@ -90,12 +90,10 @@ class AgentEndpoint:
         body = await read_body(request, self._services.settings)
         try:
             cursor = Cursor.parse(msgspec.json.decode(body, type=_Ack).cursor)
-            acked = await self._services.places.store_ack(agent, cursor)
-            await self._services.places.ensure_tag(acked)
+            acked = await self._store_ack(agent, cursor)
         except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Problem(400, f'expected {{"cursor": "<id of the last event handled>"}}: {error}') from None
         except CursorForeign as error:
-            await self._ensure_tags(error.place)
             places = self._services.places
             raise _gone(
                 gone_document(places, error.reason, agent, str(cursor), error.place.floors, error.place.head)
@@ -126,8 +124,8 @@ class AgentEndpoint:
                 await session.serve(request, response, first=first or [])
         except AtCapacity as error:
             if on_gone is OnGone.EVENT:
-                return await _refused_in_band(request, session.retry_ms())
-            raise Problem(error.status, str(error), headers={"Retry-After": str(error.retry_after_s)}) from None
+                return _in_band(close_frame("capacity", session.retry_ms()))
+            raise _at_capacity(error) from None
         return response
 
     async def _foreign(
@@ -153,11 +151,7 @@ class AgentEndpoint:
         frame = notice_frame("gone", document)
         if on_gone is OnGone.SKIP:
             return await self._stream(request, agent, error.place, types, on_gone, grant, presented=None, first=[frame])
-        response = web.StreamResponse(headers=SSE_HEADERS)
-        await response.prepare(request)
-        await response.write(retry_frame(self._services.settings.retry_max_ms) + frame)
-        await response.write_eof()
-        return response
+        return _in_band(retry_frame(self._services.settings.retry_max_ms) + frame)
 
     async def _page(
         self,
@@ -168,16 +162,35 @@ class AgentEndpoint:
         on_gone: OnGone,
         gone: dict[str, Any] | None = None,
     ) -> web.Response:
+        """Answer a page and see it taken: until then it is memory, and keeps its place among those under way."""
+        limit = _limit(request)
+        try:
+            with self._answers.page(agent):
+                response = await self._make_page(agent, place, types, on_gone, gone, limit)
+                await self._answers.deliver(request, response)
+        except AtCapacity as error:
+            raise _at_capacity(error, title="Too many pages" if error.status == 429 else None) from None
+        return response
+
+    async def _make_page(
+        self,
+        agent: str,
+        place: Place,
+        types: frozenset[str],
+        on_gone: OnGone,
+        gone: dict[str, Any] | None,
+        limit: int,
+    ) -> web.Response:
         services = self._services
         try:
             with contextlib.closing(services.transport.open(agent)) as source:
-                page = await self._read_page(source, place.position, _limit(request))
+                page = await self._read_page(source, place.position, limit)
                 if ordinal_of(page.watermark) > ordinal_of(place.head):
                     raise NotReady("the stream has begun a new epoch; ask again")
+            for position in [row.pos for row in page.rows[:1]] + [page.end, page.floors.critical, page.floors.standard]:
+                await services.places.ensure_tag(position)
         except _REFUSALS as error:
             raise refusal(error) from None
-        for position in [row.pos for row in page.rows[:1]] + [page.end, page.floors.critical, page.floors.standard]:
-            await services.places.ensure_tag(position)
         notice = notice_for(place.position, page.floors, place.told)
         document = None
         if notice is not None:
@@ -232,13 +245,31 @@ class AgentEndpoint:
         return Page(rows=rows, floors=floors, watermark=page.watermark, full=page.full, reached=page.end)
 
     async def _resolve(self, agent: str, wish: str | None) -> Place:
-        """The place, with the floors of the transport. Raises as `Places.resolve` and `Transport.located`."""
+        """The place, with the floors of the transport, fit to be told.
+
+        Raises as `Places.resolve`, `Transport.located` and `Places.ensure_tag`.
+        """
         services = self._services
         try:
             place = await services.places.resolve(agent, wish)
         except CursorForeign as error:
-            raise CursorForeign(error.reason, await services.transport.located(agent, error.place)) from None
-        return await services.transport.located(agent, place)
+            place = await services.transport.located(agent, error.place)
+            await self._ensure_tags(place)
+            raise CursorForeign(error.reason, place) from None
+        place = await services.transport.located(agent, place)
+        await self._ensure_tags(place)
+        return place
+
+    async def _store_ack(self, agent: str, cursor: Cursor) -> Position:
+        """What counts as acknowledged now, fit to be told. Raises as `Places.store_ack` and `Places.ensure_tag`."""
+        places = self._services.places
+        try:
+            acked = await places.store_ack(agent, cursor)
+        except CursorForeign as error:
+            await self._ensure_tags(error.place)
+            raise
+        await places.ensure_tag(acked)
+        return acked
 
     async def _ensure_tags(self, place: Place) -> None:
         for position in (place.position, place.head, place.floors.critical, place.floors.standard):
@@ -318,13 +349,13 @@ def _bounds(places: Places, floors: Floors, head: Position) -> dict[str, Any]:
     }
 
 
-async def _refused_in_band(request: web.Request, retry_ms: int) -> web.StreamResponse:
-    """At capacity, for a client that cannot see a status: a stream that asks it to come back later."""
-    response = web.StreamResponse(headers=SSE_HEADERS)
-    await response.prepare(request)
-    await response.write(close_frame("capacity", retry_ms))
-    await response.write_eof()
-    return response
+def _in_band(frames: bytes) -> web.Response:
+    """For a client that cannot see a status: a stream of these frames and no more."""
+    return web.Response(body=frames, headers=SSE_HEADERS)
+
+
+def _at_capacity(error: AtCapacity, title: str | None = None) -> Problem:
+    return Problem(error.status, str(error), headers={"Retry-After": str(error.retry_after_s)}, title=title)
 
 
 def _wants_page(request: web.Request) -> bool:

@@ -110,7 +110,6 @@ class PublishEndpoint:
                 position, text = stored[event.id]
                 if not same_content(text, event.text):
                     raise self._reused(event.id)
-                await self._places.ensure_tag(position)
                 cursor = self._places.cursor_of(position)
                 results[event.id] = {"id": event.id, "cursor": cursor, "duplicate": True}
         unknown: list[str] = []
@@ -159,6 +158,8 @@ class PublishEndpoint:
             rows = await self._database.use(
                 lambda connection: connection.fetch(sql.READ_STORED_MANY, ids), timeout_s=STORED_CHECK_TIMEOUT_S
             )
+            for row in rows:
+                await self._places.ensure_tag(Position(row["pos"]))
         except DatabaseUnavailable as error:
             log.warning("publish.ids_unchecked", error=str(error), events=len(ids))
             return {}

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from system.http.app import SPARE_CONNECTIONS
 from tests.system.conftest import StartRelay
 from tests.system.harness import InProcess, event, eventually, problem
 
@@ -58,25 +59,31 @@ async def test_too_many_streams_are_503(start_relay: StartRelay) -> None:
 
 
 async def test_too_many_connections_are_refused_with_503(start_relay: StartRelay) -> None:
-    """The connection too many gets a whole HTTP answer of valid JSON; when one closes there is room again."""
+    """The connection too many gets a whole HTTP answer of valid JSON, whether it asks first or finds no room to ask in;
+    when one closes there is room again.
+    """
     relay = await start_relay(connections_max=3)
     host, port = relay.url.removeprefix("http://").split(":")
     held = [await asyncio.open_connection(host, int(port)) for _ in range(3)]
     for reader, writer in held:
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-    for request in (b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"):
-        answer = await relay.raw(request)
+    refusals = [await relay.raw(b"GET /v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")]
+    spare = [await asyncio.open_connection(host, int(port)) for _ in range(SPARE_CONNECTIONS)]
+    refusals += [await relay.raw(request) for request in (b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")]
+    for answer in refusals:
         head, _, body = answer.partition(b"\r\n\r\n")
         lines = head.split(b"\r\n")
         assert lines[0] == b"HTTP/1.1 503 Service Unavailable"
         assert b"Retry-After: 5" in lines
         assert b"Content-Length: %d" % len(body) in lines
         assert json.loads(body)["status"] == 503
+    for _, writer in spare:
+        writer.close()
     held[0][1].close()
 
     async def room() -> bool:
-        return (await relay.raw(b"GET /healthz HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.0 200")
+        return (await relay.raw(b"GET /v1/openapi.json HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.0 200")
 
     await eventually(room, "room for a connection")
     for _, writer in held:

@@ -1,7 +1,6 @@
-"""The ADR's options side by side: what each promises and was seen to keep, what it costs, and what follows from that.
+"""The ADR's options side by side: what each promises and was seen to keep, and what it costs.
 
-Pure: from samples and verdicts to medians, crossings and sentences. Nothing here knows an option's name by heart but
-to show it; every sentence of the answer is computed from the numbers beside it.
+Pure: from samples and verdicts to medians and crossings; `reports.option_words` says what follows from them.
 """
 
 from __future__ import annotations
@@ -30,7 +29,10 @@ METRICS = {
     "latency_ms.p99": "publish to delivery, 99th percentile, ms",
     "latency_ms.p99.9": "publish to delivery, 99.9th percentile, ms",
 }
-"""What is compared; less is better in all."""
+"""What is compared by the number of agents; less is better in all."""
+REPLAY = "replay_s"
+REPLAY_WORDS = "replay of a gap, s"
+"""Measured beside them, by the number of events missed: in all numbers of costs it is not counted."""
 SIMULATED = {
     "network_kb": METRICS["network_kb"],
     "segments": "segments for 1,000 deliveries",
@@ -135,10 +137,17 @@ class Crossing(_Shown, frozen=True, kw_only=True):
     """Of medians, other to one, at the smallest and the largest common size; None where one costs nothing."""
     sizes: tuple[int, ...]
     steady: str | None = None
-    """Who is clearly cheaper at more than half of these sizes: one size alone differs by chance, one time in ten where
-    three runs of each are compared."""
+    """Who is clearly cheaper at more than half of these sizes; in sentences, who is *cheaper in a cost*. One size alone
+    differs by chance, one time in ten where three runs of each are compared."""
+    one_at: tuple[int, ...] = ()
+    """The sizes at which every run of the one cost less than every run of the other."""
+    other_at: tuple[int, ...] = ()
     reason: str = ""
-    """What makes the difference at the largest common size, where the parts of the cost say so."""
+    """What makes the difference at the largest common size, if the runs differ clearly there and its parts say so."""
+
+    def at_of(self, option: str) -> tuple[int, ...]:
+        """The sizes at which an option is clearly cheaper."""
+        return self.one_at if option == self.one else self.other_at
 
 
 class OptionsReport(_Shown, frozen=True, kw_only=True):
@@ -152,6 +161,7 @@ class OptionsReport(_Shown, frozen=True, kw_only=True):
     rows: list[Row]
     replays: list[Replay]
     crossings: list[Crossing]
+    """By the number of agents."""
     limits: dict[str, dict[str, list[str]]]
     """By transport and then by guarantee, on what it depends, in the relay's own words."""
     commands: dict[str, str]
@@ -164,6 +174,8 @@ class OptionsReport(_Shown, frozen=True, kw_only=True):
     """What was counted in the simulated world."""
     simulated_replays: list[CountedReplay] = []
     simulated_crossings: list[Crossing] = []
+    replay_crossings: list[Crossing] = []
+    """Of replays: sizes are numbers of events missed."""
     agreement: list[str] = []
     """Where simulation and real stack name the same option as the cheaper one, and where not."""
 
@@ -208,6 +220,12 @@ def crossings_of(rows: Sequence[Row], metrics: Sequence[str] = tuple(METRICS)) -
     return found
 
 
+def replay_crossings_of(replays: Sequence[Replay]) -> list[Crossing]:
+    """The same of replays, over the number of events missed."""
+    rows = [Row(metric=REPLAY, transport=one.transport, agents=one.gap, spread=one.spread) for one in replays]
+    return crossings_of(rows, (REPLAY,))
+
+
 def _reason(crossing: Crossing, rows: Sequence[Row]) -> str:
     """The process that makes most of the difference at the largest size, or how much of it is connecting."""
     size = crossing.sizes[-1]
@@ -217,7 +235,7 @@ def _reason(crossing: Crossing, rows: Sequence[Row]) -> str:
         return medians.get((metric, crossing.other), 0.0) - medians.get((metric, crossing.one), 0.0)
 
     total = more(crossing.metric)
-    if crossing.cheaper_large is None or not total:
+    if size not in (*crossing.one_at, *crossing.other_at) or not total:
         return ""
     prefix = f"{crossing.metric}."
     parts = sorted({name for name, _ in medians if name.startswith(prefix) and name not in METRICS})
@@ -252,6 +270,8 @@ def _crossing(
         ratio_small=_ratio(others[sizes[0]], costs[sizes[0]]),
         ratio_large=_ratio(others[sizes[-1]], costs[sizes[-1]]),
         sizes=tuple(sizes),
+        one_at=tuple(size for size, winner in winners.items() if winner == one),
+        other_at=tuple(size for size, winner in winners.items() if winner == other),
         steady=next((name for name in (one, other) if 2 * clear.count(name) > len(sizes)), None),
     )
 
@@ -274,99 +294,3 @@ def _met(turn: tuple[int, int], costs: dict[int, Spread], others: dict[int, Spre
     after = costs[high].median - others[high].median
     share = before / (before - after)
     return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
-
-
-def sentence_of(crossing: Crossing) -> str:
-    """One comparison in words."""
-    one, other = OPTIONS[crossing.one], OPTIONS[crossing.other]
-    small, large = crossing.sizes[0], crossing.sizes[-1]
-    if crossing.ratio_small is None or crossing.ratio_large is None:
-        costs = f"{one} costs nothing at {small if crossing.ratio_small is None else large} agents"
-    else:
-        costs = (
-            f"{other} costs {crossing.ratio_small:.2f} times as much as {one} at {small} agents, "
-            f"{crossing.ratio_large:.2f} times at {large}"
-        )
-    if crossing.between is not None:
-        low, high = crossing.between
-        found = f"they cross at about {crossing.at:.0f} agents (between {low} and {high})"
-    elif crossing.cheaper_large is None:
-        found = "no clear difference: the runs overlap at every size"
-    else:
-        found = f"{OPTIONS[crossing.cheaper_large]} is cheaper wherever the runs differ clearly"
-    why = f"; {crossing.reason}" if crossing.reason else ""
-    return f"{(SIMULATED | METRICS)[crossing.metric]}: {found}; {costs}{why}."
-
-
-def answer_of(crossings: Sequence[Crossing], cells: Sequence[Cell], *, upgrade: str = "jetstream") -> list[str]:
-    """The answer to the ADR's question, from the comparisons of what was chosen with its upgrade and from the verdicts.
-
-    First what follows for '50+', then what decides it, then what speaks against, then what is no matter of cost.
-    """
-    ours = [one for one in crossings if {one.one, one.other} == {CHOSEN, upgrade}]
-    if not ours:
-        return [f"Nothing can be said of '{ADR_SIZE}+': no size was measured with both options."]
-    for_it = [one for one in ours if upgrade in (one.cheaper_small, one.cheaper_large)]
-    against = [one for one in ours if one.cheaper_large == CHOSEN]
-    lines = [_threshold(for_it, upgrade, max(one.sizes[-1] for one in ours)), *map(sentence_of, for_it)]
-    if against:
-        lines.append(f"Against it: {', '.join(METRICS[one.metric] for one in against)}.")
-        lines += [sentence_of(one) for one in against if one not in for_it]
-    less = _broken(cells, upgrade)
-    if less:
-        named = "; ".join(f"{cell.guarantee} {cell.verdict}" for cell in less)
-        lines.append(f"Cost aside, {OPTIONS[upgrade]} gives less: {named}.")
-    return lines
-
-
-def redundancy_of(crossings: Sequence[Crossing], cells: Sequence[Cell], *, other: str = "redis") -> list[str]:
-    """Whether an option is redundant beside what was chosen: it is if it keeps no promise more, nor costs less."""
-    name, chosen = OPTIONS[other], OPTIONS[CHOSEN]
-    ours = [one for one in crossings if {one.one, one.other} == {CHOSEN, other}]
-    judged = [cell for cell in cells if cell.transport == other and cell.verdict != "not run"]
-    if not ours and not judged:
-        return [f"Nothing can be said of {name}: nothing was measured of it beside {chosen}."]
-    failing = {cell.guarantee for cell in _broken(cells, CHOSEN)}
-    gained = [cell.guarantee for cell in judged if cell.verdict == "held" and cell.guarantee in failing]
-    cheaper = [one for one in ours if one.steady == other]
-    dearer = [one for one in ours if one.steady == CHOSEN]
-    found = [f"it keeps {', '.join(gained)}, which {chosen} does not"] if gained else []
-    found += [f"it is cheaper in {', '.join(METRICS[one.metric] for one in cheaper)}"] if cheaper else []
-    if found:
-        lines = [f"{name} is not redundant: {'; '.join(found)}.", *map(sentence_of, cheaper)]
-    elif ours and judged:
-        sizes = f"up to {max(one.sizes[-1] for one in ours):,} agents"
-        lines = [
-            f"{name} is redundant: it keeps no promise that {chosen} does not, and is cheaper in no cost, {sizes}."
-        ]
-    else:
-        known, unknown = ("is cheaper in no cost", "promises") if ours else ("keeps no promise more", "costs")
-        lines = [f"Whether {name} is redundant is half shown: it {known}, and nothing is known of its {unknown}."]
-    if dearer:
-        lines.append(f"{name} costs clearly more in {len(dearer)} of {len(METRICS)} costs at most sizes.")
-    lost = "; ".join(f"{cell.guarantee} {cell.verdict}" for cell in _broken(cells, other))
-    return [*lines, f"{name} gives less: {lost}."] if lost else lines
-
-
-def _broken(cells: Sequence[Cell], option: str) -> list[Cell]:
-    return [cell for cell in cells if cell.transport == option and cell.verdict in ("violated", "not offered")]
-
-
-def _threshold(for_it: Sequence[Crossing], upgrade: str, largest: int) -> str:
-    """What the numbers say of a threshold, in one sentence."""
-    name = OPTIONS[upgrade]
-    always = [one for one in for_it if one.cheaper_small == one.cheaper_large == upgrade]
-    later = [one for one in for_it if one.cheaper_large == upgrade and one not in always]
-    if later:
-        points = sorted(one.at for one in later if one.at is not None)
-        fits = "fits" if any(ADR_SIZE / 2 <= at <= ADR_SIZE * 2 for at in points) else "does not fit"
-        return (
-            f"{name} becomes cheaper than {OPTIONS[CHOSEN]} in {len(later)} of {len(METRICS)} costs, from about "
-            f"{points[0]:.0f} agents on: '{ADR_SIZE}+' {fits} that."
-        )
-    if always:
-        return (
-            f"'{ADR_SIZE}+' is no threshold: {name} is cheaper in {len(always)} of {len(METRICS)} costs wherever the "
-            f"runs differ clearly, and becomes so in no other, up to {largest} agents."
-        )
-    return f"'{ADR_SIZE}+' is not shown: up to {largest} agents {name} becomes clearly cheaper in no cost."

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from reports.options import METRICS, OPTIONS, SIMULATED, Cell, OptionsReport, Row, sentence_of
+from reports.option_words import sentence_of
+from reports.options import METRICS, OPTIONS, REPLAY_WORDS, SIMULATED, Cell, OptionsReport, Row
 from reports.render import scale
 from reports.render.markdown import MARKS
 from reports.render.numbers import spread
@@ -34,7 +35,7 @@ def markdown(report: OptionsReport) -> str:
         if rows:
             lines += [f"**{what}** (median, range)", "", *_table(rows, options), ""]
     if report.replays:
-        lines += ["**replay of a gap, s** (median, range)", ""]
+        lines += [f"**{REPLAY_WORDS}** (median, range; by its length, so none of the {len(METRICS)} costs above)", ""]
         gaps = sorted({one.gap for one in report.replays})
         lines += ["| events missed | " + " | ".join(OPTIONS[one] for one in options) + " |"]
         lines += ["|---:" * (len(options) + 1) + "|"]
@@ -42,7 +43,7 @@ def markdown(report: OptionsReport) -> str:
             found = {one.transport: one.spread for one in report.replays if one.gap == gap}
             lines.append(f"| {gap:,} | " + " | ".join(spread(found.get(one)) for one in options) + " |")
         lines.append("")
-    lines += [f"- {sentence_of(one)}" for one in report.crossings] + [""]
+    lines += [f"- {sentence_of(one)}" for one in (*report.crossings, *report.replay_crossings)] + [""]
     lines += scale.markdown(report, options, spread)
     lines += [f"`{command}`: {what}" + "\n" for what, command in report.commands.items()]
     lines += [f"> missing: {what}\n" for what in report.missing]
@@ -113,5 +114,5 @@ def _pictures(report: OptionsReport) -> list[tuple[str, Markup]]:
         if any(row.metric == metric for row in report.rows)
     ]
     if report.replays:
-        found.append(("replay of a gap, s", Markup(curves.replays(report.replays))))
+        found.append((REPLAY_WORDS, Markup(curves.replays(report.replays))))
     return found

@@ -6,16 +6,17 @@ import xml.etree.ElementTree as ET
 
 from markupsafe import Markup
 
-from reports.options import CHOSEN, METRICS, OPTIONS
+from reports.options import CHOSEN, METRICS, OPTIONS, REPLAY_WORDS
+from reports.render import costs as of_costs
+from reports.render import envelope, kept
 from reports.render.markdown import MARKS
 from reports.render.numbers import spread
 from reports.render.pages import rendered
-from reports.review.answer import WORDS
 from reports.review.bounds import share
 from reports.review.document import Promise, Review
-from reports.review.words import duration
+from reports.review.words import PARTS, duration
 
-STATUS = {"confirmed": "✅", "refuted": "❌", "not shown": "⚠️"}
+STATUS = {"confirmed": "✅", "played": "▶️", "refuted": "❌", "not shown": "⚠️"}
 
 
 def html(review: Review) -> str:
@@ -31,7 +32,12 @@ def html(review: Review) -> str:
         retentions=_retentions(review),
         duration=duration,
         share=share,
-        whom=WORDS,
+        whom=PARTS,
+        envelope=[(row, envelope.cells(row)) for row in review.envelope],
+        envelope_heads=envelope.HEADS,
+        kept_version=kept.version,
+        cost_tables=of_costs.tables(review.options),
+        cost_count=len(METRICS),
         spread=spread,
         pictures=_pictures(review),
         costs=_costs(review),
@@ -65,6 +71,8 @@ def trials(promise: Promise) -> str:
         parts.append(f"{seen.failures:,} of {seen.trials:,} seeds broke it, limit {share(seen.upper_limit)}")
     if real.trials:
         parts.append(f"{real.failures:,} of {real.trials:,} real runs")
+    if promise.away:
+        parts.append(f"broken with {'; '.join(promise.away)}")
     return "; ".join(parts) or "no trial"
 
 
@@ -107,14 +115,13 @@ def _tables(review: Review) -> list[str]:
     lines: list[str] = []
     if review.envelope:
         lines += ["### How long may each part be away?", ""]
-        lines += ["| option | away | nothing gone up to | told gone from | broken from |", "|---|---|---|---|---|"]
-        for row in review.envelope:
-            told, broken = ("never" if value is None else duration(value) for value in (row.told_s, row.broken_s))
-            safe = "—" if row.nothing_gone_s is None else duration(row.nothing_gone_s)
-            lines.append(f"| {OPTIONS[row.transport]} | {row.what} | {safe} | {told} | {broken} |")
-        lines.append("")
+        lines += envelope.markdown(review.envelope)
+    table = of_costs.markdown(review.options)
+    if table:
+        lines += ["### What each option costs by the number of agents", "", *table]
+        lines += [*(f"- {one}" for one in review.comparisons if OPTIONS[CHOSEN] in one), ""]
     lines += [f"> not measured: {what}\n" for what in review.missing]
-    lines += [f"> {part}: {origin}\n" for part, origin in review.origins.items()]
+    lines += kept.markdown(review.kept)
     return [*lines, *(f"`{command}`: {what}\n" for what, command in review.commands.items())]
 
 
@@ -173,7 +180,8 @@ def _costs(review: Review) -> list[tuple[str, Markup]]:
         if any(row.metric == metric for row in rows)
     ]
     if review.options.replays:
-        found.append(("replay of a gap, s", Markup(curves.replays(review.options.replays))))
+        over = f"{REPLAY_WORDS}; by the number of events missed, not of agents, so none of the {len(METRICS)} costs"
+        found.append((over, Markup(curves.replays(review.options.replays))))
     if review.options.simulated_replays:
         found.append(("simulated replay of a gap, ms", Markup(curves.counted(review.options.simulated_replays))))
     return found

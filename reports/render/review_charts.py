@@ -10,9 +10,8 @@ from matplotlib.patches import Rectangle
 
 from reports.options import CHOSEN, OPTIONS
 from reports.render.charts import ACCENT, BAD, INK, MUTED, PAPER, SECOND, SHADE, figure, legend
-from reports.review.answer import WORDS
 from reports.review.document import EnvelopeRow, FaultTotal, GapRow, GapTotal
-from reports.review.words import duration
+from reports.review.words import PARTS, duration
 
 CLASSES = ("standard", "critical")
 
@@ -64,7 +63,7 @@ def envelope(rows: Sequence[EnvelopeRow]) -> str:
         ticks = sorted({value for row in shown for value in (row.nothing_gone_s, row.longest_s) if value})
         axes.set_xticks(ticks, [duration(value) for value in ticks], rotation=35, fontsize=8)
         axes.minorticks_off()
-        axes.set_yticks(range(len(shown)), [WORDS.get(row.what, row.what) for row in reversed(shown)])
+        axes.set_yticks(range(len(shown)), [PARTS.get(row.what, row.what) for row in reversed(shown)])
         for colour, label in ((ACCENT, "nothing is gone"), (SHADE, "not known")):
             axes.barh(0, 0, color=colour, label=label)
         axes.plot([], [], color=SECOND, marker="s", lw=5, label="agents are told what is gone")

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from reports.options import OPTIONS, SIMULATED, OptionsReport, Spread, sentence_of
+from reports.option_words import sentence_of
+from reports.options import OPTIONS, SIMULATED, OptionsReport, Spread
 from reports.scale import tally
 
 ENDS = ("agent", "nats", "postgres", "redis")

@@ -8,11 +8,11 @@ import msgspec
 
 from reports.options import CHOSEN, OPTIONS
 from reports.review.bounds import share
-from reports.review.document import Change, Promise, Review
+from reports.review.document import Change, EnvelopeRow, Promise, Review
 from reports.review.words import duration
 
 WORSE = 1
-CLAIM_RANK = {"refuted": 0, "not shown": 1, "confirmed": 2}
+CLAIM_RANK = {"refuted": 0, "not shown": 1, "played": 2, "confirmed": 2}
 PROMISE_RANK = {"violated": 0, "not offered": 1, "not run": 2, "held": 3}
 
 
@@ -69,13 +69,13 @@ def _envelope(review: Review, old: Review) -> Iterator[Change]:
             continue
         never = float("inf")
         is_worse = one.transport == CHOSEN and (one.broken_s or never) < (was.broken_s or never)
-        ends = [f"told from {_at(row.told_s)}, broken from {_at(row.broken_s)}" for row in (was, one)]
+        ends = [f"told from {_at(row, row.told_s)}, broken from {_at(row, row.broken_s)}" for row in (was, one)]
         what = f"{one.what} away, {OPTIONS[one.transport]}"
         yield Change(what=what, before=ends[0], now=ends[1], is_worse=is_worse)
 
 
-def _at(seconds: float | None) -> str:
-    return "never" if seconds is None else duration(seconds)
+def _at(row: EnvelopeRow, seconds: float | None) -> str:
+    return f"more than {duration(row.longest_s)}" if seconds is None else duration(seconds)
 
 
 def _power(review: Review, old: Review) -> Iterator[Change]:

@@ -6,20 +6,15 @@ import statistics
 from collections.abc import Sequence
 
 from reports.options import CHOSEN, OPTIONS
-from reports.review.bounds import share
+from reports.review.bounds import share, upper_limit
 from reports.review.document import Answer, Claim, EnvelopeRow, GapRow, Power, Promise
 from reports.review.evidence import Evidence
-from reports.review.words import brief, counted, duration, listed
+from reports.review.tables import kept_of
+from reports.review.words import PARTS, counted, duration, listed
 
-STATUSES = ("confirmed", "refuted", "not shown")
-WORDS = {
-    "nats": "NATS",
-    "postgres": "Postgres",
-    "redis": "Redis",
-    "relay": "every replica of the relay",
-    "leader": "the leading replica",
-    "agent": "an agent",
-}
+STATUSES = ("confirmed", "played", "refuted", "not shown")
+WEAK = 0.1
+"""Few trials are called so if, with the usual confidence, a larger share of all might fail."""
 
 
 def answer_of(
@@ -45,7 +40,7 @@ def _right(chosen: Sequence[Promise], promises: Sequence[Promise]) -> list[str]:
     held = [one.guarantee for one in chosen if one.verdict == "held"]
     untried = [one.guarantee for one in chosen if one.verdict == "not run"]
     if broken:
-        return [f"No: {name} broke {listed([one.guarantee for one in broken], 8)}. {brief(broken[0].why, 240)}"]
+        return [f"No: {name} broke {listed([one.guarantee for one in broken], 8)}. {broken[0].why}"]
     if not held:
         return [f"Nothing can be said of the decision for {name}: none of its promises was put to the test."]
     more = [
@@ -57,18 +52,30 @@ def _right(chosen: Sequence[Promise], promises: Sequence[Promise]) -> list[str]:
         tail = f"; others kept {listed(more)} of these" if more else ""
         return [f"As far as was tried, yes: {name} kept {listed(held, 8)}; {listed(untried)} not tried{tail}."]
     others = {one.transport for one in promises if one.transport != CHOSEN and one.verdict != "not run"}
-    less = sorted({OPTIONS[one.transport] for one in promises if one.verdict in ("violated", "not offered")})
     beside = "no option that was tried beside it keeps more" if others else "no other option was tried beside it"
-    gives_less = f", and {listed(less)} gives less" if less else ""
-    return [f"Yes: {name} kept all of {held[0]} to {held[-1]} wherever they were tried; {beside}{gives_less}."]
+    less = "".join(f"; {one}" for one in _less(promises))
+    return [f"Yes: {name} kept all of {held[0]} to {held[-1]} wherever they were tried; {beside}{less}."]
+
+
+def _less(promises: Sequence[Promise]) -> list[str]:
+    """Which promises the others did not keep, and in which outages they broke."""
+    said = []
+    for option in OPTIONS:
+        less = [one for one in promises if one.transport == option and one.verdict in ("violated", "not offered")]
+        if option != CHOSEN and less:
+            away = list(dict.fromkeys(words for one in less for words in one.away))
+            where = f" ({listed(away)})" if away else ""
+            said.append(f"{OPTIONS[option]} gives less: {listed([one.guarantee for one in less], 8)}{where}")
+    return said
 
 
 def _claims(claims: Sequence[Claim]) -> list[str]:
-    """How the ADR's claims stand, each group by name; why one is refuted, in brief."""
+    """How the ADR's claims stand, each group by name; and why one is refuted."""
     grouped = {status: [one for one in claims if one.status == status] for status in STATUSES}
     count = ", ".join(f"{len(found)} {status}" for status, found in grouped.items())
     lines = [f"Of the ADR's {counted(len(claims), 'claim')}: {count}."]
-    lines += [f"Refuted: {one.claim}. {brief(one.evidence[0], 90)}" for one in grouped["refuted"]]
+    lines += [f"Refuted: {one.claim}. {one.evidence[0]}" for one in grouped["refuted"]]
+    lines += [f"Played, as planned and no finding: {one.claim}." for one in grouped["played"]]
     if grouped["confirmed"]:
         lines.append(f"Confirmed: {'; '.join(one.claim for one in grouped['confirmed'])}.")
     return lines
@@ -79,12 +86,9 @@ def _sure(evidence: Evidence, chosen: Sequence[Promise], gaps: Sequence[GapRow],
     lines = [_seeds(tried)] if tried else []
     runs = max((one.real.trials for one in chosen), default=0)
     broken = sum(one.real.failures for one in chosen)
-    lines.append(
-        f"{counted(runs, 'run')} on the real stack: {counted(broken, 'breach', 'breaches')} of a promise."
-        if runs
-        else "No run on the real stack."
-    )
-    return [*lines, *_gaps(gaps), *_power(power), *_worlds(evidence), *_reached(evidence), *_kept(evidence)]
+    lines.append(_real(runs, broken))
+    seen = [*_outages(evidence), *_gaps(gaps), *_power(power), *_worlds(evidence), *_reached(evidence)]
+    return [*lines, *seen, *_kept(evidence)]
 
 
 def _seeds(tried: Sequence[Promise]) -> str:
@@ -105,6 +109,36 @@ def _seeds(tried: Sequence[Promise]) -> str:
         f"{share(usual.simulated.upper_limit or 0)} of plans drawn alike break any one of {len(others)} of them; "
         f"for {least.guarantee}, the least tried {rare}."
     )
+
+
+def _real(runs: int, broken: int) -> str:
+    if not runs:
+        return "No run on the real stack."
+    weak = "" if broken else _weak(0, runs, "runs alike may break one")
+    return f"{counted(runs, 'run')} on the real stack: {counted(broken, 'breach', 'breaches')} of a promise{weak}."
+
+
+def _weak(failures: int, trials: int, what: str) -> str:
+    """What few trials leave open; empty if they were many."""
+    limit = upper_limit(failures, trials)
+    if limit is None or limit < WEAK:
+        return ""
+    return f" (weak, n = {trials}: up to {share(limit)} of {what})"
+
+
+def _outages(evidence: Evidence) -> list[str]:
+    """How many outages broke something, by option."""
+    counts = {option: [one for one in evidence.outages if one.transport == option] for option in OPTIONS}
+    found = [
+        f"{OPTIONS[option]} in {sum(bool(one.violated) for one in ours)} of {len(ours)}"
+        for option, ours in counts.items()
+        if ours
+    ]
+    if not found:
+        return []
+    lengths = [one.length_s for one in evidence.outages]
+    span = f"{duration(min(lengths))} to {duration(max(lengths))}"
+    return [f"Outages of one part, {span}, broke a promise of {', of '.join(found)}."]
 
 
 def _gaps(gaps: Sequence[GapRow]) -> list[str]:
@@ -139,7 +173,8 @@ def _worlds(evidence: Evidence) -> list[str]:
     if not compared:
         return ["No plan was played in both worlds."]
     same = sum(one.outcome == "same" for one in compared)
-    return [f"Simulation and real stack came to the same verdict in {same} of {counted(len(compared), 'plan')}."]
+    weak = _weak(len(compared) - same, len(compared), "plans drawn alike may differ")
+    return [f"Simulation and real stack came to the same verdict in {same} of {counted(len(compared), 'plan')}{weak}."]
 
 
 def _reached(evidence: Evidence) -> list[str]:
@@ -157,11 +192,22 @@ def _reached(evidence: Evidence) -> list[str]:
 
 
 def _kept(evidence: Evidence) -> list[str]:
-    """What is not of this run, by where it comes from: it may be of another relay."""
-    grouped: dict[str, list[str]] = {}
-    for part, origin in evidence.origins.items():
-        grouped.setdefault(origin, []).append(part)
-    return [f"Not of this run: {', '.join(parts)} ({origin})." for origin, parts in grouped.items()]
+    """Whether what is not of this run is at least of this relay."""
+    kept = kept_of(evidence.origins)
+    if not kept:
+        return []
+    said = f"Kept from earlier runs: {counted(sum(len(one.parts) for one in kept), 'part')} of the evidence"
+    same = [part for one in kept if one.is_same for part in one.parts]
+    others = [one for one in kept if not one.is_same]
+    if not others:
+        return [f"{said}, all of the relay of this checkout."]
+    versions = counted(len(others), "other version")
+    if not same:
+        return [f"{said}, none of the relay of this checkout, but of {versions} of it (listed at the end)."]
+    rest = sum(len(one.parts) for one in others)
+    return [
+        f"{said}; of the relay of this checkout: {listed(same, 20)}; {rest} of {versions} of it (listed at the end)."
+    ]
 
 
 def _changes(
@@ -185,15 +231,20 @@ def _ends(envelope: Sequence[EnvelopeRow]) -> list[str]:
     """How long parts may be away, those that end alike in one sentence."""
     who: dict[str, list[str]] = {}
     for row in envelope:
+        longest = f"{duration(row.longest_s)}, the longest that was tried"
         if row.broken_s is not None:
             end = f"away for {duration(row.broken_s)}: {listed(row.broken)} broken ({row.command})."
         elif row.told_s is not None:
-            safe = f"; nothing is gone up to {duration(row.nothing_gone_s)}" if row.nothing_gone_s else ""
-            end = f"away for {duration(row.told_s)}: agents are told that events are gone{safe}."
+            safe = f"nothing is gone up to {duration(row.nothing_gone_s)}, " if row.nothing_gone_s else ""
+            between = "nothing was tried between; " if safe else ""
+            end = (
+                f"away for {duration(row.told_s)}: agents are told that events are gone ({safe}{between}no promise is "
+                f"broken up to {longest})."
+            )
         else:
-            end = f"away for longer than {duration(row.longest_s)}, the longest that was tried."
-        who.setdefault(end, []).append(WORDS.get(row.what, row.what))
-    found = [f"{listed(names, len(WORDS))} {end}" for end, names in who.items()]
+            end = f"away for longer than {longest}."
+        who.setdefault(end, []).append(PARTS.get(row.what, row.what))
+    found = [f"{listed(names, len(PARTS))} {end}" for end, names in who.items()]
     return [one[0].upper() + one[1:] for one in found]
 
 
@@ -203,4 +254,4 @@ def _not_shown(claims: Sequence[Claim]) -> list[str]:
     for one in claims:
         if one.status == "not shown":
             waiting.setdefault((one.evidence[0], one.command), []).append(one.claim)
-    return [f"Not shown: {'; '.join(names)}. {brief(why)} Try {command}." for (why, command), names in waiting.items()]
+    return [f"Not shown: {'; '.join(names)}. {why} Try {command}." for (why, command), names in waiting.items()]

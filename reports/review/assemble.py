@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from reports.options import CHOSEN, sentence_of
+from reports.option_words import sentence_of
+from reports.options import CHOSEN
 from reports.review.answer import answer_of
 from reports.review.bounds import CONFIDENCE
 from reports.review.claims import claims_of
@@ -17,6 +18,7 @@ from reports.review.tables import (
     fault_totals,
     gap_rows,
     gap_totals,
+    kept_of,
     power_of,
     promises_of,
     real_runs,
@@ -27,7 +29,7 @@ HELD, VIOLATED, NOT_SHOWN = 0, 1, 4
 
 def review_of(evidence: Evidence, promises: Mapping[str, str], commands: Mapping[str, str]) -> Review:
     """The review of some evidence; `promises` are the guarantees' texts, `commands` say by part what finds it again."""
-    kept = promises_of(evidence.options.cells, evidence.real, promises)
+    kept = promises_of(evidence.options.cells, evidence.real, promises, evidence.outages)
     gaps, power = gap_rows(evidence.gaps), power_of(evidence.hunts)
     envelope = envelope_rows(evidence.outages)
     claims = claims_of(evidence, kept, gaps)
@@ -51,11 +53,15 @@ def review_of(evidence: Evidence, promises: Mapping[str, str], commands: Mapping
         real=real_runs(evidence.real),
         plans=evidence.plans,
         options=evidence.options,
-        comparisons=[sentence_of(one) for one in evidence.options.crossings],
+        comparisons=[sentence_of(one) for one in (*evidence.options.crossings, *evidence.options.replay_crossings)],
         not_modelled=evidence.not_modelled,
         commands=dict(commands),
         missing=_missing(evidence),
-        origins=evidence.origins,
+        origins={
+            part: f"{one.started_at[:10] or 'day unknown'}, commit {one.commit or 'unknown'}"
+            for part, one in evidence.origins.items()
+        },
+        kept=kept_of(evidence.origins),
         provenance=evidence.provenance,
         gap_totals=gap_totals(gaps),
         fault_totals=faults,

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from reports.options import ADR_SIZE, CHOSEN, OPTIONS, Crossing, answer_of, redundancy_of
+from reports.option_words import answer_of, redundancy_of
+from reports.options import ADR_SIZE, CHOSEN, OPTIONS, Crossing
 from reports.review.bounds import share
 from reports.review.document import Claim, GapRow, Promise, Status
 from reports.review.evidence import Evidence, Window
@@ -53,8 +54,8 @@ def claims_of(evidence: Evidence, promises: Sequence[Promise], gaps: Sequence[Ga
         _events(evidence.window),
         *(_quiet(one, evidence.window, chosen) for one in QUIET),
         _retention([row for row in gaps if row.transport == CHOSEN], evidence.provenance.bug),
-        _fifty(evidence),
-        _redundant(evidence),
+        _fifty(evidence, promises),
+        _redundant(evidence, promises),
     ]
 
 
@@ -83,7 +84,13 @@ def _suffices(chosen: Sequence[Promise]) -> Claim:
 def _events(window: Window | None) -> Claim:
     status, lines = _days(window)
     if window is not None and status == "confirmed":
-        lines = [f"{window.acknowledged:,} events were published and acknowledged, {window.deliveries:,} delivered."]
+        status, lines = (
+            "played",
+            [
+                f"The window was played with these, which shows nothing of production: {window.acknowledged:,} events "
+                f"were published and acknowledged in {window.days:g} simulated days, {window.deliveries:,} delivered."
+            ],
+        )
         if window.acknowledged != ADR_EVENTS:
             status, lines = "refuted", [f"expected {ADR_EVENTS:,} events, {window.acknowledged:,} were acknowledged."]
     return Claim(
@@ -159,9 +166,9 @@ def _retention(rows: Sequence[GapRow], bug: str | None) -> Claim:
     )
 
 
-def _fifty(evidence: Evidence) -> Claim:
+def _fifty(evidence: Evidence, promises: Sequence[Promise]) -> Claim:
     crossings = [one for one in evidence.options.crossings if {one.one, one.other} == {CHOSEN, UPGRADE}]
-    lines = answer_of(evidence.options.crossings, evidence.options.cells)
+    lines = answer_of(evidence.options.crossings, promises, evidence.options.replay_crossings)
     status: Status = "not shown"
     short = _too_little(evidence, crossings, UPGRADE)
     if short:
@@ -187,10 +194,10 @@ def _fits(crossings: Sequence[Crossing]) -> bool:
     )
 
 
-def _redundant(evidence: Evidence) -> Claim:
+def _redundant(evidence: Evidence, promises: Sequence[Promise]) -> Claim:
     crossings = [one for one in evidence.options.crossings if {one.one, one.other} == {CHOSEN, REDUNDANT}]
-    lines = redundancy_of(evidence.options.crossings, evidence.options.cells)
-    judged = [one for one in evidence.options.cells if one.transport == REDUNDANT and one.verdict != "not run"]
+    lines = redundancy_of(evidence.options.crossings, promises, evidence.options.replay_crossings)
+    judged = [one for one in promises if one.transport == REDUNDANT and one.verdict != "not run"]
     short = _too_little(evidence, crossings, REDUNDANT)
     status: Status
     if short or not judged:
@@ -222,8 +229,9 @@ def _too_little(evidence: Evidence, crossings: Sequence[Crossing], option: str) 
 def in_words(promise: Promise) -> str:
     """The trials of one promise, and how sure they make one."""
     seen = promise.simulated
+    away = f" Broken with {'; '.join(promise.away)}." if promise.away else ""
     if not seen.trials:
-        return f"{promise.guarantee}: {promise.real.trials:,} real runs."
+        return f"{promise.guarantee}: {promise.real.trials:,} real runs.{away}"
     real = f" and {promise.real.trials:,} real runs" if promise.real.trials else ""
     limit = "" if seen.upper_limit is None else f"; with 95 % confidence fewer than {share(seen.upper_limit)} break it"
-    return f"{promise.guarantee}: {seen.failures:,} of {seen.trials:,} seeds{real} broke it{limit}."
+    return f"{promise.guarantee}: {seen.failures:,} of {seen.trials:,} seeds{real} broke it{limit}.{away}"

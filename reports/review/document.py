@@ -10,7 +10,8 @@ from reports.options import OptionsReport, Spread
 from reports.review.evidence import Covered, Difference, Marks, Outage, Provenance, SamePlan, Window
 
 SCHEMA = "meshrelay-review-1"
-Status = Literal["confirmed", "refuted", "not shown"]
+Status = Literal["confirmed", "played", "refuted", "not shown"]
+"""`played`: true of what was played because it was made so; it says nothing of production."""
 PromiseVerdict = Literal["held", "violated", "not offered", "not run"]
 
 
@@ -38,6 +39,8 @@ class Promise(_Part, frozen=True, kw_only=True):
     """One trial is one seed: a plan drawn from it, and the world that plays it."""
     real: Trials
     """One trial is one run on the real stack."""
+    away: list[str] = []
+    """The outages that broke it, in words: what was away, for how long."""
     why: str
     command: str
 
@@ -108,6 +111,10 @@ class EnvelopeRow(_Part, frozen=True, kw_only=True):
     broken: list[str]
     longest_s: float
     """The longest that was tried."""
+    tried_s: list[float] = []
+    """Every length that was tried; of those between two of them nothing is known."""
+    broken_at_s: list[float] = []
+    """Those of them at which a promise was broken: a longer one need not break it."""
     caught_up_s: float | None
     """The longest time that it took until everybody was caught up."""
     command: str
@@ -165,6 +172,19 @@ class Answer(_Part, frozen=True, kw_only=True):
     """What would change our mind?"""
 
 
+class Kept(_Part, frozen=True, kw_only=True):
+    """Parts of the evidence that are of earlier runs, all of one version of the relay."""
+
+    relay: str
+    """The digest of its sources; empty if it was not noted."""
+    is_same: bool
+    """Whether the relay is the same in the checkout that wrote the report."""
+    parts: list[str]
+    days: list[str]
+    """On which they were measured."""
+    commits: list[str]
+
+
 class Review(_Part, frozen=True, kw_only=True):
     """A whole review."""
 
@@ -196,7 +216,10 @@ class Review(_Part, frozen=True, kw_only=True):
     missing: list[str]
     """What nothing was measured of, and why."""
     origins: dict[str, str]
+    """By part that is not of this run, the day on which and the commit at which it was measured."""
     provenance: Provenance
+    kept: list[Kept] = []
+    """The same by version of the relay."""
     gap_totals: list[GapTotal] = []
     fault_totals: list[FaultTotal] = []
     counts: dict[str, int] = {}

@@ -37,6 +37,18 @@ class Provenance(_Part, frozen=True, kw_only=True):
     versions: dict[str, str]
 
 
+class Origin(_Part, frozen=True, kw_only=True):
+    """Where a part comes from that was kept of an earlier run; empty where that was not noted."""
+
+    started_at: str
+    """Of that run, ISO 8601."""
+    commit: str
+    relay: str
+    """The digest of the relay's sources then."""
+    is_same: bool
+    """Whether it is the digest of the relay as it is now."""
+
+
 class Window(_Part, frozen=True, kw_only=True):
     """The ADR's quiet window, or its first days, played in the simulated world at production settings."""
 
@@ -168,8 +180,8 @@ class Evidence(_Part, frozen=True, kw_only=True):
     """All that is known when a review is written."""
 
     provenance: Provenance
-    origins: dict[str, str] = {}
-    """By part, where it comes from if it is not of this run: which commit, when."""
+    origins: dict[str, Origin] = {}
+    """By part, where it comes from if it is not of this run."""
     options: OptionsReport
     """Guarantees by option, costs, replays."""
     window: Window | None = None

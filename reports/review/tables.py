@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from reports.options import CHOSEN, OPTIONS, Cell, spread_of
 from reports.report import Report
 from reports.review.bounds import upper_limit
@@ -13,28 +15,43 @@ from reports.review.document import (
     FaultTotal,
     GapRow,
     GapTotal,
+    Kept,
     Power,
     Promise,
     PromiseVerdict,
     RealRun,
     Trials,
 )
-from reports.review.evidence import Covered, Evidence, GapTrial, Hunt, Outage
+from reports.review.evidence import Covered, Evidence, GapTrial, Hunt, Origin, Outage
+from reports.review.words import PARTS, duration
 
 SEEDS_ENOUGH = 300
 """A bug that so many seeds don't find has got away; a hunt that ended earlier was given up."""
 
 
+STREAM_KEEPS_S = 8 * 86_400.0
+"""As long as the ADR's stream keeps events: what is away for longer is an edge of the envelope, and no breach."""
 GAP_STEP_S = 5.0
 """Absences that differ by less are one length: how long a client takes to connect is not what is looked at."""
 
 
-def promises_of(cells: Sequence[Cell], runs: Sequence[Report], promises: Mapping[str, str]) -> list[Promise]:
-    """Every guarantee of every option that anything is known of; `runs` on the real stack were of what was chosen."""
+def promises_of(
+    cells: Sequence[Cell], runs: Sequence[Report], promises: Mapping[str, str], outages: Sequence[Outage] = ()
+) -> list[Promise]:
+    """Every guarantee of every option that anything is known of; `runs` on the real stack were of what was chosen.
+
+    A single run that breaks a promise breaks it: a seed's, a real one, or that of an outage no longer than the
+    stream keeps events.
+    """
     shown = {cell.transport for cell in cells} | ({CHOSEN} if runs else set())
+    broken = [one for one in outages if one.violated]
+    shown |= {one.transport for one in broken}
     found = {(cell.guarantee, cell.transport): cell for cell in cells}
     return [
-        _promise(name, option, found.get((name, option)), runs if option == CHOSEN else (), promises[name])
+        _away(
+            _promise(name, option, found.get((name, option)), runs if option == CHOSEN else (), promises[name]),
+            [one for one in broken if one.transport == option and name in one.violated],
+        )
         for name in sorted(promises)
         for option in OPTIONS
         if option in shown
@@ -62,6 +79,22 @@ def _promise(name: str, option: str, cell: Cell | None, runs: Sequence[Report], 
         why=why,
         command=command,
     )
+
+
+def _away(promise: Promise, broken: Sequence[Outage]) -> Promise:
+    """The promise with the outages that broke it; one that outlasted the stream is told, and breaks no promise."""
+    if not broken or promise.verdict == "not offered":
+        return promise
+    promise = replace(promise, away=list(map(_words, broken)))
+    first = next((one for one in broken if one.length_s <= STREAM_KEEPS_S), None)
+    if first is None or promise.verdict == "violated":
+        return promise
+    return replace(promise, verdict="violated", why=f"{_words(first)}: {first.reason}", command=first.command)
+
+
+def _words(outage: Outage) -> str:
+    beyond = " (longer than the stream keeps events)" if outage.length_s > STREAM_KEEPS_S else ""
+    return f"{PARTS.get(outage.what, outage.what)} away for {duration(outage.length_s)}{beyond}"
 
 
 def trials_of(failures: int, trials: int) -> Trials:
@@ -156,9 +189,29 @@ def _envelope(found: Sequence[Outage]) -> EnvelopeRow:
         broken_s=broken[0].length_s if broken else None,
         broken=sorted({name for one in broken for name in one.violated or (one.verdict,)}),
         longest_s=found[-1].length_s,
+        tried_s=sorted({one.length_s for one in found}),
+        broken_at_s=sorted({one.length_s for one in broken}),
         caught_up_s=max(caught_up, default=None),
         command=shown.command,
     )
+
+
+def kept_of(origins: Mapping[str, Origin]) -> list[Kept]:
+    """What is not of this run, by version of the relay: its own first, then the newest."""
+    grouped: dict[tuple[bool, str], dict[str, Origin]] = {}
+    for part, origin in sorted(origins.items()):
+        grouped.setdefault((origin.is_same, origin.relay), {})[part] = origin
+    newest = {key: (key[0], max(one.started_at for one in found.values())) for key, found in grouped.items()}
+    return [
+        Kept(
+            relay=relay,
+            is_same=is_same,
+            parts=list(found),
+            days=sorted({one.started_at[:10] for one in found.values() if one.started_at}),
+            commits=sorted({one.commit for one in found.values() if one.commit}),
+        )
+        for (is_same, relay), found in sorted(grouped.items(), key=lambda one: newest[one[0]], reverse=True)
+    ]
 
 
 def power_of(hunts: Sequence[Hunt]) -> list[Power]:

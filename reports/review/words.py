@@ -4,6 +4,16 @@ from __future__ import annotations
 
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 
+PARTS = {
+    "nats": "NATS",
+    "postgres": "Postgres",
+    "redis": "Redis",
+    "relay": "every replica of the relay",
+    "leader": "the leading replica",
+    "agent": "an agent",
+}
+"""What can be away, for those whose name in the vocabulary says too little."""
+
 
 def duration(seconds: float) -> str:
     """Such as `3 h`, `1 d 5 min` or `0.25 s`: the two largest units that are not zero."""
@@ -27,10 +37,3 @@ def listed(names: list[str], most: int = 6) -> str:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """A number and what it counts, such as `1 event` or `2,048 events`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def brief(text: str, most: int = 140) -> str:
-    """A text, cut at a word's end if it is longer than that; who cuts shows the whole elsewhere."""
-    if len(text) <= most:
-        return text
-    return text[: most - 1].rsplit(" ", 1)[0] + " …"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from faults.transports import TransportName
+from reports.option_words import answer_of, redundancy_of
 from reports.options import (
     SIMULATED,
     CountedReplay,
     OptionsReport,
     Replay,
     Row,
-    answer_of,
     crossings_of,
-    redundancy_of,
+    replay_crossings_of,
     rows_of,
     spread_of,
 )
@@ -41,7 +41,8 @@ def gather(
     rows = rows_of(parts.samples())
     replays, scale = parts.replays(), parts.simulated_scale()
     counted = rows_of(scale.samples)
-    crossings = crossings_of(rows)
+    crossings, replayed = crossings_of(rows), _replays(replays)
+    replay_crossings = replay_crossings_of(replayed)
     cells = cells_of(simulations, campaigns, offers.NOT_OFFERED, bug)
     missing = [f"simulated trials of {name}" for name in names if name not in simulations]
     missing += [f"chaos on the real stack over {name}" for name in names if name not in campaigns]
@@ -53,10 +54,10 @@ def gather(
     versions = next((found.versions for found in campaigns.values() if found.versions), {})
     return OptionsReport(
         started_at=started_at,
-        answer=answer_of(crossings, cells) + redundancy_of(crossings, cells),
+        answer=[say for of in (answer_of, redundancy_of) for say in of(crossings, cells, replay_crossings)],
         cells=cells,
         rows=rows,
-        replays=_replays(replays),
+        replays=replayed,
         crossings=crossings,
         limits={name: {one: list(texts) for one, texts in offers.LIMITS[name].items()} for name in names},
         commands=dict(COMMANDS),
@@ -66,6 +67,7 @@ def gather(
         simulated_rows=counted,
         simulated_replays=_counted(scale),
         simulated_crossings=crossings_of(counted, tuple(SIMULATED)),
+        replay_crossings=replay_crossings,
         agreement=agreement(rows, counted),
     )
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import reports
 from reports.report import Report
-from reports.review.evidence import Covered, GapTrial, Hunt, Outage, Provenance, SamePlan, Window
+from reports.review.evidence import Covered, GapTrial, Hunt, Origin, Outage, Provenance, SamePlan, Window
 from reports.review.tables import SEEDS_ENOUGH
 from sim.options.evidence import Simulated
 from sim.options.parts import Parts
@@ -37,8 +37,8 @@ class Evidences(Parts):
         super().__init__(run.folder)
         self._relay = relay
         self._run, self._kept = run, kept
-        self.origins: dict[str, str] = {}
-        """By part that was read and is not of this run, which commit it is of, and when it was measured."""
+        self.origins: dict[str, Origin] = {}
+        """By part that was read and is not of this run, where it comes from."""
 
     def read(self, name: str, kind: type[T]) -> T | None:
         """A part of this run, else one that was kept. Raises PartInvalid, OSError."""
@@ -48,7 +48,7 @@ class Evidences(Parts):
         kept = self._kept.read(name, kind)
         if kept is None or not _is_better(kept, found):
             return found
-        self.origins[name.removesuffix(".json")] = _said(self._kept.origin(name), self._relay)
+        self.origins[name.removesuffix(".json")] = _origin(self._kept.origin(name), self._relay)
         return kept
 
     def window(self) -> Window | None:
@@ -110,8 +110,8 @@ def _has_breach(found: list[object]) -> bool:
     )
 
 
-def _said(origin: Provenance | None, relay: str) -> str:
-    if origin is None:
-        return "kept; from where is not known"
-    still = "the relay is the same" if relay and origin.relay == relay else "the relay may have changed since"
-    return f"kept, measured {origin.started_at[:10]} at commit {origin.commit or 'unknown'}, {still}"
+def _origin(run: Provenance | None, relay: str) -> Origin:
+    if run is None:
+        return Origin(started_at="", commit="", relay="", is_same=False)
+    is_same = bool(relay) and run.relay == relay
+    return Origin(started_at=run.started_at, commit=run.commit, relay=run.relay, is_same=is_same)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import unescape
 from typing import Any
 
 import msgspec
@@ -11,10 +12,13 @@ from hypothesis import strategies as st
 
 from reports.api import ALL_PROMISES
 from reports.options import Cell, OptionsReport, crossings_of, rows_of
+from reports.render import envelope
+from reports.render import review as rendering
+from reports.review.adr import evidence
 from reports.review.assemble import review_of
 from reports.review.claims import ADR_EVENTS
 from reports.review.document import Claim, Review
-from reports.review.evidence import Evidence, GapTrial, Hunt, Outage, Provenance, Window
+from reports.review.evidence import Evidence, GapTrial, Hunt, Outage, Provenance, SamePlan, Window
 from tests.reports.test_options import near, samples
 
 RUN = Provenance(started_at="2026-01-01T00:00:00+00:00", commit="abc", bug=None, minutes=5.0, machine={}, versions={})
@@ -93,8 +97,8 @@ def measured(theirs: float, other: str, *, sizes: tuple[int, ...] = (10, 50, 100
 
 def review(**parts: Any) -> Review:
     """What follows from all that is good, but for these parts."""
-    evidence = Evidence(provenance=RUN, options=options(), window=WINDOW, gaps=[GAP])
-    return review_of(msgspec.structs.replace(evidence, **parts), ALL_PROMISES, {})
+    good = Evidence(provenance=RUN, options=options(), window=WINDOW, gaps=[GAP])
+    return review_of(msgspec.structs.replace(good, **parts), ALL_PROMISES, {})
 
 
 def claim(name: str, **parts: Any) -> Claim:
@@ -107,8 +111,8 @@ QUIET = ("events", "lost", "redeliveries", "pending", "stale-redispatches")
 
 @pytest.mark.parametrize("name", ["suffices", "retention", *QUIET])
 def test_what_good_evidence_confirms(name: str) -> None:
-    """Every claim but those of costs."""
-    assert claim(name).status == "confirmed"
+    """Every claim but those of costs; how many events there were is what was played, and no finding."""
+    assert claim(name).status == ("played" if name == "events" else "confirmed")
 
 
 @pytest.mark.parametrize("name", QUIET)
@@ -265,6 +269,81 @@ def test_the_envelope_s_edges() -> None:
     assert (row.broken, row.caught_up_s, row.command) == (["G1"], 7_776.0, "again 777600")
     (whole,) = review(outages=outages[:2]).envelope
     assert (whole.nothing_gone_s, whole.told_s, whole.broken_s) == (3_600.0, None, None)
+
+
+def test_an_outage_that_breaks_a_promise_breaks_it_where_promises_are_summed_up() -> None:
+    """Of the option that it was over; with what was away for how long, its reason and its command."""
+    broke = outage(259_200.0, transport="jetstream", verdict="violated", violated=("G4",), reason="5 twice")
+    found = review(options=measured(20.0, "jetstream"), outages=[outage(60.0), broke])
+    theirs = {one.guarantee: one for one in found.promises if one.transport == "jetstream"}
+    assert (theirs["G4"].verdict, theirs["G4"].away) == ("violated", ["Postgres away for 3 d"])
+    assert (theirs["G4"].why, theirs["G4"].command) == ("Postgres away for 3 d: 5 twice", "again 259200")
+    assert theirs["G1"].verdict == "held"
+    assert found.verdict == "held"
+    assert found.answer.right[0].endswith("A: JetStream consumers gives less: G4 (Postgres away for 3 d).")
+    less = "Cost aside, A: JetStream consumers gives less: G4 violated."
+    assert less in next(one.evidence for one in found.claims if one.name == "fifty-agents")
+    said = "broke a promise of C: cursor in 0 of 1, of A: JetStream consumers in 1 of 1."
+    assert f"Outages of one part, 1 min to 3 d, {said}" in found.answer.sure
+    for text in (rendering.markdown(found), rendering.html(found), evidence(found)):
+        assert "with Postgres away for 3 d" in text
+
+
+def test_an_outage_that_breaks_what_was_chosen_is_a_breach() -> None:
+    """A single run that breaks a promise does."""
+    found = review(outages=[outage(60.0, verdict="violated", violated=("G1",), reason="lost")])
+    assert (found.verdict, found.exit_code) == ("violated", 1)
+    assert found.answer.right[0] == "No: C: cursor broke G1. Postgres away for 1 min: lost"
+
+
+def test_an_outage_that_outlasts_the_stream_is_told_and_breaks_no_promise() -> None:
+    """The edge of the envelope stands beside the promise, and the decision with it."""
+    found = review(outages=[outage(777_600.0, verdict="violated", violated=("G1",))])
+    (promise,) = [one for one in found.promises if one.guarantee == "G1"]
+    assert (promise.verdict, found.verdict) == ("held", "held")
+    assert promise.away == ["Postgres away for 9 d (longer than the stream keeps events)"]
+    assert "broken with Postgres away for 9 d" in rendering.markdown(found)
+
+
+def test_the_envelope_says_how_long_was_tried() -> None:
+    """Never is a word for nobody; a longer outage that broke nothing is not hidden by a shorter one that did."""
+    lengths = (60.0, 86_400.0, 259_200.0, 777_600.0)
+    outages = [
+        outage(one, verdict="violated", violated=("G4",)) if one == lengths[2] else outage(one) for one in lengths
+    ]
+    (row,) = review(outages=outages).envelope
+    assert (row.tried_s, row.broken_at_s) == (list(lengths), [lengths[2]])
+    assert envelope.cells(row)[2:] == ["1 d", "not up to 9 d", "3 d: G4 (held at 9 d)", "1 min, 1 d, 3 d, 9 d"]
+    (short,) = review(outages=outages[:2]).envelope
+    assert envelope.cells(short)[2:] == ["1 d", "not up to 1 d", "not up to 1 d", "1 min, 1 d"]
+
+
+def test_no_sentence_is_cut() -> None:
+    """Why a claim is refuted or not shown, and why a promise broke, is said to its end wherever it is said."""
+    why = "of the events that were acknowledged " + "and were never delivered " * 30 + "one was the last"
+    for found in (review(options=options(G4=why)), review(options=measured(5.0, "jetstream"))):
+        (refuted, *_) = [one for one in found.claims if one.status == "refuted"]
+        assert any(line.endswith(refuted.evidence[0]) for line in found.answer.right)
+        texts = (rendering.markdown(found), evidence(found), unescape(rendering.html(found)))
+        assert all(refuted.evidence[0] in text and "…" not in text for text in texts)
+
+
+def test_few_trials_are_called_weak() -> None:
+    """With their number and the limit; many are not."""
+    same = SamePlan(plan="main", simulated="held", real="held", outcome="same", command="again")
+    one, many = review(plans=[same]), review(plans=[same] * 40)
+    line = "Simulation and real stack came to the same verdict in 1 of 1 plan (weak, n = 1: up to 95 % of plans drawn"
+    assert any(said.startswith(line) for said in one.answer.sure)
+    assert "Simulation and real stack came to the same verdict in 40 of 40 plans." in many.answer.sure
+
+
+def test_the_costs_by_the_number_of_agents_are_in_every_rendering() -> None:
+    """They drive the decision: one row for each cost, medians of the options side by side."""
+    found = review(options=measured(5.0, "jetstream"))
+    row = "| processor time, ms for 1,000 deliveries | 10 / 5 | 10 / 5 | 10 / 5 | 10 / 5 |"
+    assert row in rendering.markdown(found)
+    assert row in evidence(found)
+    assert "Medians of C: cursor / A: JetStream consumers" in rendering.html(found)
 
 
 def test_the_judge_s_power() -> None:

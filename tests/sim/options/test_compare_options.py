@@ -57,7 +57,7 @@ def kept(folder: Path) -> Parts:
 def test_the_report_follows_from_the_parts(tmp_path: Path) -> None:
     """The crossing, the threshold and the cells; what is not there is named."""
     report = gather(kept(tmp_path), started_at="2026-01-31T08:00:00+00:00", machine={}, runs=RUNS)
-    assert report.answer[0].startswith("A: JetStream consumers becomes cheaper")
+    assert report.answer[0].startswith("'50+' fits the figures: A: JetStream consumers becomes cheaper")
     assert {cell.verdict for cell in report.cells if cell.guarantee == "G1"} == {"held"}
     assert "chaos on the real stack over redis" in report.missing
     assert not any("simulated" in one for one in report.missing)

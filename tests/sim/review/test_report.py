@@ -20,7 +20,7 @@ from faults.transports import TransportName
 from reports.api import ALL_PROMISES
 from reports.review.assemble import review_of
 from reports.review.document import Review, decode
-from reports.review.evidence import Hunt, Provenance, Window
+from reports.review.evidence import Hunt, Origin, Provenance, Window
 from sim.hunt import STARTS
 from sim.marks import marks_over
 from sim.options.evidence import Counterexample, Simulated
@@ -70,19 +70,26 @@ def test_what_a_run_had_no_time_for_is_taken_from_longer_ones_and_marked(tmp_pat
     found = evidence_of(both(tmp_path, (short, simulated(20)), (GOOD_WINDOW, simulated(2_000))))
     assert found.window == GOOD_WINDOW
     assert {cell.seeds for cell in found.options.cells} == {2_000}
-    said = "kept, measured 2025-06-01 at commit old, the relay may have changed since"
-    assert found.origins == {"simulated-cursor": said, "window": said}
+    kept = Origin(started_at=KEPT_RUN.started_at, commit="old", relay="", is_same=False)
+    assert found.origins == {"simulated-cursor": kept, "window": kept}
     assert found.provenance == GOOD_RUN
 
 
-@pytest.mark.parametrize(("then", "now", "said"), [("a", "a", "the relay is the same"), ("a", "b", "may have changed")])
+@pytest.mark.parametrize(
+    ("then", "now", "said"),
+    [
+        ("a", "a", "1 part of the evidence, all of the relay of this checkout."),
+        ("a", "b", "1 part of the evidence, none of the relay of this checkout, but of 1 other version of it"),
+    ],
+)
 def test_evidence_of_another_relay_is_said_to_be_so(tmp_path: Path, then: str, now: str, said: str) -> None:
     """On the first screen, for it says little of the relay as it is."""
     kept = folder(tmp_path / "kept", msgspec.structs.replace(KEPT_RUN, relay=then), GOOD_WINDOW, None)
     evidence = evidence_of(Evidences(Parts(folder(tmp_path / "run", GOOD_RUN, None, None)), Parts(kept), relay=now))
-    assert said in evidence.origins["window"]
     found = review_of(evidence, ALL_PROMISES, {})
-    assert f"Not of this run: window ({evidence.origins['window']})." in found.answer.sure
+    assert any(line.startswith(f"Kept from earlier runs: {said}") for line in found.answer.sure)
+    kept_parts = [(one.relay, one.is_same, one.parts, one.days, one.commits) for one in found.kept]
+    assert kept_parts == [(then, then == now, ["window"], ["2025-06-01"], ["old"])]
 
 
 def test_a_digest_is_of_names_and_contents_alone(tmp_path: Path) -> None:

@@ -63,6 +63,11 @@ class Handling:
         if record.digest is not None:
             self._digests[event] = record.digest
 
+    def connecting(self, client: str) -> None:
+        """A client begins anew behind its cursor: what it had read is brought again, or it is told that it is gone."""
+        if client in self._clients:
+            self._clients[client].waiting.clear()
+
     def delivered(self, event: int, position: int, record: Deliver, number: int) -> None:
         """A client has read an event; what it has had before it need not give to anybody."""
         client = self._clients.setdefault(record.agent, _Client())

@@ -244,6 +244,7 @@ class Index:
         return bool(self.events.forgotten[row])
 
     def _take_connect(self, number: int, record: Connect) -> None:
+        self.handling.connecting(record.agent)
         log = self._log(record.agent)
         log.add(Op.CONNECT, number, record.t_ns, record.conn, log.note(record))
 

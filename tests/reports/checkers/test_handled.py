@@ -63,6 +63,24 @@ def test_what_was_handled_and_saved_may_come_again() -> None:
     assert kinds_of(telling(story.records)) == []
 
 
+def test_what_was_read_before_a_crash_is_owed_anew() -> None:
+    """It comes again, or the agent is told that it is gone: others judge that."""
+    story = Story()
+    start = story.publish("e0", "a")
+    story.publish("e1", "a", "note.added")
+    cursor = story.publish("e2", "a")
+    story.connect("a", start)
+    story.deliver("a", "e1")
+    story.wait(20)
+    story.connect("a", start)
+    story.gap("a", standard="e1")
+    story.deliver("a", "e2")
+    story.handled("a", "e2")
+    story.saved("a", cursor)
+    story.converge()
+    assert kinds_of(telling(story.records)) == []
+
+
 def test_without_telling_nothing_is_asked() -> None:
     """Histories of others, and older ones, say nothing of applications."""
     story = Story()

@@ -17,7 +17,7 @@ from faults.chaos import CouldNotRun
 from faults.judged import BugUnknown, fresh, play_and_judge, relay_broken_by
 from faults.outside.choice import StackKind, stack_of, words_of
 from faults.outside.file import StackFile, StackFileInvalid
-from faults.paths import folder_to_write
+from faults.paths import NewFolder
 from faults.seeds import SEED_MAX, SeedsInvalid, seeds_of
 from faults.swarm import PLAYED, KindsInvalid, chaos_plan_over, kinds_of
 from faults.transports import Over, TransportName, as_option
@@ -26,6 +26,13 @@ from reports.campaign import CampaignReport, RunShown, campaign_of, encode, run_
 from reports.render import junit
 
 USAGE = 2
+
+Plant = Annotated[str | None, typer.Option("--plant", "--bug", help="Break the relay on purpose, to try the judge.")]
+Stack = Annotated[StackKind, typer.Option("--stack", help="Play on this stack.")]
+StackFileOption = Annotated[
+    Path | None,
+    typer.Option("--stack-file", exists=True, dir_okay=False, help="With --stack external: where its parts are."),
+]
 
 
 def campaign_command(
@@ -36,17 +43,10 @@ def campaign_command(
         float | None, typer.Option("--minutes", min=0.1, help="Begin no run after so long. Default: 10 without an end.")
     ] = None,
     kinds: Annotated[str | None, typer.Option("--kinds", help="Only these kinds of faults: kill,cut,…")] = None,
-    plant: Annotated[
-        str | None, typer.Option("--plant", "--bug", help="Break the relay on purpose, to try the judge.")
-    ] = None,
-    stack: Annotated[StackKind, typer.Option("--stack", help="Play on this stack.")] = StackKind.EMBEDDED,
-    stack_file: Annotated[
-        Path | None,
-        typer.Option("--stack-file", exists=True, dir_okay=False, help="With --stack external: where its parts are."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", callback=folder_to_write, help="A new folder for histories and reports.")
-    ] = None,
+    plant: Plant = None,
+    stack: Stack = StackKind.EMBEDDED,
+    stack_file: StackFileOption = None,
+    out: NewFolder = None,
     transport: Over = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the campaign's report as JSON.")] = False,
 ) -> None:

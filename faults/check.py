@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from faults.shape import choices_at, fields_at
 from faults.vocabulary import (
-    KINDS,
     REPLICAS,
     Direction,
     DiskFull,
@@ -34,17 +35,11 @@ T = TypeVar("T", bound=Hashable)
 STORES = (ProcessName.NATS, ProcessName.POSTGRES, ProcessName.REDIS)
 
 _WHERE = re.compile(r" - at `\$(.*)`$")
-_CHOICES = {
-    "kind": KINDS,
-    "link": tuple(Link),
-    "process": tuple(ProcessName),
-    "direction": tuple(Direction),
-}
-"""The fields with a closed list of values, for messages that name them all."""
+_UNKNOWN = re.compile(r"unknown field `(.*)`$")
 _STEP = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+|\.\.\.)\]")
 
 
-def shape_problem(text: bytes, error: Exception) -> str:
+def shape_problem(text: bytes, error: Exception, plan: type[Plan]) -> str:
     """Say what is wrong with a text that does not have a plan's shape: where, what was expected, what came."""
     if not isinstance(error, msgspec.ValidationError):
         return f"expected a plan as JSON, got {text[:40]!r} ({error}); `meshrelay chaos plan --seed 1` prints one"
@@ -52,10 +47,13 @@ def shape_problem(text: bytes, error: Exception) -> str:
     where = _WHERE.search(message)
     path = where[1] if where else ""
     expected = message[: where.start()] if where else message
-    if "missing" in expected or "unknown field" in expected:
+    if unknown := _UNKNOWN.search(expected):
+        near = difflib.get_close_matches(unknown[1], fields_at(plan, path, _kind(_at(text, path))), n=1)
+        expected += f"; did you mean `{near[0]}`?" if near else ""
+    if "missing" in expected or unknown:
         return f"at ${path}: {expected}; `meshrelay chaos plan --seed 1` prints a valid plan"
-    choices = _CHOICES.get(path.rpartition(".")[2]) if "nvalid" in expected else None
-    expected = expected if choices is None else "expected one of " + ", ".join(choices)
+    choices = choices_at(plan, path) if "nvalid" in expected else []
+    expected = "expected one of " + ", ".join(map(str, choices)) if choices else expected
     return f"at ${path}: {expected}, got {_shown(_at(text, path))}; `meshrelay chaos plan --seed 1` prints a valid plan"
 
 
@@ -264,6 +262,10 @@ def _at(text: bytes, path: str) -> Any:
         except (KeyError, IndexError, TypeError, ValueError):
             return value
     return value
+
+
+def _kind(value: Any) -> Any:
+    return value.get("kind") if isinstance(value, dict) else None
 
 
 def _shown(value: Any) -> str:

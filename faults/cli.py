@@ -11,14 +11,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from faults.campaign_cli import campaign_command
+from faults.campaign_cli import Plant, Stack, StackFileOption, campaign_command
 from faults.chaos import CouldNotRun
 from faults.gaps import planned_gaps
 from faults.generate import main_plan
 from faults.judged import BugUnknown, Judged, fresh, play_and_judge, relay_broken_by
 from faults.outside.choice import StackKind, stack_of, words_of
 from faults.outside.file import StackFileInvalid
-from faults.paths import folder_to_write
+from faults.paths import PlanFile, folder_to_write
 from faults.plan import Plan, PlanInvalid
 from faults.seeds import SEED_MAX
 from faults.swarm import KindsInvalid, chaos_plan_over, kinds_of
@@ -39,22 +39,15 @@ def register(app: typer.Typer) -> None:
 @chaos.command()
 def run(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Play the main plan of this seed.")] = None,
-    plan: Annotated[
-        Path | None, typer.Option("--plan", exists=True, dir_okay=False, help="Play this plan file instead.")
-    ] = None,
+    plan: PlanFile = None,
     swarm: Annotated[bool, typer.Option("--swarm", help="Play the seed's swarm plan, as a campaign does.")] = False,
     kinds: Annotated[str | None, typer.Option("--kinds", help="Swarm plans: only these kinds, kill,cut,…")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", callback=folder_to_write, help="Where history, plan and logs go.")
     ] = None,
-    plant: Annotated[
-        str | None, typer.Option("--plant", "--bug", help="Break the relay on purpose, to try the judge.")
-    ] = None,
-    stack: Annotated[StackKind, typer.Option("--stack", help="Play on this stack.")] = StackKind.EMBEDDED,
-    stack_file: Annotated[
-        Path | None,
-        typer.Option("--stack-file", exists=True, dir_okay=False, help="With --stack external: where its parts are."),
-    ] = None,
+    plant: Plant = None,
+    stack: Stack = StackKind.EMBEDDED,
+    stack_file: StackFileOption = None,
     transport: Over = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as one line of JSON.")] = False,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -26,6 +27,17 @@ def folder_to_write(path: Path | None) -> Path | None:
     if path.exists() and not path.is_dir():
         raise typer.BadParameter(f"expected a folder, got the file {path}; give another name")
     return _writable(path, _nearest(path), "a folder that can be written into")
+
+
+PlanFile = Annotated[
+    Path | None, typer.Option("--plan", exists=True, dir_okay=False, help="Play this plan file instead.")
+]
+PlanArgument = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, help="A plan file, as a campaign leaves it.")
+]
+NewFolder = Annotated[
+    Path | None, typer.Option("--out", callback=folder_to_write, help="A new folder for histories and reports.")
+]
 
 
 def _nearest(path: Path) -> Path:

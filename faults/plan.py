@@ -222,7 +222,7 @@ class Plan(_Part, frozen=True, kw_only=True):
         try:
             plan = msgspec.json.decode(text, type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise PlanInvalid(source, [shape_problem(text, error)]) from None
+            raise PlanInvalid(source, [shape_problem(text, error, cls)]) from None
         problems = problems_of(plan)
         if problems:
             raise PlanInvalid(source, problems)

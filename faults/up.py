@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -11,15 +12,37 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.panel import Panel
+from rich.markup import escape
 
 from faults.paths import folder_to_write
-from faults.stack import EmbeddedStack, PartUnavailable, RelayProcess, StackError
+from faults.stack import EmbeddedStack, PartUnavailable, RelayProcess, ReservedPort, StackError
+from system.cli import AGENT_NAME_RULE
+from system.event import is_agent_name
 from system.tokens import mint
 
+USAGE = 2
 COULD_NOT_RUN = 4
 AGENT = "alice"
 TOKEN_TTL_S = 30 * 86_400.0
+
+
+FOLDERS = {"nats", "postgres", "relay"}
+LEFT = FOLDERS | {f"{name}.log" for name in FOLDERS}
+"""What `up --data` leaves in its folder, or a part of it where it came to nothing."""
+
+
+def data_folder(path: Path | None) -> Path | None:
+    """A folder that is new, empty, or of an earlier `up --data`. Raises BadParameter, which ends the command."""
+    folder = folder_to_write(path)
+    if folder is None or not folder.is_dir():
+        return folder
+    names = {one.name for one in folder.iterdir()}
+    if not names <= LEFT and not names >= FOLDERS:
+        raise typer.BadParameter(
+            f"expected a new or empty folder, or one that an earlier `up --data` left, got {folder} with "
+            f"{min(names - LEFT)!r} in it; give another"
+        )
+    return folder
 
 
 def register(app: typer.Typer) -> None:
@@ -30,17 +53,34 @@ def register(app: typer.Typer) -> None:
 def up(
     data: Annotated[
         Path | None,
-        typer.Option("--data", callback=folder_to_write, help="Keep the data in this folder; else it is thrown away."),
+        typer.Option("--data", callback=data_folder, help="Keep the data in this folder; else it is thrown away."),
     ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The relay's port; 0 takes a free one.")] = 0,
     agent: Annotated[str, typer.Option("--agent", help="Whose token is printed.")] = AGENT,
     as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
 ) -> None:
-    """Start NATS, PostgreSQL and a relay on this machine; prints how to use them. Ctrl-C ends everything."""
+    """Start NATS, PostgreSQL and a relay on this machine; prints how to use them. Ctrl-C ends everything.
+
+    Exit codes: 0 ended by Ctrl-C or SIGTERM, 2 usage, 4 could not run.
+    """
+    if not is_agent_name(agent):
+        typer.echo(f"--agent: expected an agent's name, {AGENT_NAME_RULE}, got {agent!r}", err=True)
+        raise typer.Exit(USAGE)
+    _need_free(port)
     try:
         asyncio.run(_up(data, port, agent, as_json=as_json))
     except (PartUnavailable, StackError, OSError) as error:
         typer.echo(str(error), err=True)
+        raise typer.Exit(COULD_NOT_RUN) from None
+
+
+def _need_free(port: int) -> None:
+    """End the command at once if the port can't be had: the servers take seconds to start."""
+    try:
+        ReservedPort(port).release()
+    except OSError as error:
+        why = f"can't be had ({os.strerror(error.errno or 0).lower()})"
+        typer.echo(f"--port: expected a free port, got {port}, which {why}; give another, or none for any", err=True)
         raise typer.Exit(COULD_NOT_RUN) from None
 
 
@@ -61,7 +101,8 @@ async def _up(data: Path | None, port: int, agent: str, *, as_json: bool) -> Non
         if as_json:
             typer.echo(json.dumps(_addresses(stack, relay, agent)))
         else:
-            console.print(Panel(_instructions(_addresses(stack, relay, agent)), title="meshrelay is up", expand=False))
+            # no box, and no line broken: each is to be pasted
+            console.print(_instructions(_addresses(stack, relay, agent)), highlight=False, soft_wrap=True)
         while not stopping.is_set() and relay.is_running():
             try:
                 await asyncio.wait_for(stopping.wait(), 0.5)
@@ -90,8 +131,10 @@ def _addresses(stack: EmbeddedStack, relay: RelayProcess, agent: str) -> dict[st
 
 
 def _instructions(at: dict[str, Any]) -> str:
-    return f"""[bold]address[/]  {at["url"]}   NATS {at["nats_url"]}
-[bold]log[/]      {at["log"]}
+    return f"""[bold]meshrelay is up[/]
+
+[bold]address[/]  {at["url"]}   NATS {at["nats_url"]}
+[bold]log[/]      {escape(at["log"])}
 
 In another terminal, watch {at["agent"]}'s stream:
 

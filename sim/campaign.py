@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +48,8 @@ class Tally:
     times_s: list[float] = field(default_factory=list)
     covered: Counter[str] = field(default_factory=Counter)
     """Faults that took effect, by `kind|target|phase`."""
+    is_interrupted: bool = False
+    """By Ctrl-C, before its seeds or minutes were over."""
 
     def add(self, trial: Trial) -> None:
         """Count a trial."""
@@ -187,7 +188,9 @@ def campaign(
     def is_over() -> bool:
         return minutes is not None and time.monotonic() - began_s > minutes * 60
 
-    with suppress(KeyboardInterrupt):  # whoever has seen enough is told what there was
+    try:
         run(plans(), pool, jobs=jobs, told=ended, is_over=is_over, bug=bug)
+    except KeyboardInterrupt:  # whoever has seen enough is told what there was
+        tally.is_interrupted = True
     tally.wall_s = time.monotonic() - began_s
     return tally

@@ -28,6 +28,12 @@ from sim.workers import local_pool
 USAGE = 2
 SAID_EVERY_S = 60.0
 VIOLATED = 1
+COULD_NOT_RUN = 4
+INTERRUPTED = 130
+SCHEDULER_S = 10.0
+"""How long a scheduler is given to answer."""
+BALANCE_SEEDS = 100
+"""From so many seeds on something can be said of how often each kind of fault was there."""
 JUDGED_SEEDS = 1_000
 """A campaign of so many seeds must have hit every mark, with every kind of fault off in some and dominant in others."""
 
@@ -50,22 +56,38 @@ def campaign_command(
 ) -> None:
     """Try a plan for each seed; keep what fails, and try it first the next time.
 
-    Exit codes: 0 every seed held, 1 something failed or was never reached, 2 usage.
+    Exit codes: 0 every seed held, 1 some failed, 2 usage, 4 could not run, 130 interrupted. From 1,000 seeds on also 1
+    if a mark was never hit, or a kind of fault never mattered; fewer can't be expected to reach all.
     """
     chosen = seeds_of(named)
-    with pool_of(jobs, scheduler) as pool, progress_of(len(chosen)) as told:
+    with pool_of(jobs, scheduler) as pool:
         try:
-            tally = campaign(
-                chosen, pool, jobs=jobs, failures=Failures(failures), minutes=minutes, transport=transport, told=told
-            )
+            with progress_of(len(chosen) if len(chosen) < seeds.SEED_MAX else None) as told:
+                tally = campaign(
+                    chosen,
+                    pool,
+                    jobs=jobs,
+                    failures=Failures(failures),
+                    minutes=minutes,
+                    transport=transport,
+                    told=told,
+                )
         except (PlanInvalid, OSError) as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(USAGE) from None
+        _tell(tally, failures, transport)
+        if tally.is_interrupted:  # within the pool, whose workers are ended at once
+            raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(VIOLATED if tally.failures or shortcomings(tally, transport) else 0)
+
+
+def _tell(tally: Tally, failures: Path, transport: TransportName | None) -> None:
+    if tally.is_interrupted:
+        typer.echo(f"interrupted after {tally.trials} plans", err=True)
     typer.echo(f"nats-py {running()}\n{summary(tally, transport)}")
     for trial in tally.failures:
         typer.echo(f"{trial.plan}: {trial.verdict}: {trial.reason}")
         typer.echo(f"  again: meshrelay sim replay {failures / (trial.plan + '.json')}{as_option()}")
-    raise typer.Exit(VIOLATED if tally.failures or shortcomings(tally, transport) else 0)
 
 
 def seeds_of(text: str) -> range:
@@ -89,16 +111,31 @@ def pool_of(jobs: int, scheduler: str | None) -> Iterator[Executor]:
     except ImportError:
         typer.echo("--scheduler: expected the package `distributed`; pip install 'meshrelay[cluster]'", err=True)
         raise typer.Exit(USAGE) from None
-    with Client(scheduler) as client:
+    typer.echo(f"connecting to the scheduler at {scheduler}, for up to {SCHEDULER_S:g} s …", err=True)
+    try:
+        client = Client(scheduler, timeout=SCHEDULER_S)
+    except (OSError, ValueError) as error:
+        typer.echo(
+            f"--scheduler: expected a dask scheduler such as tcp://127.0.0.1:8786, got {scheduler}: {error}; start one "
+            "with `dask scheduler`, or leave the option out",
+            err=True,
+        )
+        raise typer.Exit(COULD_NOT_RUN) from None
+    with client:
         yield client.get_executor()
 
 
 @contextmanager
-def progress_of(total: int) -> Iterator[Callable[[Tally, Trial], None]]:
-    """A bar that says how many seeds are done and how many failed; where nobody sees a bar, a line a minute."""
+def progress_of(total: int | None) -> Iterator[Callable[[Tally, Trial], None]]:
+    """A bar that says how many seeds are done and how many failed; where nobody sees a bar, a line a minute.
+
+    Seeds without an end have no total.
+    """
     console = Console(stderr=True)
     said_at = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    done = TextColumn("{task.completed}") if total is None else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), done, TimeElapsedColumn())
+    of = "" if total is None else f" of {total}"
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("seeds", total=total)
 
@@ -106,7 +143,7 @@ def progress_of(total: int) -> Iterator[Callable[[Tally, Trial], None]]:
             nonlocal said_at
             if not console.is_terminal and time.monotonic() - said_at >= SAID_EVERY_S:
                 said_at = time.monotonic()
-                console.print(f"{tally.trials} of {total} plans, {len(tally.failures)} failed", highlight=False)
+                console.print(f"{tally.trials}{of} plans, {len(tally.failures)} failed", highlight=False)
             progress.update(task, completed=tally.trials, description=f"seeds, {len(tally.failures)} failed")
 
         yield told
@@ -121,6 +158,14 @@ def shortcomings(tally: Tally, transport: TransportName | None = None) -> list[s
     return found + [f"fault kind hardly ever off, or never dominant: {kind}" for kind in tally.unbalanced()]
 
 
+def time_shown(simulated_s: float) -> str:
+    """A simulated time in a unit that has something before its point."""
+    for unit, length_s in (("hours", 3600.0), ("minutes", 60.0)):
+        if simulated_s >= length_s:
+            return f"{simulated_s / length_s:,.1f} simulated {unit}"
+    return f"{simulated_s:.1f} simulated seconds"
+
+
 def summary(tally: Tally, transport: TransportName | None = None) -> str:
     """What a campaign came to, for people."""
     marks = marks_over(transport or TransportName.CURSOR)
@@ -128,14 +173,15 @@ def summary(tally: Tally, transport: TransportName | None = None) -> str:
     lines = [
         f"{tally.trials} plans: {tally.held} held, {len(tally.failures)} failed, {tally.untried} put too little to the "
         "test",
-        f"{tally.events:,} events, {tally.deliveries:,} deliveries, {tally.simulated_s / 3600:.1f} simulated hours in "
+        f"{tally.events:,} events, {tally.deliveries:,} deliveries, {time_shown(tally.simulated_s)} in "
         f"{tally.wall_s:.0f} s; median {median_s:.2f} s a plan",
         f"{len(marks) - len(tally.missed(transport))} of {len(marks)} marks hit",
     ]
-    if tally.swarms:
+    if tally.swarms >= BALANCE_SEEDS:
         off = min(tally.off, key=lambda kind: tally.off[kind])
+        leading = min(tally.off, key=lambda kind: tally.dominant[kind])
         lines.append(
-            f"least often off: {off}, in {tally.off[off] / tally.swarms:.0%} of {tally.swarms} seeds; dominant in at "
-            f"least {min(tally.dominant[kind] for kind in tally.off)} seeds each"
+            f"every kind of fault was left out by at least {tally.off[off] / tally.swarms:.0%} of the seeds ({off}), "
+            f"and made up half of the faults in at least {tally.dominant[leading]} of them ({leading})"
         )
     return "\n".join([*lines, *shortcomings(tally, transport)])

@@ -13,10 +13,10 @@ import typer
 from rich.console import Console
 
 from faults.generate import main_plan
-from faults.paths import file_to_write, folder_to_write
+from faults.paths import PlanArgument, PlanFile, file_to_write, folder_to_write
 from faults.plan import Plan, PlanInvalid
 from faults.planted import PLANTED, planted, unknown
-from faults.transports import Over, over
+from faults.transports import Over, TransportName, over
 from reports.history import HistoryReader
 from reports.verdict import EXIT_CODES
 from sim import campaign_cli, compare_cli, determinism_cli, planted_cli
@@ -32,6 +32,8 @@ from sim.what_if.cli import window_command
 
 USAGE = 2
 COULD_NOT_RUN = 4
+SEED = 7
+"""What `run` plays unless it is told otherwise."""
 FAILURES = Path("out/sim/failures")
 
 Bug = Annotated[str | None, typer.Option("--bug", "--plant", help="Break the relay as this planted bug does.")]
@@ -62,10 +64,10 @@ def _group() -> None:
 
 @simulation.command()
 def run(
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Play the plan that this seed draws.")] = 7,
-    plan: Annotated[
-        Path | None, typer.Option("--plan", exists=True, dir_okay=False, help="Play this plan file instead.")
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Play the plan that this seed draws.", show_default=str(SEED))
     ] = None,
+    plan: PlanFile = None,
     main: Annotated[bool, typer.Option("--main", help="Play the seed's main plan, a week squeezed into 67 s.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", callback=folder_to_write, help="Keep the history and write the report here.")
@@ -80,13 +82,14 @@ def run(
 
     Exit codes: 0 held, 1 violated, 2 usage, 3 not converged, 4 could not run.
     """
+    _refuse_unknown(bug)
+    if plan is not None and (seed is not None or main):
+        typer.echo("expected --plan, or --seed or --main, got both; a plan file has its own seed", err=True)
+        raise typer.Exit(USAGE)
     with _refusing():
-        if plan is None and not main:
-            chosen = swarm_plan_over(seed, transport)
-        else:
-            chosen = over(Plan.load(plan) if plan is not None else main_plan(seed), transport)
+        chosen = over(Plan.load(plan), transport) if plan is not None else _drawn(seed, transport, main=main)
     if not as_json:
-        shown = "" if plan is not None or main else f": {drawn(seed).shown()}"
+        shown = "" if plan is not None or main else f": {drawn(chosen.seed).shown(len(chosen.faults))}"
         Console(stderr=True).print(f"simulating {chosen.duration_s:g} s of {chosen.name}{shown} …", highlight=False)
     with _broken_by(bug):
         trial = _played(chosen, out, trace)
@@ -98,7 +101,7 @@ def run(
 
 @simulation.command()
 def replay(
-    plan: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A plan file, such as a campaign leaves.")],
+    plan: PlanArgument,
     bug: Bug = None,
     trace: TraceFile = None,
     explained: Annotated[
@@ -112,6 +115,7 @@ def replay(
 
     Exit codes: 0 held, 1 violated, 2 usage, 3 not converged, 4 could not run.
     """
+    _refuse_unknown(bug)
     with _refusing():
         chosen = over(Plan.load(plan), transport)
     with _broken_by(bug):
@@ -135,6 +139,7 @@ def shrink_command(
 
     Exit codes: 0 done, 2 the plan does not fail or is no plan.
     """
+    _refuse_unknown(bug)
     with _refusing():
         chosen = Plan.load(plan)
     failed = try_encoded(chosen.encode(), bug)
@@ -157,6 +162,12 @@ def shrink_command(
     )
     typer.echo(f"{small.trial.verdict}: {small.trial.reason}")
     typer.echo(f"again: meshrelay sim replay {path}" + (f" --bug {bug}" if bug else ""))
+
+
+def _drawn(seed: int | None, transport: TransportName | None, *, main: bool) -> Plan:
+    """The main plan or the swarm plan of a seed."""
+    number = SEED if seed is None else seed
+    return over(main_plan(number), transport) if main else swarm_plan_over(number, transport)
 
 
 def _played(plan: Plan, out: Path | None, trace: Path | None) -> Trial:
@@ -182,12 +193,16 @@ def _explain(plan: Plan, trial: Trial, bug: str | None) -> None:
     console.print(shown(explanation), highlight=False, markup=False, soft_wrap=True)
 
 
-@contextmanager
-def _broken_by(bug: str | None) -> Iterator[None]:
-    """The relay broken by a planted bug, or as it is; ends the command if there is no such bug."""
+def _refuse_unknown(bug: str | None) -> None:
+    """End the command if there is no such bug."""
     if bug is not None and bug not in PLANTED:
         typer.echo(f"--bug: {unknown(bug)}", err=True)
         raise typer.Exit(USAGE)
+
+
+@contextmanager
+def _broken_by(bug: str | None) -> Iterator[None]:
+    """The relay broken by a planted bug, or as it is."""
     with planted(bug) if bug is not None else nullcontext():
         yield
 

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from faults.judged import fresh
-from faults.paths import folder_to_write
+from faults.paths import NewFolder
 from faults.plan import Plan, PlanInvalid
 from faults.planted import PLANTED, unknown
 from faults.scale import Fitted, fitted
@@ -45,9 +45,7 @@ def compare_command(
         str | None, typer.Option("--bug", "--plant", help="Break both relays as this planted bug does.")
     ] = None,
     transport: Over = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", callback=folder_to_write, help="A new folder for histories and reports.")
-    ] = None,
+    out: NewFolder = None,
 ) -> None:
     """Play plans in the simulated world and on the real stack, and lay the two verdicts side by side.
 

@@ -48,13 +48,13 @@ class Swarm:
     is_cluster: bool
     """Whether NATS runs on three servers."""
 
-    def shown(self) -> str:
-        """One line for people."""
-        if not self.faults:
+    def shown(self, faults: int) -> str:
+        """One line for people of a plan with so many faults: what was drawn and found no room in it is no matter."""
+        if not faults:
             return "no faults"
         on = sorted(((weight, kind) for kind, weight in self.weights.items() if weight), reverse=True)
         total = sum(weight for weight, _ in on)
-        return f"{self.faults} faults of " + ", ".join(f"{kind} {weight / total:.0%}" for weight, kind in on)
+        return f"{faults} faults, drawn from " + ", ".join(f"{kind} {weight / total:.0%}" for weight, kind in on)
 
 
 CLUSTER_KINDS = ("leader_change", "quorum_loss")

@@ -45,6 +45,7 @@ def end_with_whoever_started_us() -> None:
     tempfile.tempdir = scratch = tempfile.mkdtemp(prefix="meshrelay-worker-")
     multiprocessing.util.Finalize(None, _remove, args=(scratch,), exitpriority=0)
     signal.signal(signal.SIGTERM, lambda *_: _go(scratch))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the starter decides what it ends
     threading.Thread(target=_end_after, args=(starter, scratch), name="end-with-starter", daemon=True).start()
 
 

@@ -21,9 +21,16 @@ from system.transport.names import TransportName
 FAILED = 1
 USAGE = 2
 COULD_NOT_RUN = 4
+SECRET_BYTES_MIN = 32
+AGENT_NAME_RULE = "1 to 64 of A-Z a-z 0-9 _ -, beginning with a letter or digit"
+"""What `is_agent_name` asks for, for people."""
 
 Url = Annotated[str, typer.Option("--url", envvar="MESHRELAY_URL", help="The relay's address.")]
 Token = Annotated[str, typer.Option("--token", envvar="MESHRELAY_TOKEN", help="A token; better in the environment.")]
+PLACE_HELP = (
+    "The file that keeps the place. Default: meshrelay/tail-AGENT-….cursor, one for each relay and agent, in the "
+    "user's state folder (on Linux $XDG_STATE_HOME, else ~/.local/state)."
+)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one value a line.")]
 
 
@@ -81,6 +88,7 @@ def publish(
             events = list(terminal.read_events([json.dumps(made)]))
         else:
             raise ValueError("expected --to AGENT or --file FILE")
+        _need_token(token)
         outcomes = asyncio.run(terminal.publish(url, token, events, give_up_after_s=give_up_after_s))
     except (ValueError, OSError) as error:
         typer.echo(f"Nothing was published: {error}", err=True)
@@ -94,7 +102,8 @@ def publish(
         else:
             typer.echo(f"{outcome.outcome.value}: {outcome.id}: {outcome.detail}", err=True)
     if len(outcomes) < len(events) or any(one.outcome is not Outcome.ACKED for one in outcomes):
-        typer.echo(f"{len(events) - len(outcomes)} events were not tried.", err=True)
+        if len(outcomes) < len(events):
+            typer.echo(f"{len(events) - len(outcomes)} events were not tried.", err=True)
         raise typer.Exit(FAILED)
 
 
@@ -106,24 +115,36 @@ def tail(
         str | None, typer.Option("--from", help="earliest, now, acked, or a cursor; keeps no place of its own.")
     ] = None,
     types: Annotated[str, typer.Option("--types", help="Only these types, comma separated.")] = "",
-    state: Annotated[Path | None, typer.Option("--state", help="The file that keeps the place.")] = None,
+    state: Annotated[Path | None, typer.Option("--state", help=PLACE_HELP)] = None,
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="Stop after so many events.")] = None,
     as_json: Json = False,
 ) -> None:
     """Watch an agent's stream; goes on where it stopped last time. Never acknowledges for the agent."""
     from system import terminal
 
-    if not is_agent_name(agent):
-        typer.echo(f"expected an agent's name (letters, digits, _ and -), got {agent!r}", err=True)
-        raise typer.Exit(USAGE)
+    try:
+        if not is_agent_name(agent):
+            raise ValueError(f"expected an agent's name, {AGENT_NAME_RULE}, got {agent!r}")
+        if start is not None:
+            terminal.check_start(start)
+        _need_token(token)
+    except ValueError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(USAGE) from None
     watcher = terminal.Watcher(Console(stderr=as_json), as_json=as_json, count=count)
     store = terminal.cursor_store(url, agent, state=state, start=start)
     wanted = [part for part in types.split(",") if part]
     try:
         asyncio.run(terminal.watch(url, agent, token, store=store, start=start, types=wanted, watcher=watcher))
     except (ClientError, OSError, ValueError) as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        typer.echo(str(error), err=True)
         raise typer.Exit(COULD_NOT_RUN) from None
+
+
+def _need_token(token: str) -> None:
+    """Raises ValueError if there is none: the relay would refuse every request."""
+    if not token:
+        raise ValueError("expected a token, got none; set MESHRELAY_TOKEN or give --token")
 
 
 def token(
@@ -133,7 +154,12 @@ def token(
     secret: Annotated[str, typer.Option(envvar="MESHRELAY_JWT_HS256_SECRET", help="The relay's HS256 secret.")] = "",
 ) -> None:
     """Make an HS256 token for development; in production an identity provider issues them."""
-    if len(secret.encode()) < 32:
-        typer.echo("expected MESHRELAY_JWT_HS256_SECRET with at least 32 bytes", err=True)
+    if len(secret.encode()) < SECRET_BYTES_MIN:
+        came = f"one of {len(secret.encode())} bytes" if secret else "none"
+        typer.echo(
+            f"expected the relay's secret, of at least {SECRET_BYTES_MIN} bytes, got {came}; set "
+            "MESHRELAY_JWT_HS256_SECRET or give --secret",
+            err=True,
+        )
         raise typer.Exit(USAGE)
     typer.echo(mint(secret, sub=subject, scope=scope, ttl_s=ttl_s, now=Host.real().wall()))

@@ -7,7 +7,7 @@ import hashlib
 import json
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,20 @@ from system.client import (
     Observer,
     Outcome,
     Publisher,
+    PublishObserver,
     PublishOutcome,
 )
+from system.cursor import Cursor, CursorMalformed
 from system.event import ALL_AGENTS, CRITICAL_TYPES, EventInvalid, read_event
 from system.host import Host
 
 EVENT_BYTES_MAX = 8 * 1024 * 1024
 """More than any relay takes; the relay's own limit decides."""
+
+
+START_WORDS = ("earliest", "now", "acked")
+NOT_CONNECTED = "connect: "
+"""How an observer is told that no connection came to be."""
 
 
 class Watcher(Observer):
@@ -73,8 +80,11 @@ class Watcher(Observer):
         self._note("connected" if status == 200 else f"status {status}", reason or "")
 
     def closed(self, conn: int, why: str) -> None:
-        """Say why a connection ended."""
-        self._note("closed", why)
+        """Say why a connection ended, or that there was none."""
+        if why.startswith(NOT_CONNECTED):
+            self._note(why.removeprefix(NOT_CONNECTED), "")
+        else:
+            self._note("closed", why)
 
     def waiting(self, delay_s: float, why: str) -> None:
         """Say when the next connection is tried."""
@@ -106,6 +116,19 @@ async def watch(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, client.stop)
     await client.run()
+
+
+def check_start(start: str) -> None:
+    """Refuse what the relay could not begin at. Raises ValueError."""
+    if start in START_WORDS:
+        return
+    try:
+        Cursor.parse(start)
+    except CursorMalformed:
+        raise ValueError(
+            f"--from: expected {', '.join(START_WORDS)} or a cursor such as abc234-1042 (an event's line begins with "
+            f"its own), got {start[:64]!r}"
+        ) from None
 
 
 def cursor_store(url: str, agent: str, *, state: Path | None, start: str | None) -> CursorStore:
@@ -149,12 +172,27 @@ def read_events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         yield event
 
 
+class Retries(PublishObserver):
+    """Says why an event is published again: nobody is to wait for a minute without a word."""
+
+    def __init__(self, give_up_after_s: float) -> None:
+        self._give_up_after_s = give_up_after_s
+        self._said = ""
+
+    def attempted(self, event: Mapping[str, Any], outcome: PublishOutcome) -> None:
+        """Say what came in the way, once for each event and reason."""
+        said = f"{outcome.id}: {outcome.detail}"
+        if outcome.can_change and said != self._said:
+            self._said = said
+            sys.stderr.write(f"-- {said}; retrying with the same id for up to {self._give_up_after_s:g} s\n")
+
+
 async def publish(
     url: str, token: str, events: list[dict[str, Any]], *, give_up_after_s: float
 ) -> list[PublishOutcome]:
     """Publish events in order, each until its outcome is known; stops at the first that is not stored."""
     outcomes: list[PublishOutcome] = []
-    async with Publisher(url, token, Host.real()) as publisher:
+    async with Publisher(url, token, Host.real(), observer=Retries(give_up_after_s)) as publisher:
         for event in events:
             outcome = await publisher.publish_until_known(event, give_up_after_s=give_up_after_s)
             outcomes.append(outcome)

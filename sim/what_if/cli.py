@@ -23,12 +23,13 @@ from reports.what_if import Column, WhatIf, comparison, encode
 from sim.what_if import table
 from sim.what_if.outages import LINK_KINDS, PROCESS_KINDS
 from sim.what_if.plans import notes_of, plan_of, sentences_of
-from sim.what_if.playing import Job, play_all
+from sim.what_if.playing import Job, play_all, was_interrupted
 from sim.what_if.settings import DAY_S, DAYS_MAX
 from sim.what_if.variants import AskedWrong, Variant, variants_of
 from sim.window import DAYS
 
 USAGE = 2
+INTERRUPTED = 130
 SAID_EVERY_S = 60.0
 WIDTH_MIN = 100
 """Where nobody sees a terminal, a table is as wide as it needs to be."""
@@ -75,7 +76,8 @@ def window_command(
 ) -> None:
     """Play the ADR's window (21 days, 13,228 events, 12 agents, no faults); other settings and outages beside it.
 
-    Exit codes: 0 all held, 1 some violated, 2 usage, 3 some not converged, 4 some could not run.
+    Exit codes: 0 all held, 1 some violated, 2 usage, 3 some not converged, 4 some could not run, 130
+    interrupted: only what was played to the end is shown.
     """
     if lists_settings:
         typer.echo(table.settings_json() if as_json else table.settings_shown())
@@ -93,8 +95,13 @@ def window_command(
         asked = [_job(*both, seed, days, out) for both in zip(chosen, plans, strict=True)]
         with _progress(chosen, plans) as told:
             columns = play_all(asked, at_once=at_once, told=told)
+        played = [one for one in columns if not was_interrupted(one)]
+        if len(played) < len(columns):
+            typer.echo(f"interrupted; of {len(columns)} variants {len(played)} had been played to the end", err=True)
+        if not played:
+            raise typer.Exit(INTERRUPTED)
         found = comparison(
-            columns, seed=seed, jobs=at_once, wall_s=time.monotonic() - began_s, command=_repeated(sys.argv)
+            played, seed=seed, jobs=at_once, wall_s=time.monotonic() - began_s, command=_repeated(sys.argv)
         )
         if out is not None:
             write_what_if(found, out)
@@ -104,7 +111,7 @@ def window_command(
     _tell(found, chosen, as_json=as_json)
     if out is not None:
         typer.echo(f"page: {out / 'index.html'}", err=True)
-    raise typer.Exit(found.exit_code)
+    raise typer.Exit(found.exit_code if len(played) == len(columns) else INTERRUPTED)
 
 
 def _plans(chosen: Sequence[Variant], seed: int, days: float) -> list[Plan]:

@@ -36,6 +36,8 @@ LOOK_S = 0.5
 TOLD_EVERY = 512
 """Segments between two notes of a world's time: some milliseconds of a processor."""
 END_WITHIN_S = 10.0
+INTERRUPTED = "it was interrupted"
+"""Why a column is empty that was not played to its end before Ctrl-C."""
 Shared: TypeAlias = Any
 """Of each variant: how many simulated ns have passed. multiprocessing's arrays have no type of their own."""
 Told: TypeAlias = Callable[[Sequence[float], Sequence[bool]], None]
@@ -79,7 +81,12 @@ def play_all(jobs: Sequence[Job], *, at_once: int, told: Told) -> list[Column]:
                 told([at_ns / 1e9 for at_ns in passed_ns], [number in done for number in range(len(jobs))])
     except KeyboardInterrupt:
         pass
-    return [done.get(number) or _not_played(job.column, "it was interrupted") for number, job in enumerate(jobs)]
+    return [done.get(number) or _not_played(job.column, INTERRUPTED) for number, job in enumerate(jobs)]
+
+
+def was_interrupted(column: Column) -> bool:
+    """Whether a column is empty because of Ctrl-C."""
+    return column.reason == f"{INTERRUPTED}."
 
 
 def _started(

@@ -21,7 +21,7 @@ import msgspec
 
 from system.client.backoff import backoff_s, retry_after_s
 from system.client.errors import TokenUnavailable
-from system.client.wire import NO_ANSWER, Answer, RelayHttp, Token, TokenKeeper
+from system.client.wire import NO_ANSWER, Answer, RelayHttp, Token, TokenKeeper, in_words
 from system.host import Host
 
 PATH = "/v1/events"
@@ -135,7 +135,7 @@ class Publisher:
             answer = await self._relay.exchange("POST", PATH, headers=HEADERS, content=msgspec.json.encode(event))
             outcome = self._outcome_of(event_id, answer)
         except (*NO_ANSWER, TokenUnavailable) as error:
-            outcome = PublishOutcome(id=event_id, outcome=Outcome.UNKNOWN, detail=f"no answer: {error!r}")
+            outcome = PublishOutcome(id=event_id, outcome=Outcome.UNKNOWN, detail=in_words(error))
         self._observer.attempted(event, outcome)
         return outcome
 

@@ -30,7 +30,7 @@ from system.client.observer import Observer
 from system.client.settings import ClientSettings
 from system.client.sse import Frame, Retry, SseParser
 from system.client.stopping import Interrupted, Stopper
-from system.client.wire import NO_ANSWER, Answer, RelayHttp, presented_in, query_of, read_some
+from system.client.wire import NO_ANSWER, Answer, RelayHttp, in_words, presented_in, query_of, read_some, reason_of
 from system.cursor import Cursor
 
 
@@ -90,7 +90,7 @@ class EventStream:
         except TokenUnavailable as error:
             return steps.Lost(why=f"token: {error}")
         except NO_ANSWER as error:
-            return steps.Lost(why=f"connect: {error!r}")
+            return steps.Lost(why=f"connect: {in_words(error)}")
 
     def _request_of(self, action: steps.Connect) -> tuple[str, str | None, dict[str, str]]:
         headers = {"Accept": "text/event-stream"}
@@ -162,7 +162,7 @@ class EventStream:
         except aiohttp.SocketTimeoutError:
             return steps.Lost(why=f"silent: no byte for {self._settings.watchdog_s:g} s")
         except NO_ANSWER as error:
-            return steps.Lost(why=f"reset: {error!r}")
+            return steps.Lost(why=f"reset: {reason_of(error)}")
         if not data:
             return steps.Lost(why="eof")
         self._parser.feed(data)

@@ -8,6 +8,9 @@ pass an `http=` session of your own for that.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -229,7 +232,7 @@ async def read_some(body: aiohttp.StreamReader) -> bytes:
 
 
 class Unanswered(aiohttp.ClientConnectionError):
-    """The connection failed, or ended before an answer; the cause has the particulars."""
+    """The connection failed, or ended before an answer; says so in words, the cause has the particulars."""
 
 
 async def once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -239,7 +242,34 @@ async def once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTyp
     try:
         return await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise Unanswered(repr(error)) from error
+        raise Unanswered(f"no answer from {request.url.origin()}: {reason_of(error)}") from error
+
+
+def in_words(error: BaseException) -> str:
+    """What a request came to that brought no answer, for people."""
+    if isinstance(error, Unanswered | TokenUnavailable):
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return f"no answer: {reason_of(error)}"
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a connection failed, for people: of the system's errors the system's words, and no names of classes."""
+    match error:
+        case aiohttp.ServerDisconnectedError():
+            return "the connection ended before an answer"
+        case aiohttp.ClientPayloadError():
+            return "the connection ended in the middle of an answer"
+        case aiohttp.ClientResponseError():
+            return "expected HTTP, got something else"
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    words = str(cause)
+    if isinstance(cause, OSError) and cause.errno is not None:
+        has_own_words = isinstance(cause, socket.gaierror | ssl.SSLError)
+        # asyncio's are `Connect call failed ('127.0.0.1', 1)`, for whatever reason
+        words = (has_own_words and cause.strerror) or os.strerror(cause.errno)
+    return words[:1].lower() + words[1:] or type(error).__name__
 
 
 def checked_base(base_url: str) -> str:

@@ -96,7 +96,9 @@ def _check(words: list[str]) -> None:
 
 
 def _example_of(word: str) -> str:
-    """A value for a placeholder such as PLAN."""
+    """A value for a placeholder such as PLAN; for a file that other examples leave, one that is there."""
+    if Path(word).suffix in (".json", ".jsonl", ".toml"):
+        return __file__
     return "7" if _PLACEHOLDER.fullmatch(word) else word
 
 

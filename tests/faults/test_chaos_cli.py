@@ -42,8 +42,8 @@ def test_a_plan_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["run", "--seed", "1", "--plan", "p.json"], "expected --seed or --plan, got both"),
-        (["run", "--plan", "does-not-exist.json"], "No such file"),
+        (["run", "--seed", "1", "--plan", __file__], "expected --seed or --plan, got both"),
+        (["run", "--plan", "no-plan.json"], "file 'no-plan.json' does not exist"),
         (["run", "--seed", "1", "--plant", "gremlin"], "--plant: expected one of ack-before-commit,"),
         (["run", "--seed", "-1"], "greater than or equal to 0"),
         (["plan"], "Missing option '--seed'"),

@@ -43,8 +43,10 @@ class TestCommand:
         assert msgspec.json.decode(result.stdout)["verdict"] == "held"
 
     def test_a_history_that_cannot_be_read(self, tmp_path: Path) -> None:
-        """A missing file is exit code 2, a malformed line 4, with what was expected."""
-        assert _run("--history", str(tmp_path / "none.jsonl")).exit_code == 2
+        """A missing file is a usage error, a malformed line exit code 4, with what was expected."""
+        missing = _run("--history", str(tmp_path / "none.jsonl"))
+        assert missing.exit_code == 2
+        assert "does not exist" in " ".join(missing.output.replace("│", "").split())
         path = tmp_path / "history.jsonl"
         path.write_bytes(b"nonsense\n")
         result = _run("--history", str(path))

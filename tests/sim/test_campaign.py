@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from distributed import Client, LocalCluster
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import meshrelay
 from faults.check import problems_of
@@ -20,6 +22,7 @@ from faults.transports import TransportName
 from faults.vocabulary import Kill, Link, ProcessName, ResetPeer
 from reports.review.coverage import unkeyed
 from sim.campaign import Failures, Tally, campaign
+from sim.campaign_cli import progress_of, summary, time_shown
 from sim.marks import marks_over
 from sim.shrink import shrink
 from sim.swarm import drawn, swarm_plan
@@ -165,3 +168,85 @@ def test_seeds_that_are_none(seeds: str) -> None:
     result = CliRunner().invoke(meshrelay.command(["sim"]), ["sim", "campaign", "--seeds", seeds])
     assert result.exit_code == 2
     assert "expected A..B" in result.output
+
+
+def sim(*words: str) -> Result:
+    """The command, carried out here."""
+    return CliRunner().invoke(meshrelay.command(["sim"]), ["sim", *words])
+
+
+def test_words_that_contradict_each_other_or_mean_nothing(tmp_path: Path) -> None:
+    """A plan file has a seed of its own, and bugs have names: said before anything is played."""
+    swarm_plan(1).dump(tmp_path / "plan.json")
+    plan = str(tmp_path / "plan.json")
+    for words in (("--seed", "7"), ("--main",)):
+        done = sim("run", "--plan", plan, *words)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr == "expected --plan, or --seed or --main, got both; a plan file has its own seed\n"
+    for asked in (("run",), ("replay", plan), ("shrink", plan)):
+        done = sim(*asked, "--bug", "nosuch")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr.startswith("--bug: expected one of ")
+
+
+def test_as_many_faults_are_announced_as_the_plan_has() -> None:
+    """A fault that was drawn and found no room is none of the plan's."""
+    for seed in (7, 12):
+        plan = swarm_plan(seed)
+        assert drawn(seed).shown(len(plan.faults)).startswith(f"{len(plan.faults)} faults, drawn from ")
+    assert drawn(7).shown(0) == "no faults"
+
+
+def test_an_interrupted_campaign_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the third plan: what there was of the two before it, and the exit code of an interruption."""
+
+    @contextmanager
+    def here(jobs: int, scheduler: str | None) -> Iterator[Executor]:
+        yield Here()
+
+    def judged(encoded: bytes, bug: str | None) -> Trial:
+        plan = Plan.decode(encoded)
+        if plan.seed == 2:
+            raise KeyboardInterrupt
+        return Trial(plan=plan.name, seed=plan.seed, verdict="held", reason="")
+
+    monkeypatch.setattr("sim.campaign_cli.pool_of", here)
+    monkeypatch.setattr("sim.campaign.try_encoded", judged)
+    monkeypatch.chdir(tmp_path)
+    done = sim("campaign", "--seeds", "0..9", "--jobs", "1")
+    assert done.exit_code == 130
+    assert "interrupted after 2 plans" in done.stderr
+    assert "2 plans: 2 held, 0 failed" in done.stdout
+
+
+def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said that it is looked for, and after some seconds that nobody answers."""
+    monkeypatch.setattr("sim.campaign_cli.SCHEDULER_S", 0.5)
+    done = sim("campaign", "--seeds", "0", "--scheduler", "tcp://127.0.0.1:1")
+    assert done.exit_code == 4
+    assert done.stderr.startswith("connecting to the scheduler at tcp://127.0.0.1:1, for up to 0.5 s …\n")
+    assert "--scheduler: expected a dask scheduler such as tcp://127.0.0.1:8786, got tcp://127.0.0.1:1: " in done.stderr
+
+
+def test_little_is_said_of_few_seeds() -> None:
+    """How often kinds of faults were there is said from a hundred seeds on, times in a unit that shows something."""
+    tally = Tally(simulated_s=7.0)
+    for seed in range(99):
+        tally.add_swarm(seed)
+    assert "every kind of fault" not in summary(tally)
+    assert " deliveries, 7.0 simulated seconds in " in summary(tally)
+    tally.add_swarm(99)
+    assert "every kind of fault was left out by at least " in summary(tally)
+    assert [time_shown(at_s) for at_s in (90.0, 9_000_000.0)] == ["1.5 simulated minutes", "2,500.0 simulated hours"]
+
+
+def test_seeds_without_an_end_have_no_total(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor has the line for those who see no bar."""
+    monkeypatch.setattr("sim.campaign_cli.SAID_EVERY_S", 0.0)
+    trial = Trial(plan="p", seed=1, verdict="held", reason="")
+    for total, said in ((None, "3 plans, 0 failed"), (9, "3 of 9 plans, 0 failed")):
+        with progress_of(total) as told:
+            told(Tally(trials=3), trial)
+        assert said in capsys.readouterr().err

@@ -78,10 +78,10 @@ def test_a_planted_bug_is_seen_in_both_worlds(tmp_path: Path) -> None:
     ("words", "says"),
     [
         ([], "expected plan files or --seeds"),
-        (["p.json", "--seeds", "1..2"], "and not both"),
+        ([__file__, "--seeds", "1..2"], "and not both"),
         (["--seeds", "2..1"], "expected A..B"),
         (["--seeds", "1..2", "--bug", "gremlin"], "--bug: expected one of"),
-        (["does-not-exist.json"], "No such file"),
+        (["no-plan.json"], "file 'no-plan.json' does not exist"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, words: list[str], says: str) -> None:

@@ -20,9 +20,7 @@ CAMPAIGN = ("sim", "campaign", "--seeds", "0..9999", "--jobs", "2")
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_their_command(how: signal.Signals, tmp_path: Path) -> None:
-    """SIGTERM or SIGKILL of the command: its workers, in the middle of worlds, are gone seconds later, with all that
-    they wrote for themselves.
-    """
+    """SIGTERM or SIGKILL of the command: its workers, in the middle of worlds, end soon, and leave no files."""
     asked = [sys.executable, "-m", "meshrelay", *CAMPAIGN]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(asked, cwd=tmp_path, env=environment, stdout=DEVNULL, stderr=DEVNULL) as command:

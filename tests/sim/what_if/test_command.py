@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner, Result
 
 import meshrelay
 from faults.plan import Plan
-from reports.what_if import decode
+from reports.what_if import Column, decode
 from sim.trial import try_plan
+from sim.what_if.playing import INTERRUPTED, Job, play_all
 from sim.window import window_plan
 
 pytestmark = pytest.mark.report
@@ -50,6 +53,26 @@ def test_the_window_alone_is_what_it_was() -> None:
         assert document[name] == getattr(trial, name)
     for name, value in trial.counters.items():
         assert document[name] == value
+
+
+def test_an_interrupted_window_shows_what_was_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C: no table of zeros; the columns that were done, and the exit code of an interruption."""
+    words = ("--days", DAYS, "--variant", "few: agents=2", "--jobs", "1")
+    whole = play_all
+
+    def cut(done: int) -> Callable[..., list[Column]]:
+        def play(jobs: Sequence[Job], **rest: Any) -> list[Column]:
+            left = [replace(job.column, reason=f"{INTERRUPTED}.") for job in jobs[done:]]
+            return [*(whole(jobs[:done], **rest | {"told": lambda at_s, done: None}) if done else []), *left]
+
+        return play
+
+    monkeypatch.setattr("sim.what_if.cli.play_all", cut(0))
+    done = run(*words)
+    assert (done.exit_code, done.stdout) == (130, "")
+    assert "interrupted; of 2 variants 0 had been played to the end" in done.stderr
+    monkeypatch.setattr("sim.what_if.cli.play_all", cut(1))
+    assert [one.name for one in decode(window(*words, "--json", code=130).encode()).columns] == ["base"]
 
 
 def test_variants_stand_beside_the_base_with_all_that_repeats_them(tmp_path: Path) -> None:

@@ -216,14 +216,13 @@ class StreamSession:
         try:
             ahead, self._ahead = self._ahead, None
             page = await (ahead or self._read_page(self.position))
+            if self.state is State.REPLAY:
+                await self._send_page(page)  # of which nothing is sent before all is known that may fail
         except (DatabaseUnavailable, NatsUnavailable, NotReady, RedisUnavailable) as error:
             # what did not come through within the limit is asked for in smaller pieces
             self._page_rows = max(1, self._page_rows // 4)
             log.warning("session.page_unavailable", agent=self.agent, error=str(error))
             await asyncio.sleep(DATABASE_RETRY_S)
-            return
-        if self.state is State.REPLAY:
-            await self._send_page(page)
 
     async def _read_page(self, after: Position) -> Page:
         with self._services.metrics.page_seconds.time():

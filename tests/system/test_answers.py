@@ -260,6 +260,9 @@ async def test_postgres_that_fails_at_an_epochs_tag_is_503(
         problem(await ask(), 503, "the connection was reset")
     fail_at(5)  # a place has four
     problem(await relay.page(cursor="earliest"), 503, "the connection was reset")
+    fail_at(5)
+    async with relay.stream(cursor="earliest") as stream:
+        assert await stream.events(1) == [made["id"]]
     fail_at(1)
     answer = await relay.post(made)
     assert answer.status_code == 202

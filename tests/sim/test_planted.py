@@ -139,6 +139,7 @@ def test_a_kill_that_is_not_needed_goes() -> None:
     plan = plan_with(
         Cut(id="no-postgres", link=Link.RELAY_POSTGRES, at_s=4.0, for_s=5.0),
         Kill(id="beside", process=ProcessName.RELAY, at_s=12.0, down_s=3.0, only="relay-1"),
+        seed=3,
     )
     failed = try_encoded(plan.encode(), bug)
     assert {"G1", "G8"} <= set(failed.violated), failed

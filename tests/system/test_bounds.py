@@ -55,7 +55,8 @@ async def test_a_cancelled_publish_frees_its_slots() -> None:
         futures.append(asyncio.get_running_loop().create_future())
         return futures[-1]
 
-    connection = cast(Connection, SimpleNamespace(js=SimpleNamespace(publish_async=publish_async)))
+    parts = {"js": SimpleNamespace(publish_async=publish_async), "nc": SimpleNamespace(max_payload=1_000_000)}
+    connection = cast(Connection, SimpleNamespace(**parts))
     events = [Event(f"e{number}", "task.assigned", "ann", "{}") for number in range(3)]
     publishing = asyncio.create_task(publish_all(connection, "S", events, timeout_s=60.0))
     for _ in range(20):

@@ -23,8 +23,8 @@ LIMITS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "agents are told by a new epoch (relay_writer_lost_total)",
         ),
         "G2": (
-            "that new epoch begins once pg-writer comes to the loss: a session may have been led past it before, and an "
-            "agent that begins anew may be told a second time",
+            "that new epoch begins once pg-writer comes to the loss: a session may have been led past it before, and "
+            "an agent that begins anew may be told a second time",
             "an event that pg-writer stores later than half of EXPIRY_MARGIN_S is replayed from Postgres, once it is "
             "there (relay_writer_late_total)",
             "the stream forgets by the clock of NATS and tells nobody: a clock that leaps ahead by more than half of "

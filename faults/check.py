@@ -26,7 +26,7 @@ from faults.vocabulary import (
     Restart,
     Slicer,
 )
-from system.event import ALL_AGENTS, is_agent_name
+from system.event import AGENT_NAME_RULE, ALL_AGENTS, is_agent_name
 
 if TYPE_CHECKING:
     from faults.plan import Agent, Plan, Workload
@@ -132,7 +132,7 @@ def _workload_problems(workload: Workload, plan: Plan) -> Iterator[str]:
 def _agent_problems(agent: Agent, duration_s: float) -> Iterator[str]:
     where = f"agent {agent.name!r}"
     if not is_agent_name(agent.name):
-        yield f"{where}: expected 1 to 64 of A-Z a-z 0-9 _ -, beginning with a letter or digit; rename it"
+        yield f"{where}: expected {AGENT_NAME_RULE}; rename it"
     for awake in agent.awake:
         if awake.until_s is not None and awake.until_s <= awake.from_s:
             yield f"{where}: expected until_s after from_s, got {awake.from_s:g} to {awake.until_s:g}; swap them"

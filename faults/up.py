@@ -16,8 +16,7 @@ from rich.markup import escape
 
 from faults.paths import folder_to_write
 from faults.stack import EmbeddedStack, PartUnavailable, RelayProcess, ReservedPort, StackError
-from system.cli import AGENT_NAME_RULE
-from system.event import is_agent_name
+from system.event import AGENT_NAME_RULE, is_agent_name
 from system.tokens import mint
 
 USAGE = 2

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from system.client import ClientError, Outcome
-from system.event import is_agent_name
+from system.event import AGENT_NAME_RULE, is_agent_name
 from system.host import Host
 from system.settings import SettingsInvalid, load_settings, shown
 from system.tokens import mint
@@ -22,8 +22,6 @@ FAILED = 1
 USAGE = 2
 COULD_NOT_RUN = 4
 SECRET_BYTES_MIN = 32
-AGENT_NAME_RULE = "1 to 64 of A-Z a-z 0-9 _ -, beginning with a letter or digit"
-"""What `is_agent_name` asks for, for people."""
 
 Url = Annotated[str, typer.Option("--url", envvar="MESHRELAY_URL", help="The relay's address.")]
 Token = Annotated[str, typer.Option("--token", envvar="MESHRELAY_TOKEN", help="A token; better in the environment.")]

@@ -35,6 +35,8 @@ REDISPATCH_BYTES = 512
 """What the relay's own redispatch attributes add to an event that was just small enough."""
 
 _AGENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+AGENT_NAME_RULE = "1 to 64 of A-Z a-z 0-9 _ -, beginning with a letter or digit"
+"""The same for people."""
 _TYPE = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*", re.ASCII)
 _ID = re.compile(r"[\x21-\x7e]+", re.ASCII)
 _REDISPATCH_ID = re.compile(r"(.+)~r([0-9]+)", re.ASCII)
@@ -88,7 +90,7 @@ def subject_of(agent: str, event_type: str) -> str:
 
 
 def is_agent_name(name: str) -> bool:
-    """Whether the name can be an agent's: 1 to 64 of A-Z a-z 0-9 _ -, beginning with a letter or digit."""
+    """Whether the name can be an agent's, by AGENT_NAME_RULE."""
     return _AGENT.fullmatch(name) is not None
 
 

@@ -31,9 +31,7 @@ log = structlog.get_logger(__name__)
 
 RETRY_MAX_S = 10.0
 """Of this and the lease, the shorter sets the pace while Postgres or NATS is away."""
-
-
-YIELDED_S = 1.5
+LEASES_LEFT = 1.5
 """For so many leases a replica without NATS leaves a free one to others: they look at it at least once in each."""
 
 
@@ -191,7 +189,7 @@ class Leader:
     async def _leave_to_others(self) -> None:
         """Without NATS leave a free lease to replicas that reach it; if there is none, somebody must still sweep."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(YIELDED_S * self._settings.lease_s):
+            async with asyncio.timeout(LEASES_LEFT * self._settings.lease_s):
                 await self._link.wait_connected()
 
     async def _wait_while_led(self, left_s: float) -> None:

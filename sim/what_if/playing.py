@@ -140,8 +140,6 @@ def _play(job: Job, number: int, passed_ns: Shared, pipe: connection.Connection)
 
     try:
         found = play(job, passed)
-    except KeyboardInterrupt:
-        return  # whoever interrupted has heard it, too
     except OSError as error:
         found = _not_played(job.column, f"its history or report could not be written: {error}")
     pipe.send(found)

@@ -22,7 +22,7 @@ from yarl import URL
 
 from system.client.errors import TokenUnavailable
 from system.client.settings import BODY_BYTES_MAX
-from system.event import is_agent_name
+from system.event import AGENT_NAME_RULE, is_agent_name
 
 Token = str | Callable[[], Awaitable[str]]
 """A bearer token, or whatever fetches a fresh one; it may raise TokenUnavailable, OSError or TimeoutError."""
@@ -301,9 +301,7 @@ def acks_path(agent: str) -> str:
 def _agent_path(agent: str, leaf: str) -> str:
     # quoting would not do: whoever normalises an address drops '.' and '..', quoted or not (RFC 3986, 6.2.2)
     if not is_agent_name(agent):
-        raise ValueError(
-            f"expected an agent's name of 1 to 64 of A-Z a-z 0-9 _ -, beginning with a letter or digit, got {agent!r}"
-        )
+        raise ValueError(f"expected an agent's name of {AGENT_NAME_RULE}, got {agent!r}")
     return f"/v1/agents/{agent}/{leaf}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from system.event import is_agent_name
+from system.event import AGENT_NAME_RULE, is_agent_name
 from system.http.problems import Problem, unavailable
 from system.settings import Settings
 from system.tokens import Grant, KeysUnavailable, TokenChecker, TokenRefused
@@ -34,10 +34,7 @@ async def require_agent(request: web.Request, checker: TokenChecker, settings: S
     """The agent of the address, if the token is that agent's own. Raises Problem 400, 401, 403 or 503."""
     agent = request.match_info["agent"]
     if not is_agent_name(agent):
-        raise Problem(
-            400,
-            f"expected an agent name: 1 to 64 of A-Z a-z 0-9 _ -, beginning with a letter or digit; got {agent[:80]!r}",
-        )
+        raise Problem(400, f"expected an agent name: {AGENT_NAME_RULE}; got {agent[:80]!r}")
     grant = await require(request, checker, settings, "stream")
     if grant.subject != agent:
         raise Problem(403, f"the token is for {grant.subject[:64]!r}: a token opens one agent's stream, its own")

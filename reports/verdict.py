@@ -73,7 +73,10 @@ class Decision:
 def decide(
     index: Index, judged: Sequence[Judged], faults: Sequence[FaultShown], witnessed: Witnessed = NOTHING_ELSE
 ) -> Decision:
-    """Draw the verdict; a violation outweighs all that follows, for it is a fact whatever else went wrong."""
+    """Draw the verdict; a violation outweighs all that follows, for it is a fact whatever else went wrong.
+
+    So does an end at which somebody was not caught up: of a relay that delivers nothing, little else can be seen.
+    """
     asked, counts = DEMANDS[index.run.world], index.counts
     if asked.publishes and not counts.published["acked"]:
         return Decision(
@@ -94,6 +97,10 @@ def decide(
         return Decision(verdict="violated", reason="; ".join(broken_ways) + ".")
     if useless:
         return Decision(verdict="could not run", reason=f"the run proves nothing: {'; '.join(useless)}.")
+    late = [one for one in judged if one.guarantee is Guarantee.G6 and one.counts.total()]
+    if late:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(late[0].counts.items()))
+        return Decision(verdict="not converged", reason=f"after healing not everybody was caught up in time: {kinds}.")
     idle = [fault for fault in faults if not fault.effective]
     if idle:
         names = ", ".join(f"{fault.id} ({fault.what} on {fault.target})" for fault in idle[:5])
@@ -112,10 +119,6 @@ def decide(
     missed = [one for one in untried if one in asked.tried]
     if missed:
         return Decision(verdict="could not run", reason=f"{', '.join(missed)} were not put to the test.")
-    late = [one for one in judged if one.guarantee is Guarantee.G6 and one.counts.total()]
-    if late:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(late[0].counts.items()))
-        return Decision(verdict="not converged", reason=f"after healing not everybody was caught up in time: {kinds}.")
     if asked.convergence and index.phase_ns("converged") is None:
         return Decision(verdict="not converged", reason="the history ends before everybody was caught up.")
     if index.run.world == "production":

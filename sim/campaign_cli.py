@@ -56,8 +56,8 @@ def campaign_command(
 ) -> None:
     """Try a plan for each seed; keep what fails, and try it first the next time.
 
-    Exit codes: 0 every seed held, 1 some failed, 2 usage, 4 could not run, 130 interrupted. From 1,000 seeds on also 1
-    if a mark was never hit, or a kind of fault never mattered; fewer can't be expected to reach all.
+    Exit codes: 0 every seed held, 1 some failed, 2 usage, 4 some put too little to the test, 130 interrupted. From
+    1,000 seeds on also 1 if a mark was never hit, or a kind of fault never mattered; fewer can't be expected to.
     """
     chosen = seeds_of(named)
     with pool_of(jobs, scheduler) as pool:
@@ -78,7 +78,9 @@ def campaign_command(
         _tell(tally, failures, transport)
         if tally.is_interrupted:  # within the pool, whose workers are ended at once
             raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(VIOLATED if tally.failures or shortcomings(tally, transport) else 0)
+    if tally.failures or shortcomings(tally, transport):
+        raise typer.Exit(VIOLATED)
+    raise typer.Exit(COULD_NOT_RUN if tally.untried else 0)
 
 
 def _tell(tally: Tally, failures: Path, transport: TransportName | None) -> None:

@@ -57,4 +57,5 @@ def hunt(
 
 def is_caught(bug: PlantedBug, trial: Trial) -> bool:
     """Whether a run was found guilty of what the bug does."""
-    return bool(bug.guarantees & set(trial.violated)) and (not bug.kinds or bool(bug.kinds & set(trial.kinds)))
+    is_of_it = bool(bug.guarantees & set(trial.violated)) and (not bug.kinds or bool(bug.kinds & set(trial.kinds)))
+    return is_of_it and trial.is_failure

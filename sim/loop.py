@@ -99,6 +99,12 @@ class HostLoop(asyncio.AbstractEventLoop):
         """Every task that is not done, oldest first."""
         return [task for task in self._tasks if not task.done()]
 
+    def busy_with(self) -> list[str]:
+        """What is to run at this very moment: tasks by their names, callbacks by theirs."""
+        now_ns = self._clock.monotonic_ns()
+        due = [*self._ready, *(handle for when_ns, _, handle in sorted(self._timers) if when_ns <= now_ns + 1)]
+        return list(dict.fromkeys(_name_of(handle._callback) for handle in due if not handle._cancelled))
+
     def start(self, coro: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
         """Begin a process's main task from outside."""
         task: asyncio.Task[Any] = self.within(lambda: self.create_task(coro, name=name))
@@ -357,6 +363,11 @@ def _refuse_options(name: str, options: dict[str, Any], known: set[str]) -> None
 def _set(waiter: asyncio.Future[Any]) -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+def _name_of(callback: Any) -> str:
+    owner = getattr(callback, "__self__", None)
+    return owner.get_name() if isinstance(owner, asyncio.Task) else getattr(callback, "__qualname__", repr(type(owner)))
 
 
 def _text(host: Any) -> str:

@@ -11,6 +11,8 @@ import random
 from collections.abc import Callable, Generator
 from typing import Any
 
+import simpy
+
 from faults.plan import Plan
 from faults.recorder import Recorder
 from faults.run_record import note_run
@@ -20,6 +22,7 @@ from faults.vocabulary import REPLICAS
 from reports import history
 from sim.clock import EPOCH_NS, HostClock
 from sim.environment import MS, US, Environment, S
+from sim.errors import StandsStill
 from sim.faults import Machine
 from sim.fence import burial, end_of, fenced
 from sim.host import Host, Process
@@ -202,7 +205,7 @@ class World:
         with fenced(), quiet_logs(self._ear.hear):
             try:
                 conductor = self.environment.process(self._conduct())
-                self.environment.run_to_end_of(conductor)
+                self._run_to_end_of(conductor)
                 if not conductor.ok:
                     raise _raised(conductor.value)
                 outcome = self._outcome()
@@ -213,6 +216,14 @@ class World:
         if self._problems:
             raise WorldFailed("; ".join(self._problems[:5]))
         return outcome
+
+    def _run_to_end_of(self, conductor: simpy.Process) -> None:
+        try:
+            self.environment.run_to_end_of(conductor)
+        except StandsStill as error:
+            awake = [one for host in self.network.hosts.values() for one in host.processes if not one.is_paused]
+            busy = [f"{one.name} ({', '.join(names)})" for one in awake if (names := one.loop.busy_with())]
+            raise WorldFailed(f"{error}; busy at that moment: {'; '.join(busy) or 'the world itself'}") from error
 
     def _bury(self) -> None:
         """Let go of every process: what its coroutines have in their `finally` must run now, or it would run later."""

@@ -14,6 +14,8 @@ from system.database import Database
 from system.event import RetentionClass, class_of
 from system.http import publish
 from system.stream import Published
+from system.transport.names import TransportName
+from system.writer import LeaseLost
 
 
 def _trust_the_consumer() -> None:
@@ -55,6 +57,19 @@ def _ack_before_commit() -> None:
     replace(writer.Writer, "_write", ack_first)
     replace(writer.Writer, "_read", keep_reply)
     _trust_the_consumer()
+
+
+@plant(
+    "nothing-stored",
+    "pg-writer takes each fence that it was given for another's, and never stores anything",
+    "G6",
+    not_over={TransportName.REDIS: "nobody is ever ready there: its leader feeds Redis only once pg-writer has begun"},
+)
+def _nothing_stored() -> None:
+    async def begin(self: Any, connection: Any, fence: int) -> Any:
+        raise LeaseLost(f"the fence {fence} is no longer ours")
+
+    replace(writer.Writer, "_begin", begin)
 
 
 @plant("watermark-over-a-hole", "the watermark passes over messages that another writer was given", "G1", "G2")

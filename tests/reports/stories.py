@@ -63,6 +63,16 @@ def stuck() -> Story:
     return story
 
 
+def silent() -> Story:
+    """Healed, everybody is connected, and nobody is ever given anything."""
+    story = Story()
+    story.publish("e1", "a")
+    story.phase("healed")
+    story.connect("a", "earliest")
+    story.phase("end")
+    return story
+
+
 def written(story: Story, folder: Path) -> Path:
     """The story as a file."""
     path = folder / "history.jsonl"

@@ -9,7 +9,7 @@ import pytest
 from reports import api
 from reports.history import HistoryInvalid, Run
 from reports.verdict import Witnessed
-from tests.reports.stories import good, idle, lossy, report_of, stuck, written
+from tests.reports.stories import good, idle, lossy, report_of, silent, stuck, written
 from tests.reports.story import Story
 
 
@@ -47,6 +47,12 @@ class TestVerdict:
         report = report_of(stuck(), tmp_path)
         assert (report.verdict, report.exit_code) == ("not converged", 3)
         assert {one.guarantee for one in report.guarantees if one.findings} == {"G6"}
+
+    def test_a_relay_that_delivers_nothing_has_not_converged(self, tmp_path: Path) -> None:
+        """Nothing else was put to the test, but that agents wait for what was acknowledged is a fact: no idle run."""
+        report = report_of(silent(), tmp_path)
+        assert (report.verdict, report.exit_code) == ("not converged", 3)
+        assert "1 not-caught-up" in report.reason
 
     def test_the_runs_word_alone_is_not_enough(self, tmp_path: Path) -> None:
         """A run that says converged while pg-writer still had work has not converged."""

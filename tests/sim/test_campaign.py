@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -197,12 +197,39 @@ def test_as_many_faults_are_announced_as_the_plan_has() -> None:
     assert drawn(7).shown(0) == "no faults"
 
 
-def test_an_interrupted_campaign_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the third plan: what there was of the two before it, and the exit code of an interruption."""
+def campaign_judged_by(
+    judge: Callable[[bytes, str | None], Trial], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Result:
+    """A campaign of ten seeds in this process, with somebody else in the place of world and judge."""
 
     @contextmanager
     def here(jobs: int, scheduler: str | None) -> Iterator[Executor]:
         yield Here()
+
+    monkeypatch.setattr("sim.campaign_cli.pool_of", here)
+    monkeypatch.setattr("sim.campaign.try_encoded", judge)
+    monkeypatch.chdir(folder)
+    return sim("campaign", "--seeds", "0..9", "--jobs", "1")
+
+
+def test_a_campaign_with_a_plan_that_proves_nothing_is_not_green(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was broken, but not every seed held either: exit code 4, and the plan is counted."""
+
+    def judged(encoded: bytes, bug: str | None) -> Trial:
+        plan = Plan.decode(encoded)
+        if plan.seed == 2:
+            return Trial(plan=plan.name, seed=2, verdict="could not run", reason="", is_untried=True)
+        return Trial(plan=plan.name, seed=plan.seed, verdict="held", reason="")
+
+    done = campaign_judged_by(judged, tmp_path, monkeypatch)
+    assert done.exit_code == 4
+    assert "10 plans: 9 held, 0 failed, 1 put too little to the test" in done.stdout
+
+
+def test_an_interrupted_campaign_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the third plan: what there was of the two before it, and the exit code of an interruption."""
 
     def judged(encoded: bytes, bug: str | None) -> Trial:
         plan = Plan.decode(encoded)
@@ -210,10 +237,7 @@ def test_an_interrupted_campaign_says_so(tmp_path: Path, monkeypatch: pytest.Mon
             raise KeyboardInterrupt
         return Trial(plan=plan.name, seed=plan.seed, verdict="held", reason="")
 
-    monkeypatch.setattr("sim.campaign_cli.pool_of", here)
-    monkeypatch.setattr("sim.campaign.try_encoded", judged)
-    monkeypatch.chdir(tmp_path)
-    done = sim("campaign", "--seeds", "0..9", "--jobs", "1")
+    done = campaign_judged_by(judged, tmp_path, monkeypatch)
     assert done.exit_code == 130
     assert "interrupted after 2 plans" in done.stderr
     assert "2 plans: 2 held, 0 failed" in done.stdout

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +32,7 @@ from faults.vocabulary import (
 from sim.trial import simulate, try_plan
 from system.account import Burst
 from system.stream_session import StreamSession
+from system.sweeper import Sweeper
 
 pytestmark = pytest.mark.sim
 
@@ -117,6 +120,31 @@ def test_a_relay_that_forgets_a_push_is_found_out(tmp_path: Path, monkeypatch: p
     report, _ = simulate(plan_with(), tmp_path)
     assert report.verdict == "violated"
     assert {one.guarantee for one in report.guarantees if one.verdict == "violated"} == {"G1"}
+
+
+@pytest.mark.parametrize("way", ["turns", "timer"])
+def test_a_relay_that_goes_round_in_circles_is_a_failure_that_names_it(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Simulated time would never pass: the plan could not run, and the report says whose task it was."""
+
+    async def spin(sweeper: Sweeper) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(1.0)
+        while True:
+            if way == "turns":
+                await asyncio.sleep(0)
+            else:
+                called = asyncio.Event()
+                loop.call_at(loop.time() - 1e-6, called.set)
+                await called.wait()
+
+    monkeypatch.setattr(Sweeper, "run", spin)
+    trial = try_plan(plan_with())
+    assert trial.verdict == "could not run"
+    assert trial.is_failure
+    assert "expected simulated time to pass" in trial.reason
+    assert re.search(r"busy at that moment: relay-\d \((sweeper|Event\.set)\)", trial.reason), trial.reason
 
 
 def test_the_same_seed_is_the_same_run_in_every_process(tmp_path: Path) -> None:

@@ -28,9 +28,13 @@ class Recorder:
         self.count = 0
         """Records so far."""
 
+    def now_ns(self) -> int:
+        """The time that a record would be given."""
+        return self._clock_ns() - self.began_ns
+
     def record(self, kind: Callable[..., Record], **fields: Any) -> None:
         """Append one record of this kind, as of now. Raises HistoryLineTooLong, HistoryWriteFailed, OSError."""
-        self._writer.write(kind(t_ns=self._clock_ns() - self.began_ns, **fields))
+        self._writer.write(kind(t_ns=self.now_ns(), **fields))
         self.count += 1
 
     def close(self) -> None:

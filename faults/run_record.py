@@ -8,7 +8,7 @@ from typing import Literal
 from faults.plan import Plan
 from faults.playable import NotPlayable
 from faults.recorder import Recorder
-from faults.vocabulary import ClockSkew, ProcessName
+from faults.vocabulary import ClockSkew, Pause, ProcessName
 from reports import history
 from system.event import CRITICAL_TYPES
 
@@ -37,6 +37,7 @@ def note_run(
         dedupe_window_ns=0 if _is_nats_skewed(plan) else _ns(plan.relay.dedupe_window_s),
         command=tuple(command),
         tells_handled=True,
+        token_slack_ns=_ns(plan.slack_s + _relays_late_by_s(plan)),
     )
 
 
@@ -65,6 +66,13 @@ def note_end(
 def _is_nats_skewed(plan: Plan) -> bool:
     """Whether NATS's memory of ids, which goes by its wall clock, may be of any length."""
     return any(isinstance(one, ClockSkew) and one.process is ProcessName.NATS for one in plan.faults)
+
+
+def _relays_late_by_s(plan: Plan) -> float:
+    """By how much a relay may be late to notice a moment of the true time: its clock is put back, or it sleeps."""
+    of_relays = [one for one in plan.faults if isinstance(one, ClockSkew | Pause) and one.process is ProcessName.RELAY]
+    put_back_s = [max(0, -one.skew_ms) / 1000 for one in of_relays if isinstance(one, ClockSkew)]
+    return sum(put_back_s) + sum(one.for_s for one in of_relays if isinstance(one, Pause))
 
 
 def _ns(seconds: float) -> int:

@@ -25,6 +25,11 @@ class AgentWitness(Observer):
         self.delivered = 0
         self._recorder = recorder
         self._is_answered = False
+        self._token_ends_ns: int | None = None
+
+    def granted(self, ttl_s: float) -> None:
+        """A token is made for it, good for so long; its client presents the last one that it got."""
+        self._token_ends_ns = self._recorder.now_ns() + round(ttl_s * 1e9)
 
     def connecting(self, conn: int, presented: str | None, resync: bool) -> None:
         """A connection is tried."""
@@ -35,7 +40,12 @@ class AgentWitness(Observer):
         """The relay answered."""
         self._is_answered = True
         self._recorder.record(
-            history.Connected, agent=self.name, conn=self._name_of(conn), status=status, reason=reason
+            history.Connected,
+            agent=self.name,
+            conn=self._name_of(conn),
+            status=status,
+            reason=reason,
+            token_ends_ns=self._token_ends_ns,
         )
 
     def deliver(self, conn: int, cursor: str, event_id: str, event_type: str, addressee: str) -> None:

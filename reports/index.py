@@ -250,7 +250,10 @@ class Index:
 
     def _take_connected(self, number: int, record: Connected) -> None:
         status = NONE if record.status is None else record.status
-        self._log(record.agent).add(Op.CONNECTED, number, record.t_ns, record.conn, status)
+        log = self._log(record.agent)
+        log.add(Op.CONNECTED, number, record.t_ns, record.conn, status)
+        if record.token_ends_ns is not None:
+            log.token_ends_ns[log.number_of(record.conn)] = record.token_ends_ns
 
     def _take_deliver(self, number: int, record: Deliver) -> None:
         position = self._learned(number, record.cursor, record.t_ns)

@@ -37,6 +37,8 @@ class Log:
         self.notes: list[Connect | Gap | Gone] = []
         self.conns: list[str] = []
         self._conn_of: dict[str, int] = {}
+        self.token_ends_ns: dict[int, int] = {}
+        """By connection, when the token that opened it ends, where that is told."""
 
     def add(self, op: Op, record: int, t_ns: int, conn: str, a: int = NONE, b: int = NONE, c: int = NONE) -> None:
         """Append one row; `conn` is empty for what belongs to no connection."""

@@ -67,6 +67,9 @@ class Run(_Record, frozen=True, tag="run"):
     """The words of the command that repeats the run."""
     tells_handled: bool = False
     """Whether the agents' applications tell what they have handled: then nothing may be saved that they have not."""
+    token_slack_ns: int | None = None
+    """How far beyond its end a relay may take a token for good: what its clock is put back, and its pauses; None: not
+    judged."""
 
 
 class Publish(_Record, frozen=True, tag="publish"):
@@ -112,6 +115,8 @@ class Connected(_Record, frozen=True, tag="connected"):
     conn: str
     status: int | None
     reason: str | None = None
+    token_ends_ns: int | None = None
+    """When the token that it was asked for with ends, at the latest; None if that is not told."""
 
 
 class Deliver(_Record, frozen=True, tag="deliver"):

@@ -187,6 +187,7 @@ class AgentProgram(AgentWitness):
         host = system_host(process)
 
         async def token() -> str:
+            self.granted(self._agent.token_ttl_s)
             return mint(
                 SECRET, sub=owner_of(self.name), scope="stream", ttl_s=self._agent.token_ttl_s, now=issuer_s(process)
             )

@@ -88,6 +88,7 @@ async def _live(life: Life) -> None:
 
         async def token() -> str:
             now = time.time()
+            witness.granted(agent.token_ttl_s)
             return mint(life.secret, sub=owner_of(agent.name), scope="stream", ttl_s=agent.token_ttl_s, now=now)
 
         client = AgentClient(

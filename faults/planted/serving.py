@@ -12,7 +12,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from faults.planted.plant import NOT_PUSHED, plant, replace
-from system import database, hub, sql, stream, tail
+from system import database, hub, sessions, sql, stream, tail
 from system.account import Burst
 from system.cursor import Position, ordinal_of, pack, seq_of
 from system.event import ALL_AGENTS, SUBJECT_PREFIX, read_event
@@ -61,6 +61,11 @@ def _max_seq_for_watermark() -> None:
 
     replace(Tail, "__init__", keep_link)
     replace(database.Database, "fetch", ahead)
+
+
+@plant("token-opens-for-ever", "a stream goes on when the token that opened it has ended", "G5", kinds={"past-token"})
+def _token_opens_for_ever() -> None:
+    replace(sessions._Expiry, "_check", lambda self: None)
 
 
 @plant(

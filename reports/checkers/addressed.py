@@ -5,17 +5,18 @@ is labelled. `<id>~r<n>` is a stale redispatch, published by the relay itself: l
 An event that was refused at every attempt was not published; one whose outcome is unknown may have been. Where
 histories tell what events say, by digests, the application must be given what was published.
 
-That a token opens one agent's stream only, and stops at its expiry, is not seen in a history; tests show it.
+A token stops at its expiry: what was published after it is not delivered on a connection that it opened. What came
+before may still be on its way then. That it opens one agent's stream only is not seen in a history; tests show it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from reports.checkers.chain import Chain, Misplaced
 from reports.checkers.findings import Finding, Guarantee, Judged, Kind
 from reports.handling import Given
-from reports.index import NONE, Index
+from reports.index import NONE, Index, Log, Op
 
 
 def check_addressed(index: Index, chains: Sequence[Chain]) -> Judged:
@@ -25,9 +26,32 @@ def check_addressed(index: Index, chains: Sequence[Chain]) -> Judged:
         for misplaced in chain.misplaced:
             if misplaced.kind in (Kind.FOREIGN, Kind.PHANTOM):
                 judged.add(_finding(index, chain, misplaced))
+        for finding in _past_token(index, chain.log):
+            judged.add(finding)
     for given in index.handling.changed():
         judged.add(_changed(index, given))
     return judged
+
+
+def _past_token(index: Index, log: Log) -> Iterator[Finding]:
+    slack_ns = index.run.token_slack_ns
+    if slack_ns is None or not log.token_ends_ns:
+        return
+    for row, op in enumerate(log.op):
+        ends_ns = log.token_ends_ns.get(log.conn[row]) if op == Op.DELIVER else None
+        if ends_ns is None or index.events.first_publish_ns[log.b[row]] <= ends_ns + slack_ns:
+            continue
+        event = log.b[row]
+        yield Finding(
+            kind=Kind.PAST_TOKEN,
+            agent=log.agent,
+            event_id=index.events.ids[event],
+            cursor=index.cursor_of(log.a[row]),
+            t_ns=log.t_ns[row],
+            detail=f"expected a stream that ends with its token at {ends_ns / 1e9:.3f} s; got an event on it that was "
+            f"published at {index.events.first_publish_ns[event] / 1e9:.3f} s",
+            evidence=(index.events.publish_record[event], log.record[row]),
+        )
 
 
 def _changed(index: Index, given: Given) -> Finding:

@@ -69,6 +69,8 @@ class Kind(StrEnum):
     """Delivered, and never published, or refused at every attempt."""
     CHANGED = "changed"
     """Handed to the application with other words than were published."""
+    PAST_TOKEN = "past-token"
+    """Published after the end of the token that its connection was opened with, and delivered on it."""
 
     NOT_CONVERGED = "not-converged"
     """Faults were lifted and the run never saw everybody caught up."""
@@ -103,6 +105,7 @@ GUARANTEE_OF: dict[Kind, Guarantee] = {
     Kind.FOREIGN: Guarantee.G5,
     Kind.PHANTOM: Guarantee.G5,
     Kind.CHANGED: Guarantee.G5,
+    Kind.PAST_TOKEN: Guarantee.G5,
     Kind.NOT_CONVERGED: Guarantee.G6,
     Kind.CONVERGED_LATE: Guarantee.G6,
     Kind.NOT_CAUGHT_UP: Guarantee.G6,

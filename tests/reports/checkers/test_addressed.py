@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 
+from faults.run_record import note_run
+from faults.vocabulary import ClockSkew, Fault, Pause, ProcessName
 from reports.checkers.findings import Kind
-from reports.history import Deliver
+from reports.history import Connected, Deliver, Run
 from tests.reports.story import Story, kinds_of
+from tests.sim.test_world import plan_with
 
 
 def test_foreign() -> None:
@@ -44,6 +50,56 @@ def test_a_broadcast_is_everybodys() -> None:
     story.converge()
     assert story.kinds() == [Kind.LOST_TAIL]
     assert story.findings()[0].agent == "b"
+
+
+@pytest.mark.parametrize(
+    ("ends_s", "slack_s", "found"),
+    [(5.0, 1.0, [Kind.PAST_TOKEN]), (14.0, 1.0, []), (5.0, 10.0, []), (5.0, None, []), (None, 1.0, [])],
+)
+def test_a_stream_ends_with_its_token(ends_s: float | None, slack_s: float | None, found: list[Kind]) -> None:
+    """What is published later is not delivered on it; what was on its way may come, and slack is given."""
+    story = Story()
+    story.publish("e1", "a")
+    story.connect("a", "earliest")
+    story.wait(10.0)
+    story.deliver("a", "e1")
+    story.publish("e2", "a")
+    story.deliver("a", "e2")
+    story.connect("a", "e2")
+    story.publish("e3", "a")
+    story.deliver("a", "e3")
+    story.converge()
+    told = [
+        msgspec.structs.replace(one, token_ends_ns=None if ends_s is None else round(ends_s * 1e9))
+        if isinstance(one, Connected) and one.conn == "a.1"
+        else msgspec.structs.replace(one, token_slack_ns=None if slack_s is None else round(slack_s * 1e9))
+        if isinstance(one, Run)
+        else one
+        for one in story.records
+    ]
+    assert kinds_of(told) == found
+
+
+@pytest.mark.parametrize(
+    ("fault", "more_s"),
+    [
+        (ClockSkew(id="f", process=ProcessName.RELAY, at_s=5.0, for_s=6.0, skew_ms=-90_000), 90.0),
+        (ClockSkew(id="f", process=ProcessName.RELAY, at_s=5.0, for_s=6.0, skew_ms=90_000), 0.0),
+        (ClockSkew(id="f", process=ProcessName.POSTGRES, at_s=5.0, for_s=6.0, skew_ms=-90_000), 0.0),
+        (Pause(id="f", process=ProcessName.RELAY, at_s=5.0, for_s=6.0), 6.0),
+    ],
+)
+def test_a_relay_may_be_late_by_its_clock_and_its_sleep(fault: Fault, more_s: float) -> None:
+    """What the plan does to a relay's sense of time is given to it, and no more."""
+    records: list[Run] = []
+    plan = plan_with(fault)
+
+    class Kept:
+        def record(self, kind: type[Run], **fields: Any) -> None:
+            records.append(kind(t_ns=0, **fields))
+
+    note_run(Kept(), plan, world="sim", started_at="", command=())  # type: ignore[arg-type]
+    assert records[0].token_slack_ns == round((plan.slack_s + more_s) * 1e9)
 
 
 def test_phantom() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+import traceback
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,13 +105,15 @@ def play(plan: Plan, out: Path | None = None, on_segment: OnSegment | None = Non
 
 
 def try_plan(plan: Plan, out: Path | None = None, on_segment: OnSegment | None = None) -> Trial:
-    """Play and judge a plan; a world that fails is a trial too."""
+    """Play and judge a plan; a world that fails is a trial too. Raises OSError: a full disk is no plan's fault."""
     began_s = time.perf_counter()
     try:
         report, outcome = simulate(plan, out, on_segment)
-    except (WorldFailed, NotModelled) as error:
+    except OSError:
+        raise
+    except Exception as error:  # whatever the relay or the world raised, its plan is kept, and the others are tried
         wall_s = time.perf_counter() - began_s
-        return Trial(plan=plan.name, seed=plan.seed, verdict="could not run", reason=str(error), wall_s=wall_s)
+        return Trial(plan=plan.name, seed=plan.seed, verdict="could not run", reason=_reason(error), wall_s=wall_s)
     return Trial(
         plan=plan.name,
         seed=plan.seed,
@@ -130,3 +133,11 @@ def try_plan(plan: Plan, out: Path | None = None, on_segment: OnSegment | None =
         covered=outcome.covered,
         is_untried=report.verdict == "could not run",
     )
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, and for what nobody expected also where."""
+    if isinstance(error, WorldFailed | NotModelled):
+        return str(error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error}, raised in {Path(last.filename).name}, line {last.lineno} ({last.name})"

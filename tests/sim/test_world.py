@@ -31,6 +31,8 @@ from faults.vocabulary import (
 )
 from sim.trial import simulate, try_plan
 from system.account import Burst
+from system.cursor import Position
+from system.places import Places
 from system.stream_session import StreamSession
 from system.sweeper import Sweeper
 
@@ -145,6 +147,18 @@ def test_a_relay_that_goes_round_in_circles_is_a_failure_that_names_it(
     assert trial.is_failure
     assert "expected simulated time to pass" in trial.reason
     assert re.search(r"busy at that moment: relay-\d \((sweeper|Event\.set)\)", trial.reason), trial.reason
+
+
+def test_what_a_relay_raises_where_the_world_asks_it_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan could not run, and is told apart from one that holds; no campaign ends by it."""
+
+    def forgetful(places: Places, position: Position) -> str:
+        raise KeyError("the epoch's tag")
+
+    monkeypatch.setattr(Places, "cursor_of", forgetful)
+    trial = try_plan(plan_with())
+    assert (trial.verdict, trial.is_failure) == ("could not run", True)
+    assert re.search(r"KeyError: .*the epoch's tag.*, raised in test_world\.py, line \d+ \(forgetful\)", trial.reason)
 
 
 def test_the_same_seed_is_the_same_run_in_every_process(tmp_path: Path) -> None:

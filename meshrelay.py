@@ -8,12 +8,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from system.exits import INTERRUPTED
+
 if TYPE_CHECKING:
     import typer
 
     from reports.export.write import Deployment
 
-INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 
 

@@ -24,8 +24,7 @@ from faults.transports import Over, TransportName, as_option
 from reports.api import write_campaign
 from reports.campaign import CampaignReport, RunShown, campaign_of, encode, run_of
 from reports.render import junit
-
-USAGE = 2
+from system.exits import INTERRUPTED, USAGE
 
 Plant = Annotated[str | None, typer.Option("--plant", "--bug", help="Break the relay on purpose, to try the judge.")]
 Stack = Annotated[StackKind, typer.Option("--stack", help="Play on this stack.")]
@@ -52,7 +51,7 @@ def campaign_command(
 ) -> None:
     """Play a swarm plan for each seed on the real stack; judge each, and all together.
 
-    Exit codes: 0 every run held, 1 violated, 2 usage, 3 not converged, 4 could not run.
+    Exit codes: 0 every run held, 1 violated, 2 usage, 3 not converged, 4 could not run, 130 interrupted.
     """
     console = Console(stderr=True)
     try:
@@ -79,7 +78,7 @@ def campaign_command(
     )
     report = campaign.run(chosen, minutes if minutes is not None or len(chosen) < SEED_MAX else 10.0)
     typer.echo(encode(report).decode() if as_json else _shown(report, folder))
-    raise typer.Exit(report.exit_code)
+    raise typer.Exit(INTERRUPTED if campaign.is_interrupted else report.exit_code)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,6 +97,7 @@ class Campaign:
     runs: list[RunShown] = field(default_factory=list)
     suites: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    is_interrupted: bool = False
 
     def run(self, seeds: range, minutes: float | None) -> CampaignReport:
         """Until the seeds or the minutes are over, or Ctrl-C: whoever has seen enough is told what there was."""
@@ -108,6 +108,7 @@ class Campaign:
                 self._play(seed)
                 self._write(started_at, time.monotonic() - began_s, notes)
         except KeyboardInterrupt:
+            self.is_interrupted = True
             return self._write(started_at, time.monotonic() - began_s, notes, is_whole=False)
         return self._write(started_at, time.monotonic() - began_s, notes)
 

@@ -23,9 +23,7 @@ from faults.plan import Plan, PlanInvalid
 from faults.seeds import SEED_MAX
 from faults.swarm import KindsInvalid, chaos_plan_over, kinds_of
 from faults.transports import Over, TransportName, as_option, over
-
-USAGE = 2
-COULD_NOT_RUN = 4
+from system.exits import COULD_NOT_RUN, USAGE
 
 chaos = typer.Typer(no_args_is_help=True, help="Faults on the real stack: NATS, PostgreSQL, Toxiproxy, SIGKILL.")
 

@@ -17,10 +17,9 @@ from rich.markup import escape
 from faults.paths import folder_to_write
 from faults.stack import EmbeddedStack, PartUnavailable, RelayProcess, ReservedPort, StackError
 from system.event import AGENT_NAME_RULE, is_agent_name
+from system.exits import COULD_NOT_RUN, USAGE
 from system.tokens import mint
 
-USAGE = 2
-COULD_NOT_RUN = 4
 AGENT = "alice"
 TOKEN_TTL_S = 30 * 86_400.0
 

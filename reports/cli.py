@@ -15,8 +15,8 @@ from reports.api import Written, judge, write_report
 from reports.history import HistoryInvalid
 from reports.parts import history_in
 from reports.report import Report, encode
+from system.exits import COULD_NOT_RUN
 
-COULD_NOT_RUN = 4
 COLOURS = {"held": "green", "violated": "red"}
 
 

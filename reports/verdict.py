@@ -12,8 +12,14 @@ from dataclasses import dataclass
 from reports.checkers.findings import Guarantee, Judged, Kind
 from reports.index import Index
 from reports.report import FaultShown, Verdict
+from system.exits import COULD_NOT_RUN, NOT_CONVERGED, VIOLATED
 
-EXIT_CODES: dict[Verdict, int] = {"held": 0, "violated": 1, "not converged": 3, "could not run": 4}
+EXIT_CODES: dict[Verdict, int] = {
+    "held": 0,
+    "violated": VIOLATED,
+    "not converged": NOT_CONVERGED,
+    "could not run": COULD_NOT_RUN,
+}
 """2 is a usage error, as everywhere."""
 
 UNCONVERGED = frozenset({Kind.NOT_CONVERGED, Kind.CONVERGED_LATE, Kind.NOT_CAUGHT_UP, Kind.WRITER_PENDING})

@@ -24,12 +24,9 @@ from sim.marks import marks_over
 from sim.old_client import NatsPy, as_option, running
 from sim.trial import Trial
 from sim.workers import local_pool
+from system.exits import COULD_NOT_RUN, INTERRUPTED, USAGE, VIOLATED
 
-USAGE = 2
 SAID_EVERY_S = 60.0
-VIOLATED = 1
-COULD_NOT_RUN = 4
-INTERRUPTED = 130
 SCHEDULER_S = 10.0
 """How long a scheduler is given to answer."""
 BALANCE_SEEDS = 100

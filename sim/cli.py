@@ -29,9 +29,8 @@ from sim.swarm import drawn, swarm_plan_over
 from sim.trace import Recording, write_trace
 from sim.trial import Trial, try_plan
 from sim.what_if.cli import window_command
+from system.exits import COULD_NOT_RUN, USAGE
 
-USAGE = 2
-COULD_NOT_RUN = 4
 SEED = 7
 """What `run` plays unless it is told otherwise."""
 FAILURES = Path("out/sim/failures")

@@ -20,10 +20,9 @@ from faults.transports import Over, over
 from sim.campaign_cli import seeds_of
 from sim.compare import Comparison, Pair, markdown, paired, real, simulated
 from sim.swarm import swarm_plan
+from system.exits import COULD_NOT_RUN, USAGE
 
-USAGE = 2
 DIFFERENT = 1
-COULD_NOT_RUN = 4
 DOCUMENT = "compare.json"
 
 

@@ -15,7 +15,8 @@ from typing import Annotated
 
 import typer
 
-USAGE = 2
+from system.exits import USAGE
+
 FOLDER = Path("out/sim/clients")
 OPTION = "--nats-py"
 _VERSION = re.compile(r"\d+(\.\d+){1,2}")

@@ -13,14 +13,13 @@ from rich.console import Console
 
 from system.client import ClientError, Outcome
 from system.event import AGENT_NAME_RULE, is_agent_name
+from system.exits import COULD_NOT_RUN, USAGE
 from system.host import Host
 from system.settings import SettingsInvalid, load_settings, shown
 from system.tokens import mint
 from system.transport.names import TransportName
 
 FAILED = 1
-USAGE = 2
-COULD_NOT_RUN = 4
 SECRET_BYTES_MIN = 32
 
 Url = Annotated[str, typer.Option("--url", envvar="MESHRELAY_URL", help="The relay's address.")]

@@ -18,9 +18,7 @@ from faults.bench.progress import Progress
 from faults.bench.suite import RUNS, RUNS_QUICK, Report, What, run
 from faults.bench.table import render
 from faults.stack import StackError
-
-COULD_NOT_RUN = 4
-
+from system.exits import COULD_NOT_RUN
 
 Simulated = Callable[[Progress, int, bool], Report]
 """Measures the simulated world: progress, runs, whether it is quick."""

@@ -19,9 +19,8 @@ from reports.export.connections import Connection, gathered
 from reports.export.logs import Line, LogInvalid, read_lines
 from reports.export.tables import TablesUnreadable, reading
 from reports.export.write import Deployment, Exported, ExportRefused, Window, export
+from system.exits import COULD_NOT_RUN, USAGE
 
-USAGE = 2
-COULD_NOT_RUN = 4
 STDIN = Path("-")
 
 _AGO = re.compile(r"(\d+)([smhd])")

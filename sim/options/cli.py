@@ -36,9 +36,8 @@ from sim.outcome import WorldFailed
 from sim.review.origin import provenance
 from sim.trial import Trial
 from sim.workers import local_pool
+from system.exits import COULD_NOT_RUN, USAGE
 
-USAGE = 2
-COULD_NOT_RUN = 4
 CHAOS_SEED = 2_000
 
 

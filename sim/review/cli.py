@@ -32,9 +32,8 @@ from sim.review.gather import commands_of, evidence_of
 from sim.review.measure import Measurement, Request
 from sim.review.origin import RELAY, digest_of, provenance
 from sim.review.parts import KEPT, RUN, Evidences
+from system.exits import COULD_NOT_RUN, USAGE
 
-USAGE = 2
-COULD_NOT_RUN = 4
 COLOURS = {"held": "green", "violated": "red", "confirmed": "green", "refuted": "red"}
 ADR = Path("reports/adr/0001-cursor-and-replay.md")
 

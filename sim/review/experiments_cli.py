@@ -34,8 +34,8 @@ from sim.review.envelope import (
 )
 from sim.review.gaps import gap_plan, gaps_s, trials_of
 from sim.trial import Played, play
+from system.exits import COULD_NOT_RUN, USAGE
 
-USAGE, COULD_NOT_RUN = 2, 4
 LENGTH = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 LENGTH_S_MAX = TIME_S_MAX - BEGINS_S - AFTER_S
 

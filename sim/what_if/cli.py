@@ -27,9 +27,8 @@ from sim.what_if.playing import Job, play_all, was_interrupted
 from sim.what_if.settings import DAY_S, DAYS_MAX
 from sim.what_if.variants import AskedWrong, Variant, variants_of
 from sim.window import DAYS
+from system.exits import INTERRUPTED, USAGE
 
-USAGE = 2
-INTERRUPTED = 130
 SAID_EVERY_S = 60.0
 WIDTH_MIN = 100
 """Where nobody sees a terminal, a table is as wide as it needs to be."""

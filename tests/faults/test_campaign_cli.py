@@ -127,7 +127,7 @@ def test_ctrl_c_keeps_what_there_was(
     result = campaign("--seeds", "1..9", "--out", str(tmp_path))
     assert played[0] == ["chaos-1"]
     assert "interrupted in a run that is not in here; the 1 runs before it held" in result.stdout
-    assert result.exit_code == 4
+    assert result.exit_code == 130
     assert [run["seed"] for run in json.loads((tmp_path / "campaign.json").read_text())["runs"]] == [1]
 
 

@@ -32,11 +32,18 @@ FROM event_stream WHERE name = $1
 """
 """What a replica that does not lead asks for now and then: how long the lease holds (-infinity if handed back)."""
 
-TAKE_LEASE = """
+LEASES_AHEAD_MAX = 2
+"""A lease further ahead than so many of one's own counts as free: no holder has set it by the clock as it is now."""
+
+TAKE_LEASE = f"""
 UPDATE event_stream s SET holder = $2, lease_until = now() + make_interval(secs => $3), fence = s.fence + 1
-WHERE s.name = $1 AND (s.holder = $2 OR s.lease_until < now())
+WHERE s.name = $1 AND (s.holder = $2 OR s.lease_until < now()
+                       OR s.lease_until > now() + {LEASES_AHEAD_MAX} * make_interval(secs => $3))
 RETURNING s.epoch, s.created, s.watermark, s.mark_ns, s.fence
 """
+"""The last condition is for a clock that was put back, as by a failover to a server with another one: what a dead
+leader left would hold for as long as the step was. A holder whose own setting is more than twice ours loses its lease
+by it, too: the fence stops it, and it finds ours good, so that the shortest of several leads."""
 
 RENEW_LEASE = """
 UPDATE event_stream SET lease_until = now() + make_interval(secs => $3)

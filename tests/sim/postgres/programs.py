@@ -230,7 +230,7 @@ class Author:
         return sql.STORE_ACK, (self._stream(), self._agent(), self._pos())
 
     def _take(self) -> tuple[str, tuple[Any, ...]]:
-        return sql.TAKE_LEASE, (self._stream(), self.rng.choice(("holder0", "holder1")), self._lease())
+        return sql.TAKE_LEASE, (self._stream(), self.rng.choice(("holder0", "holder1")), FAR_S)
 
     def _epoch(self) -> tuple[str, tuple[Any, ...]]:
         created = self.rng.choice(("created0", "created1"))

@@ -193,8 +193,7 @@ class Tail:
             ],
             head,
         )
-        self._moved.set()
-        self._moved.clear()
+        self._tell_moved()
         self._on_moved()
         return full
 
@@ -202,11 +201,11 @@ class Tail:
         """Whether what was read follows the hub's head without a hole; if not, the hub is set to where it does."""
         hub = self._hub
         if hub.start is None:
-            hub.reset(watermark)
+            self._reset(watermark)
             return False
         if ordinal_of(watermark) != ordinal_of(hub.head):
             log.error("tail.new_epoch", watermark=seq_of(watermark))
-            hub.reset(watermark)
+            self._reset(watermark)
             self._on_epoch()
             return False
         if watermark < hub.head:
@@ -217,9 +216,17 @@ class Tail:
             # a sweep got ahead of us: what it deleted was never released here; replay tells each agent exactly
             self._metrics.hub_resets.inc()
             log.warning("tail.overtaken_by_sweep", head=seq_of(hub.head), swept=seq_of(Position(swept)))
-            hub.reset(watermark)
+            self._reset(watermark)
             return False
         return True
+
+    def _reset(self, watermark: Position) -> None:
+        self._hub.reset(watermark)
+        self._tell_moved()
+
+    def _tell_moved(self) -> None:
+        self._moved.set()
+        self._moved.clear()
 
     async def _read(self, after: Position) -> _Reading:
         rows_max = self._rows_max

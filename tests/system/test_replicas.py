@@ -158,8 +158,8 @@ async def test_a_lease_whose_answer_was_not_waited_for_is_handed_back(
 
 
 async def test_a_lease_that_nobody_can_have_set_is_free(start_relay: StartRelay) -> None:
-    """Postgres's clock was put back by hours, and the lease of a leader that died before lies as far ahead: the next one
-    leads after a lease. Nobody led until the clock had come there again.
+    """Postgres's clock was put back by hours, and the lease of a leader that died before lies as far ahead: the next
+    one leads after a lease. Nobody led until the clock had come there again.
     """
     relay = await start_relay()
     await eventually(lambda: relay.relay._leader.fence, "a leader")

@@ -179,7 +179,7 @@ class Tail:
         await self._places.ensure_tag(watermark)
         if not self._goes_on(watermark, reading.rows[0]["swept"]):
             return False
-        full = 0 < reading.rows_max < len(reading.rows)  # beside the stream's own row
+        full = len(reading.rows) > 1 and reading.rows[0]["has_more"]
         head = Position(reading.rows[-1]["pos"]) if full else watermark
         if full:
             await self._read_ahead(head)
@@ -189,7 +189,7 @@ class Tail:
         hub.release(
             [
                 Released(pos, agent, kind, event_frame(f"{prefix}{seq_of(pos)}", kind, text))
-                for _, _, pos, agent, kind, text in reading.rows[1:]
+                for _, _, _, pos, agent, kind, text in reading.rows[1:]
             ],
             head,
         )
@@ -229,8 +229,9 @@ class Tail:
         self._moved.clear()
 
     async def _read(self, after: Position) -> _Reading:
-        rows_max = self._rows_max
-        return _Reading(rows_max, await self._database.fetch(sql.READ_TAIL, self._settings.stream, after, rows_max))
+        rows_max, settings = self._rows_max, self._settings
+        rows = await self._database.fetch(sql.READ_TAIL, settings.stream, after, rows_max, settings.page_bytes)
+        return _Reading(rows_max, rows)
 
     async def _read_ahead(self, after: Position) -> None:
         """Have Postgres look for the next events while these are made into frames and sent."""

@@ -11,8 +11,7 @@ import structlog
 from aiohttp import web
 from nats.errors import Error as NatsError
 
-from system import sql
-from system.cursor import Position, ordinal_of
+from system.cursor import ordinal_of
 from system.database import Database, DatabaseUnavailable
 from system.event import Event, EventInvalid, read_event, same_content, subject_of
 from system.http.problems import Problem, json_response, unavailable
@@ -21,6 +20,7 @@ from system.link import Connection, NatsLink, NatsUnavailable, describe
 from system.metrics import Metrics
 from system.places import Places
 from system.settings import Settings
+from system.stored import Stored, look_up
 from system.stream import Published, publish_all
 
 log = structlog.get_logger(__name__)
@@ -107,10 +107,9 @@ class PublishEndpoint:
         results: dict[str, dict[str, Any]] = {}
         for event in events:
             if event.id in stored:
-                position, text = stored[event.id]
-                if not same_content(text, event.text):
+                if not stored[event.id].is_same:
                     raise self._reused(event.id)
-                cursor = self._places.cursor_of(position)
+                cursor = self._places.cursor_of(stored[event.id].pos)
                 results[event.id] = {"id": event.id, "cursor": cursor, "duplicate": True}
         unknown: list[str] = []
         if fresh:
@@ -147,23 +146,22 @@ class PublishEndpoint:
             raise unavailable(UNKNOWN, events=ordered, unknown=unknown)
         return json_response(202, {"events": ordered})
 
-    async def _stored(self, events: list[Event]) -> dict[str, tuple[Position, str]]:
+    async def _stored(self, events: list[Event]) -> dict[str, Stored]:
         """What Postgres has under these ids: it remembers for the whole retention, the stream only for its window.
 
         While Postgres is away the stream goes on taking events; an id reused with another body is then found by
         pg-writer, which puts it to the dead letters.
         """
-        ids = [event.id for event in events]
         try:
-            rows = await self._database.use(
-                lambda connection: connection.fetch(sql.READ_STORED_MANY, ids), timeout_s=STORED_CHECK_TIMEOUT_S
+            stored = await self._database.use(
+                lambda connection: look_up(connection, events), timeout_s=STORED_CHECK_TIMEOUT_S
             )
-            for row in rows:
-                await self._places.ensure_tag(Position(row["pos"]))
+            for one in stored.values():
+                await self._places.ensure_tag(one.pos)
         except DatabaseUnavailable as error:
-            log.warning("publish.ids_unchecked", error=str(error), events=len(ids))
+            log.warning("publish.ids_unchecked", error=str(error), events=len(events))
             return {}
-        return {row["id"]: (Position(row["pos"]), row["payload"]) for row in rows}
+        return stored
 
     def _check_size(self, events: list[Event], payload_max: int) -> None:
         """An event that NATS would never take must not be answered as unknown: its publisher would try for ever."""

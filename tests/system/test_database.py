@@ -11,8 +11,10 @@ import asyncpg
 import pytest
 
 from faults.stack import EmbeddedStack
+from system import sql
 from system.database import IDLE_MAX_S, Database, DatabaseUnavailable, is_transient
 from system.link import heed_cancellation
+from system.migrate import migrate
 from tests.system.conftest import StartRelay
 from tests.system.harness import event, eventually
 
@@ -66,8 +68,9 @@ def server() -> Server:
 
 
 @pytest.fixture
-def database(server: Server) -> Database:
-    """A database of one connection, with a short time limit."""
+def database(server: Server, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """A database of one connection, with short time limits."""
+    monkeypatch.setattr("system.database.SERVER_SLACK_S", 0.02)
     made = Database("", size_max=1, timeout_s=0.05)
     made._dial = server.dial  # type: ignore[method-assign]
     return made
@@ -182,7 +185,7 @@ async def test_silence_has_a_limit(database: Database, server: Server) -> None:
     """No answer, and no connection to be had, are unavailable within the limit; a silent connection is thrown away."""
     with pytest.raises(DatabaseUnavailable):
         await database.use(hang)
-    assert server.connection.terminated
+    await eventually(lambda: server.connection.terminated, "it to be thrown away")
     server.gate.clear()
     with pytest.raises(DatabaseUnavailable):
         await database.use(hang)
@@ -196,16 +199,26 @@ async def test_a_bug_is_not_unavailable(database: Database, server: Server) -> N
     assert server.connection.terminated
 
 
-async def test_a_cancelled_use_throws_its_connection_away(database: Database, server: Server) -> None:
-    """A statement that was given up may still run: its connection is not for others."""
-    task = asyncio.create_task(database.use(hang, timeout_s=60))
-    await eventually(lambda: task.get_stack(), "a start")
+async def test_a_statement_that_was_given_up_keeps_its_place(database: Database, server: Server) -> None:
+    """It may still run: its connection is not for others until it is over, and there is no new one in its stead. Then
+    it is as good as any.
+    """
+    gate = asyncio.Event()
+
+    async def work(_: Any) -> None:
+        await gate.wait()
+
+    task = asyncio.create_task(database.use(work))
+    await eventually(lambda: server.connections, "a start")
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert server.connection.terminated
-    assert await database.use(lent) is server.connections[1]
+    next_one = asyncio.create_task(database.use(lent))
+    await asyncio.sleep(0)
+    assert (len(server.connections), next_one.done()) == (1, False)
+    gate.set()
+    assert await next_one is server.connections[0]
 
 
 async def test_a_cancellation_that_meets_a_result_is_not_lost(database: Database) -> None:
@@ -265,6 +278,35 @@ async def test_closing_ends_whatever_the_server_does(database: Database, server:
     await database.close(within_s=0.01)
     assert server.connections[1].terminated
     await database.close()
+
+
+@pytest.mark.stack
+async def test_a_locked_table_costs_no_more_backends_than_agreed(fresh_database: str) -> None:
+    """While somebody locks a table, callers come and give up by the dozen: Postgres never has more of our backends than
+    the pool may have, and ends their statements itself. There were sixty after nine seconds, for each that was given up
+    was followed by a new connection.
+    """
+    database = Database(fresh_database, size_max=3, timeout_s=0.5)
+    await migrate(database)
+    holder, watcher = [await asyncpg.connect(fresh_database) for _ in range(2)]
+    await holder.execute("BEGIN")
+    await holder.execute("LOCK TABLE agent_events IN ACCESS EXCLUSIVE MODE")
+    ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'meshrelay' AND datname = current_database()"
+    counted = []
+    for _ in range(8):
+        asks = [database.use(lambda one: one.fetch(sql.READ_STORED, "a"), timeout_s=0.3) for _ in range(6)]
+        answers = await asyncio.gather(*asks, return_exceptions=True)
+        assert all(isinstance(answer, DatabaseUnavailable) for answer in answers)
+        counted.append(await watcher.fetchval(ours))
+    assert 1 <= max(counted) <= 3
+    waiting = f"{ours} AND wait_event_type = 'Lock'"
+    await asyncio.sleep(2.0)  # past Postgres's own limit
+    assert await watcher.fetchval(waiting) == 0
+    await holder.execute("ROLLBACK")
+    assert await database.fetch(sql.READ_STORED, "a") == []
+    await database.close()
+    for one in (holder, watcher):
+        await one.close()
 
 
 @pytest.mark.stack

@@ -136,19 +136,19 @@ def decide(taken: Sequence[Incoming], *, former: Former | None, critical_types: 
         elif former is not None and former.may_have_swept(message.ts_ns, class_of(message.event.type, critical_types)):
             batch.repeats += 1
         elif (earlier := seen.get(message.event.id)) is not None:
-            _repeat(batch, message.seq, message.event, earlier.text)
+            _repeat(batch, message.seq, message.event, is_same=same_content(earlier.text, message.event.text))
         else:
             seen[message.event.id] = message.event
             batch.events.append((message.seq, message.event))
     return batch
 
 
-def without_stored(batch: Batch, stored: Mapping[str, str]) -> Batch:
-    """The batch less the events whose ids are stored already; `stored` maps their ids to their JSON."""
+def without_stored(batch: Batch, stored: Mapping[str, bool]) -> Batch:
+    """The batch less the events whose ids are stored already; `stored` says of their ids whether that is the same."""
     result = Batch(batch.first_seq, batch.last_seq, batch.mark_ns, [], list(batch.dead), batch.repeats)
     for seq, event in batch.events:
         if event.id in stored:
-            _repeat(result, seq, event, stored[event.id])
+            _repeat(result, seq, event, is_same=stored[event.id])
         else:
             result.events.append((seq, event))
     return result
@@ -193,8 +193,8 @@ def lineage_break(
     return None
 
 
-def _repeat(batch: Batch, seq: int, event: Event, earlier_text: str) -> None:
-    if same_content(earlier_text, event.text):
+def _repeat(batch: Batch, seq: int, event: Event, *, is_same: bool) -> None:
+    if is_same:
         batch.repeats += 1
         return
     detail = f"the id {event.id} belongs to another event, stored earlier; publish under a fresh id"

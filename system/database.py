@@ -5,8 +5,13 @@ pool's release can hang on a silent server; and it reports a lost connection in 
 time limit; a connection on which anything but a plain server error happened is thrown away; and callers see just two
 kinds of failure, `DatabaseUnavailable` (try again; the outcome of a write is *unknown*) and bugs.
 
+A statement that its caller gives up runs on in Postgres, which looks at no socket while it waits for a lock. So it
+keeps its place in the pool until Postgres is done with it, which has a time limit of its own, a little above ours;
+else each one given up would be followed by a new connection, and a table that somebody locks by hundreds.
+
 The pool is ours because every use here is one statement: to lend a connection and to take it back are then two steps of
-a list, which wait for nobody and can't fail. asyncpg's pool makes a task and three timers of each use.
+a list, which wait for nobody and can't fail. asyncpg's pool makes a task and three timers of each use;
+here it is a task.
 """
 
 from __future__ import annotations
@@ -46,6 +51,9 @@ _NOT_LET_IN: tuple[type[asyncpg.PostgresError], ...] = (
 
 IDLE_MAX_S = 300.0
 """A connection that was idle for longer may have been forgotten by whatever stands between, and is not used again."""
+SERVER_SLACK_S = 1.0
+"""How much longer than ours Postgres's limit of a statement is: it must not be the one to decide. It ends no commit
+that waits for a standby; a cancellation of ours would, and it would count as done there without the standby."""
 SERVER_SETTINGS = {
     "application_name": "meshrelay",
     "enable_seqscan": "off",
@@ -86,7 +94,8 @@ class Database:
         self._slots = asyncio.Semaphore(size_max)
         self._idle: list[tuple[Any, float]] = []
         """Connections that nobody has borrowed, with the loop time at which each came back; the last one goes first."""
-        self._lent: dict[Any, None] = {}
+        self._lent: dict[Any, asyncio.Task[Any]] = {}
+        """Those that are in use, with what uses them; some were given up."""
 
     async def fetch(self, sql: str, *args: object) -> Sequence[Any]:
         """Run one statement and return its rows. Raises DatabaseUnavailable, or asyncpg.PostgresError for a bug."""
@@ -107,22 +116,22 @@ class Database:
         other server errors pass through.
         """
         try:
-            async with asyncio.timeout(timeout_s or self._timeout_s), self._slots:
-                connection = await self._take()
-                sound = False
+            async with asyncio.timeout(timeout_s or self._timeout_s):
+                await self._slots.acquire()
                 try:
-                    result = await work(connection)
-                    sound = True
-                except asyncpg.PostgresError as error:
-                    sound = not is_transient(error)
+                    connection = await self._take()
+                except BaseException:
+                    self._slots.release()
                     raise
-                finally:  # unsound after a cancellation too: the connection may hold half a statement
-                    self._give_back(connection, sound=sound)
-                return result
+                return await self._wait_for(self._start(connection, work))
         except Exception as error:  # every way to fail here is classified by its chain
             if is_transient(error):
                 raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
             raise
+
+    def patient(self, timeout_s: float) -> Database:
+        """A pool of one connection to the same database, for statements that may take so long on either side."""
+        return Database(self._dsn, size_max=1, timeout_s=timeout_s)
 
     async def close(self, within_s: float | None = None) -> None:
         """Say goodbye on every idle connection within the time limit; cut the others."""
@@ -132,16 +141,53 @@ class Database:
                 await asyncio.gather(*(connection.close() for connection in idle))
         except Exception as error:  # closing must end, however the server behaves
             log.warning("database.close_cut", error=repr(error))
+        running = [*self._lent.values()]
         for connection in [*idle, *self._lent]:
             connection.terminate()
+        if running:
+            await asyncio.wait(running, timeout=SERVER_SLACK_S)
+        for task in running:
+            task.cancel()  # most have ended with their connections
+
+    def _start(self, connection: Any, work: Callable[[Any], Awaitable[T]]) -> asyncio.Task[T]:
+        """Let `work` run in a task of its own, which owns the connection and its place until it is over."""
+        task = asyncio.get_running_loop().create_task(self._run(connection, work), name="statement")
+        self._lent[connection] = task
+        return task
+
+    async def _run(self, connection: Any, work: Callable[[Any], Awaitable[T]]) -> T:
+        sound = False
+        try:
+            result = await work(connection)
+            sound = True
+            return result
+        except asyncpg.PostgresError as error:
+            sound = not is_transient(error)
+            raise
+        finally:  # unsound after a cancellation too: the connection may hold half a statement
+            self._give_back(connection, sound=sound)
+            self._slots.release()
+
+    async def _wait_for(self, task: asyncio.Task[T]) -> T:
+        """Its result; who gives it up leaves it running for as long as Postgres does, if that is still there."""
+        loop = asyncio.get_running_loop()
+        over_at = loop.time() + self._timeout_s + 2 * SERVER_SLACK_S
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            end = loop.call_at(over_at, task.cancel)
+
+            def over(_: asyncio.Task[T]) -> None:
+                end.cancel()
+                if not task.cancelled():
+                    task.exception()  # which nobody waits for any more
+
+            task.add_done_callback(over)
+            raise
 
     async def _take(self) -> Any:
         """The connection that was used last, or a new one."""
-        connection = self._last_idle()
-        if connection is None:
-            connection = await self._dial()
-        self._lent[connection] = None
-        return connection
+        return self._last_idle() or await self._dial()
 
     def _last_idle(self) -> Any:
         oldest_s = asyncio.get_running_loop().time() - IDLE_MAX_S
@@ -161,6 +207,7 @@ class Database:
             connection.terminate()
 
     async def _dial(self) -> Any:
+        limit_s = self._timeout_s + SERVER_SLACK_S
         try:
             return await asyncpg.connect(
                 self._dsn,
@@ -168,7 +215,7 @@ class Database:
                 # `use` has a limit of its own, and a cached statement lives as long as its connection: no timers
                 command_timeout=None,
                 max_cached_statement_lifetime=0,
-                server_settings=SERVER_SETTINGS,
+                server_settings=SERVER_SETTINGS | {"statement_timeout": f"{round(limit_s * 1000)}ms"},
             )
         except _NOT_LET_IN as error:
             raise DatabaseUnavailable(f"Postgres lets nobody in: {type(error).__name__}: {error}") from error

@@ -118,9 +118,12 @@ class Leader:
             return True
         self._on_watermark(Position(lease["watermark"]))
         self._writer.problem = None
-        if lease["left_s"] > 0 and lease["holder"] != self.holder:
-            await self._wait_while_led(lease["left_s"])
-            return True
+        if lease["holder"] != self.holder and lease["left_s"] > 0:
+            if lease["left_s"] <= settings.lease_s * sql.LEASES_AHEAD_MAX:
+                await self._wait_while_led(lease["left_s"])
+                return True
+            # Postgres's clock was put back: a holder that lives renews by the new time meanwhile, and keeps the lease
+            await self._wait_handed_back(settings.lease_s)
         await self._leave_to_others()
         self._may_hold = True
         row = await self._database.fetchrow(sql.TAKE_LEASE, settings.stream, self.holder, settings.lease_s)
@@ -197,9 +200,12 @@ class Leader:
         settings = self._settings
         if settings.transport != "cursor":
             await hints.give(self._link, hints.YIELD_SUBJECT)
-        wait_s = min(left_s + self._host.rng.uniform(0.0, 0.1) * settings.lease_s, settings.idle_check_s)
+        jitter_s = self._host.rng.uniform(0.0, 0.1) * settings.lease_s
+        await self._wait_handed_back(min(left_s + jitter_s, settings.idle_check_s))
+
+    async def _wait_handed_back(self, timeout_s: float) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
+            async with asyncio.timeout(timeout_s):
                 await self._handed_back.wait()
 
     async def _init(self) -> None:

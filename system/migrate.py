@@ -36,7 +36,11 @@ async def migrate(database: Database) -> list[str]:
     """Apply what is missing; answers the names of what was applied. Raises DatabaseUnavailable."""
     if await database.use(_applied) >= {number for number, _, _ in migrations()}:
         return []
-    return await database.use(_apply, timeout_s=TIMEOUT_S)
+    patient = database.patient(TIMEOUT_S)
+    try:
+        return await patient.use(_apply)
+    finally:
+        await patient.close(LIMIT_S)
 
 
 async def _applied(connection: Any) -> set[int]:

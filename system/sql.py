@@ -32,11 +32,18 @@ FROM event_stream WHERE name = $1
 """
 """What a replica that does not lead asks for now and then: how long the lease holds (-infinity if handed back)."""
 
-TAKE_LEASE = """
+LEASES_AHEAD_MAX = 2
+"""A lease further ahead than so many of one's own counts as free: no holder has set it by the clock as it is now."""
+
+TAKE_LEASE = f"""
 UPDATE event_stream s SET holder = $2, lease_until = now() + make_interval(secs => $3), fence = s.fence + 1
-WHERE s.name = $1 AND (s.holder = $2 OR s.lease_until < now())
+WHERE s.name = $1 AND (s.holder = $2 OR s.lease_until < now()
+                       OR s.lease_until > now() + {LEASES_AHEAD_MAX} * make_interval(secs => $3))
 RETURNING s.epoch, s.created, s.watermark, s.mark_ns, s.fence
 """
+"""The last condition is for a clock that was put back, as by a failover to a server with another one: what a dead
+leader left would hold for as long as the step was. A holder whose own setting is more than twice ours loses its lease
+by it, too: the fence stops it, and it finds ours good, so that the shortest of several leads."""
 
 RENEW_LEASE = """
 UPDATE event_stream SET lease_until = now() + make_interval(secs => $3)
@@ -118,26 +125,33 @@ SELECT count(*) FROM fence
 """The writer's fast path: $1 stream, $2 fence, $3 watermark before, $4 after, $5-$10 events, $11-$16 dead letters,
 $17 JetStream's time of the last message in ns, $18 lease in s, $19 redispatch limit in s. Answers 1, or 0 when another
 writer holds the fence or the watermark moved: then nothing was written. Raises UniqueViolation, and writes nothing, if
-an id is stored already; pg-writer then asks READ_STORED_MANY which ones and leaves them out."""
+an id is stored already; pg-writer then looks up which ones (`stored.look_up`) and leaves them out."""
 
-READ_STORED_MANY = "SELECT id, pos, payload FROM agent_events WHERE id = ANY($1::text[])"
+READ_STORED_MANY = """
+SELECT id, pos, encode(sha256(convert_to(payload, 'UTF8')), 'hex') AS digest
+FROM agent_events WHERE id = ANY($1::text[])
+"""
+"""Which of these ids are stored, with a digest in place of what may be a thousand large events."""
 
 READ_TAIL = """
 WITH s AS MATERIALIZED (
     SELECT s.watermark, coalesce(m.swept, 0) AS swept
     FROM event_stream s LEFT JOIN sweep_mark m ON m.stream = s.name WHERE s.name = $1
-), e AS (
-    SELECT pos, agent, type, payload FROM agent_events
-    WHERE pos > $2 AND pos <= (SELECT watermark FROM s) ORDER BY pos LIMIT $3
+), e AS MATERIALIZED (
+    SELECT pos, agent, type, payload, sum(octet_length(payload)) OVER (ORDER BY pos ROWS UNBOUNDED PRECEDING) AS bytes
+    FROM (SELECT pos, agent, type, payload FROM agent_events
+          WHERE pos > $2 AND pos <= (SELECT watermark FROM s) ORDER BY pos LIMIT $3) found
 )
-SELECT s.watermark, s.swept, NULL::bigint AS pos, NULL::text AS agent, NULL::text AS type, NULL::text AS payload FROM s
+SELECT s.watermark, s.swept, (SELECT count(*) >= $3 OR max(e.bytes) >= $4 FROM e) AS has_more,
+       NULL::bigint AS pos, NULL::text AS agent, NULL::text AS type, NULL::text AS payload FROM s
 UNION ALL
-SELECT NULL, NULL, e.pos, e.agent, e.type, e.payload FROM e
+SELECT NULL, NULL, NULL, e.pos, e.agent, e.type, e.payload FROM e WHERE e.bytes - octet_length(e.payload) < $4
 ORDER BY pos NULLS FIRST
 """
-"""$1 stream, $2 after this position, $3 events at most. First a row of the stream itself, unless it is not adopted yet;
-then the events, of the same snapshot, in order. A NULL costs nothing to send and read;
-the watermark in every row would."""
+"""$1 stream, $2 after this position, $3 events at most, and $4 bytes, one event beyond. First a row of the stream
+itself, unless it is not adopted yet, which says whether there may be more; then the events, of the same snapshot, in
+order. A NULL costs nothing to send and read; the watermark in every row would. The length of a payload is known without
+reading it."""
 
 READ_RETAINED = """
 WITH s AS MATERIALIZED (

@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 PRUNE_INTERVAL_S = 3_600.0
 """How often old dead letters are looked for, which are kept for weeks."""
+PRUNE_LIMITS = 4
+"""Of the usual limit: no index tells old ones, and after a flood there may be millions."""
 CHUNK_ROWS = 1_000
 """One statement's work: 3 to 10 ms, so that locks and WAL stay small."""
 
@@ -34,6 +36,7 @@ class Sweeper:
         self._database = database
         self._host = host
         self._metrics = metrics
+        self._chunk_rows = CHUNK_ROWS
 
     async def run(self) -> None:
         """Sweep for ever; a database that is away is tried again at the next interval."""
@@ -43,9 +46,11 @@ class Sweeper:
             try:
                 await self.sweep()
                 if loop.time() >= prune_at:
-                    await self._database.execute(sql.PRUNE_DEAD_LETTERS, self._settings.dead_letter_retention_s)
+                    await self._prune()
                     prune_at = loop.time() + PRUNE_INTERVAL_S
             except DatabaseUnavailable as error:
+                # what did not come to its end within the limit is done in smaller pieces
+                self._chunk_rows = max(1, self._chunk_rows // 4)
                 log.warning("sweeper.database_unavailable", error=describe(error))
             await asyncio.sleep(self._settings.sweep_interval_s * self._host.rng.uniform(0.8, SWEEP_JITTER))
 
@@ -61,6 +66,13 @@ class Sweeper:
             log.info("sweeper.swept", rows=total)
         return total
 
+    async def _prune(self) -> None:
+        patient = self._database.patient(PRUNE_LIMITS * self._settings.database_timeout_s)
+        try:
+            await patient.execute(sql.PRUNE_DEAD_LETTERS, self._settings.dead_letter_retention_s)
+        finally:
+            await patient.close()
+
     async def _sweep_all(self) -> int:
         total = 0
         for kept_class in RetentionClass:
@@ -68,18 +80,20 @@ class Sweeper:
             # last one ended: while an old snapshot is open, passing over dead entries costs as much as reading rows
             since: datetime | None = None
             while True:
+                rows_max = self._chunk_rows
                 row = await self._database.fetchrow(
                     sql.SWEEP,
                     self._settings.stream,
                     kept_class.value,
                     self._settings.retention_s(kept_class),
-                    CHUNK_ROWS,
+                    rows_max,
                     since,
                 )
                 since = row["last"]
                 total += row["count"]
                 self._metrics.swept.labels(kept_class.name.lower()).inc(row["count"])
-                if row["count"] < CHUNK_ROWS:
+                self._chunk_rows = min(CHUNK_ROWS, rows_max * 2)
+                if row["count"] < rows_max:
                     break
                 # leaves room between pieces for readers and the writer
                 await asyncio.sleep(self._settings.sweep_pause_s)

@@ -179,7 +179,7 @@ class Tail:
         await self._places.ensure_tag(watermark)
         if not self._goes_on(watermark, reading.rows[0]["swept"]):
             return False
-        full = 0 < reading.rows_max < len(reading.rows)  # beside the stream's own row
+        full = len(reading.rows) > 1 and reading.rows[0]["has_more"]
         head = Position(reading.rows[-1]["pos"]) if full else watermark
         if full:
             await self._read_ahead(head)
@@ -189,12 +189,11 @@ class Tail:
         hub.release(
             [
                 Released(pos, agent, kind, event_frame(f"{prefix}{seq_of(pos)}", kind, text))
-                for _, _, pos, agent, kind, text in reading.rows[1:]
+                for _, _, _, pos, agent, kind, text in reading.rows[1:]
             ],
             head,
         )
-        self._moved.set()
-        self._moved.clear()
+        self._tell_moved()
         self._on_moved()
         return full
 
@@ -202,11 +201,11 @@ class Tail:
         """Whether what was read follows the hub's head without a hole; if not, the hub is set to where it does."""
         hub = self._hub
         if hub.start is None:
-            hub.reset(watermark)
+            self._reset(watermark)
             return False
         if ordinal_of(watermark) != ordinal_of(hub.head):
             log.error("tail.new_epoch", watermark=seq_of(watermark))
-            hub.reset(watermark)
+            self._reset(watermark)
             self._on_epoch()
             return False
         if watermark < hub.head:
@@ -217,13 +216,22 @@ class Tail:
             # a sweep got ahead of us: what it deleted was never released here; replay tells each agent exactly
             self._metrics.hub_resets.inc()
             log.warning("tail.overtaken_by_sweep", head=seq_of(hub.head), swept=seq_of(Position(swept)))
-            hub.reset(watermark)
+            self._reset(watermark)
             return False
         return True
 
+    def _reset(self, watermark: Position) -> None:
+        self._hub.reset(watermark)
+        self._tell_moved()
+
+    def _tell_moved(self) -> None:
+        self._moved.set()
+        self._moved.clear()
+
     async def _read(self, after: Position) -> _Reading:
-        rows_max = self._rows_max
-        return _Reading(rows_max, await self._database.fetch(sql.READ_TAIL, self._settings.stream, after, rows_max))
+        rows_max, settings = self._rows_max, self._settings
+        rows = await self._database.fetch(sql.READ_TAIL, settings.stream, after, rows_max, settings.page_bytes)
+        return _Reading(rows_max, rows)
 
     async def _read_ahead(self, after: Position) -> None:
         """Have Postgres look for the next events while these are made into frames and sent."""

@@ -36,6 +36,7 @@ from system.link import Connection, NatsLink, NatsUnavailable, describe, heed_ca
 from system.metrics import Metrics
 from system.pull import PullEnded, PullReader
 from system.settings import Settings
+from system.stored import look_up
 from system.stream import WRITER, StreamState, StreamUnsafe, ensure_consumer, ensure_stream, read_state, stream_config
 
 log = structlog.get_logger(__name__)
@@ -229,9 +230,9 @@ class Writer:
         try:
             after = await self._execute(place, batch)
         except asyncpg.UniqueViolationError:
-            ids = [event.id for _, event in batch.events]
-            rows = await self._database.fetch(sql.READ_STORED_MANY, ids)
-            batch = without_stored(batch, {row["id"]: row["payload"] for row in rows})
+            events = [event for _, event in batch.events]
+            stored = await self._database.use(lambda connection: look_up(connection, events))
+            batch = without_stored(batch, {event_id: one.is_same for event_id, one in stored.items()})
             after = await self._execute(place, batch)
         self._metrics.wrote(batch)
         for letter in batch.dead:

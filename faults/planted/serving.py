@@ -79,7 +79,8 @@ def _tail_takes_a_part_for_all() -> None:
     read = Tail._read
 
     async def all_of_it(self: Any, after: Position) -> Any:
-        return _Reading(1 << 30, (await read(self, after)).rows)
+        rows_max, rows = await read(self, after)
+        return _Reading(rows_max, [_Row(dict(row) | {"has_more": False}) for row in rows[:1]] + list(rows[1:]))
 
     replace(Tail, "_read", all_of_it)
 

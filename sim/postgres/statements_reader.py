@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import islice
+import hashlib
+from itertools import accumulate, islice
 from typing import Any
 
 from sim.postgres.schema import AgentEvent
 from sim.postgres.statement import Outcome, Run, Statement, limit
-from sim.postgres.types import FLOAT8, INT2, INT4, INT8, TEXT, TEXTS, TIMESTAMPTZ, epoch_s, unix_ns
+from sim.postgres.types import BOOL, FLOAT8, INT2, INT4, INT8, TEXT, TEXTS, TIMESTAMPTZ, epoch_s, unix_ns
 from system import sql
 
 ALL_AGENTS = "_all"
@@ -49,7 +50,11 @@ def _read_stored_many(run: Run, ids: list[str | None] | None) -> Outcome:
     # an index scan over an array goes through its distinct values in order
     wanted = sorted({one: None for one in ids or () if one is not None})
     found = [run.tables.agent_events.find_version(run.snapshot, one, run.tables.events_by_id) for one in wanted]
-    return Outcome([(v.row.id, v.row.pos, v.row.payload) for v in found if v is not None], "SELECT")
+    return Outcome([(v.row.id, v.row.pos, _digest(v.row.payload)) for v in found if v is not None], "SELECT")
+
+
+def _digest(payload: str) -> str:
+    return hashlib.sha256(payload.encode()).hexdigest()
 
 
 def _read_stored(run: Run, event_id: str | None) -> Outcome:
@@ -57,17 +62,33 @@ def _read_stored(run: Run, event_id: str | None) -> Outcome:
     return Outcome([] if found is None else [(found.row.pos, found.row.payload)], "SELECT")
 
 
-def _read_tail(run: Run, name: str | None, after: int | None, rows_max: int | None) -> Outcome:
+def _read_tail(run: Run, name: str | None, after: int | None, rows_max: int | None, bytes_max: int | None) -> Outcome:
     most = limit(rows_max)
     stream = run.tables.event_stream.find(run.snapshot, name)
     if stream is None:
         return Outcome([], "SELECT")
-    rows: list[tuple[Any, ...]] = [(stream.watermark, _swept(run, name), None, None, None, None)]
+    events: list[AgentEvent] = []
     if after is not None:
         versions = run.tables.agent_events.primary.between(after + 1, stream.watermark + 1)
-        events = (version.row for version in versions if run.snapshot.sees(version))
-        rows += [(None, None, e.pos, e.agent, e.type, e.payload) for e in islice(events, most)]
+        events = list(islice((version.row for version in versions if run.snapshot.sees(version)), most))
+    ends = list(accumulate(len(e.payload.encode()) for e in events))
+    has_more = _either(_reaches(len(events), rows_max), _reaches(ends[-1] if ends else None, bytes_max))
+    rows: list[tuple[Any, ...]] = [(stream.watermark, _swept(run, name), has_more, None, None, None, None)]
+    for begin, e in zip([0, *ends], events, strict=False):
+        if bytes_max is not None and begin < bytes_max:
+            rows.append((None, None, None, e.pos, e.agent, e.type, e.payload))
     return Outcome(rows, "SELECT")
+
+
+def _reaches(value: int | None, bound: int | None) -> bool | None:
+    return None if value is None or bound is None else value >= bound
+
+
+def _either(one: bool | None, other: bool | None) -> bool | None:
+    """OR, where NULL is unknown."""
+    if one or other:
+        return True
+    return None if one is None or other is None else False
 
 
 def _read_retained(run: Run, name: str | None, after: int | None, rows_max: int | None) -> Outcome:
@@ -210,10 +231,10 @@ STATEMENTS = (
     ),
     Statement(
         text=sql.READ_STORED_MANY,
-        pin="c6a56943e3a3",
+        pin="3860e0e98eb8",
         handler=_read_stored_many,
         parameters=(TEXTS,),
-        columns=(("id", TEXT), ("pos", INT8), ("payload", TEXT)),
+        columns=(("id", TEXT), ("pos", INT8), ("digest", TEXT)),
         needs=("agent_events",),
     ),
     Statement(
@@ -226,12 +247,13 @@ STATEMENTS = (
     ),
     Statement(
         text=sql.READ_TAIL,
-        pin="0d78499eed4b",
+        pin="2a8b01be439c",
         handler=_read_tail,
-        parameters=(TEXT, INT8, INT8),
+        parameters=(TEXT, INT8, INT8, INT8),
         columns=(
             ("watermark", INT8),
             ("swept", INT8),
+            ("has_more", BOOL),
             ("pos", INT8),
             ("agent", TEXT),
             ("type", TEXT),

@@ -51,7 +51,9 @@ def _take_lease(run: Run, name: str | None, holder: str | None, lease_s: float |
     now = run.snapshot.now
 
     def matches(row: EventStream) -> bool:
-        return (holder is not None and row.holder == holder) or row.lease_until < now
+        if (holder is not None and row.holder == holder) or row.lease_until < now:
+            return True
+        return lease_s is not None and row.lease_until > later(now, 2 * lease_s)
 
     def change(row: EventStream) -> EventStream:
         return row._replace(holder=holder, lease_until=later(now, lease_s), fence=int8(row.fence + 1))
@@ -286,7 +288,7 @@ STATEMENTS = (
     ),
     Statement(
         text=sql.TAKE_LEASE,
-        pin="a762151f5361",
+        pin="547083c7e495",
         handler=_take_lease,
         parameters=(TEXT, TEXT, FLOAT8),
         columns=(("epoch", INT4), ("created", TEXT), ("watermark", INT8), ("mark_ns", INT8), ("fence", INT8)),

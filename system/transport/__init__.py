@@ -30,7 +30,7 @@ class Source(Protocol):
         ...
 
     def is_ahead(self, position: Position) -> bool:
-        """Whether a position lies beyond what this replica has heard of: then there is nothing to read yet."""
+        """Whether there is nothing to read after a position before this replica has heard of more."""
         ...
 
     async def wait_moved(self, timeout_s: float) -> None:

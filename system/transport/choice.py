@@ -32,7 +32,7 @@ def make_transport(
     """What the setting `transport` asks for. Raises NotImplementedError for what this release does not have yet."""
     match settings.transport:
         case "cursor":
-            return CursorTransport(places, hub, tail)
+            return CursorTransport(places, hub, tail, pause_s=settings.tail_poll_s)
         case "jetstream":
             return JetStreamTransport(
                 settings, database, link, host, metrics, places=places, tail=tail, on_moved=on_moved

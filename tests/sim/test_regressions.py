@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from faults.plan import Plan, RelayLimits
-from faults.vocabulary import Fault, HalfOpen, Kill, Link, Pause, PowerLoss, ProcessName
+from faults.vocabulary import ClockSkew, Fault, HalfOpen, Kill, Link, Pause, PowerLoss, ProcessName
 from sim.swarm import PLANS
 from sim.trial import simulate, try_plan
 from sim.world import World
@@ -30,6 +30,12 @@ STORIES: dict[str, tuple[Fault, ...]] = {
         PowerLoss(id="p", process=ProcessName.NATS, at_s=6.0, down_s=2.4),
         Kill(id="k", process=ProcessName.NATS, at_s=8.6, down_s=1.7),
         Pause(id="z", process=ProcessName.RELAY, at_s=8.3, for_s=2.4),
+    ),
+    # Postgres's clock is put back by three hours while no relay runs. The dead leader's lease lies three hours ahead,
+    # and whoever came back waited for that: nobody led, nothing was stored.
+    "a lease from before the clock was put back": (
+        ClockSkew(id="c", process=ProcessName.POSTGRES, at_s=0.0, for_s=8.0, skew_ms=3 * 3_600_000),
+        *(Kill(id=name, process=ProcessName.RELAY, only=name, at_s=7.0, down_s=2.0) for name in ("relay-1", "relay-2")),
     ),
 }
 

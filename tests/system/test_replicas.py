@@ -157,6 +157,47 @@ async def test_a_lease_whose_answer_was_not_waited_for_is_handed_back(
     assert row["free"]
 
 
+async def test_a_lease_that_nobody_can_have_set_is_free(start_relay: StartRelay) -> None:
+    """Postgres's clock was put back by hours, and the lease of a leader that died before lies as far ahead: the next
+    one leads after a lease. Nobody led until the clock had come there again.
+    """
+    relay = await start_relay()
+    await eventually(lambda: relay.relay._leader.fence, "a leader")
+    await relay.relay.drain()
+    await relay.rows("UPDATE event_stream SET holder = 'dead', lease_until = now() + interval '3 hours'")
+    other = await start_relay(wait=False, lease_s=1)
+    await eventually(lambda: other.relay._leader.fence, "a leader")
+    await other.publish(event("e1"))
+    await other.settled()
+
+
+async def test_who_lives_keeps_its_lease_when_the_clock_is_put_back(start_relay: StartRelay) -> None:
+    """Its next renewal is by the new time, and comes before anybody takes the lease for left over."""
+    leader = await start_relay(lease_s=2)
+    fence = await eventually(lambda: leader.relay._leader.fence, "a leader")
+    await start_relay(lease_s=2, idle_check_s=0.1)
+    for _ in range(3):
+        await leader.rows("UPDATE event_stream SET lease_until = now() + interval '3 hours'")
+        await asyncio.sleep(2.5)
+    (row,) = await leader.rows("SELECT fence, lease_until < now() + interval '3 s' AS is_renewed FROM event_stream")
+    assert (row["fence"], row["is_renewed"]) == (fence, True)
+
+
+async def test_leases_of_two_lengths_change_hands_once(start_relay: StartRelay) -> None:
+    """A replica with a much shorter lease takes a longer one for left over, once: that one's holder finds the shorter
+    lease good, and follows.
+    """
+    longer = await start_relay(lease_s=8)
+    await eventually(lambda: longer.relay._leader.fence, "a leader")
+    shorter = await start_relay(lease_s=1)
+    fence = await eventually(lambda: shorter.relay._leader.fence, "the shorter lease")
+    await eventually(lambda: longer.relay._leader.fence is None, "a follower")
+    await asyncio.sleep(3.0)  # three of the shorter ones
+    assert (longer.relay._leader.fence, shorter.relay._leader.fence) == (None, fence)
+    await longer.publish(event("e1"))
+    await shorter.settled()
+
+
 @all_transports
 async def test_killed_and_stopped_leaders_are_replaced(replicas: tuple[Replica, Replica]) -> None:
     """G8, under traffic: after SIGKILL of the leader the other one leads within the lease's bound; the killed one comes

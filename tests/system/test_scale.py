@@ -112,7 +112,7 @@ async def test_the_tail_is_an_index_read(database: Recording, observer: Any, sta
     await set_statistics(observer, statistics)
     found = []
     for after in (position(LOADED // 4), position(LOADED - 5_000), position(LOADED - 10), position(LOADED), 1 << 62):
-        plan = await database.examine(sql.READ_TAIL, STREAM, after, 1_000, generic=generic)
+        plan = await database.examine(sql.READ_TAIL, STREAM, after, 1_000, 1 << 20, generic=generic)
         bounds = Bounds(buffers=1_000, filtered=0, sorted=1_001, indexes=frozenset({"agent_events_pkey"}))
         found += [f"after {after}: {problem}" for problem in plan.problems(bounds)]
     assert not found
@@ -245,7 +245,7 @@ async def _use_everything(connection: Any) -> dict[str, int]:
     try:
         await connection.execute("SET LOCAL lock_timeout = '1ms'")
         page = await connection.fetch(sql.READ_PAGE, STREAM, BUSY, 0, 500)
-        tail = await connection.fetch(sql.READ_TAIL, STREAM, position(LOADED - 10), 1_000)
+        tail = await connection.fetch(sql.READ_TAIL, STREAM, position(LOADED - 10), 1_000, 1 << 20)
         place = await connection.fetch(sql.READ_PLACE, STREAM, BUSY)
         event = [[str(position(LOADED + 1))], [BUSY], ["1"], ["new"], ["task.assigned"], ['{"id":"new"}']]
         nothing_dead: list[list[str]] = [[] for _ in range(6)]

@@ -125,7 +125,7 @@ class Author:
             (lambda: (sql.READ_EPOCHS, ()), 1),
             (lambda: (sql.READ_STORED_MANY, ([self._id() for _ in range(self.rng.randrange(4))],)), 1),
             (lambda: (sql.READ_STORED, (self._id(),)), 1),
-            (lambda: (sql.READ_TAIL, (self._stream(), self._pos(), self.rng.choice((1, 3, 50)))), 3),
+            (lambda: (sql.READ_TAIL, (self._stream(), self._pos(), self.rng.choice((1, 3, 50)), self._bytes())), 3),
             (self._place, 2),
             (self._swept, 1),
             (lambda: (sql.READ_RETAINED, (self._stream(), self._pos(), self.rng.choice((1, 3, 50)))), 2),
@@ -230,7 +230,7 @@ class Author:
         return sql.STORE_ACK, (self._stream(), self._agent(), self._pos())
 
     def _take(self) -> tuple[str, tuple[Any, ...]]:
-        return sql.TAKE_LEASE, (self._stream(), self.rng.choice(("holder0", "holder1")), self._lease())
+        return sql.TAKE_LEASE, (self._stream(), self.rng.choice(("holder0", "holder1")), FAR_S)
 
     def _epoch(self) -> tuple[str, tuple[Any, ...]]:
         created = self.rng.choice(("created0", "created1"))
@@ -253,6 +253,9 @@ class Author:
 
     def _fence(self) -> int:
         return self.fence + self.rng.choice((0, 0, 0, 0, 0, 0, 1, -1))
+
+    def _bytes(self) -> int:
+        return self.rng.choice((1, 20, 1_000_000))
 
     def _lease(self) -> float:
         return self.rng.choice((FAR_S, FAR_S, -FAR_S))

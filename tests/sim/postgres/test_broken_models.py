@@ -129,8 +129,8 @@ def null_is_a_value(patch: Patch) -> None:
 def null_equals_null(patch: Patch) -> None:
     """A NULL position is read as 0."""
 
-    def read(run: Run, name: Any, after: int | None, rows_max: int | None) -> Outcome:
-        outcome = REGISTRY_BEFORE[sql.READ_TAIL].handler(run, name, after or 0, rows_max)
+    def read(run: Run, name: Any, after: int | None, *bounds: int | None) -> Outcome:
+        outcome = REGISTRY_BEFORE[sql.READ_TAIL].handler(run, name, after or 0, *bounds)
         assert isinstance(outcome, Outcome)
         return outcome
 

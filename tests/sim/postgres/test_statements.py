@@ -69,7 +69,7 @@ async def test_the_relay_s_every_call_is_served() -> None:
         assert [row["id"] for row in await database.fetch(sql.READ_STORED_MANY, ["e6", "e5", "e4"])] == ["e5", "e6"]
         assert (await database.fetchrow(sql.READ_STORED, "e6"))["pos"] == BASE + 6
         assert [row["pos"] for row in await database.fetch(sql.READ_PAGE, "s", "ann", 0, 9)][1:] == [BASE + 5, BASE + 6]
-        assert [row["pos"] for row in await database.fetch(sql.READ_TAIL, "s", BASE + 5, 9)] == [None, BASE + 6]
+        assert [row["pos"] for row in await database.fetch(sql.READ_TAIL, "s", BASE + 5, 9, 9_999)] == [None, BASE + 6]
         assert [row["pos"] for row in await database.fetch(sql.READ_OVERDUE, 3, 9)] == [BASE + 5]
         await database.execute(sql.MARK_REDISPATCHED, BASE + 5, 1, 100.0)
         assert await database.fetch(sql.READ_OVERDUE, 3, 9) == []

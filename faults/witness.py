@@ -95,6 +95,10 @@ class AgentWitness(Observer):
         self.saved_seq, self.saved_epoch = place.seq, place.epoch
         self._recorder.record(history.Saved, agent=self.name, cursor=cursor)
 
+    def forgot(self) -> None:
+        """Its cursor is lost: what it had handled counts for nothing until it has saved one again."""
+        self.saved_seq, self.saved_epoch = 0, ""
+
     def acked(self, cursor: str) -> None:
         """The relay confirmed an ack."""
         self._recorder.record(history.Acked, agent=self.name, cursor=cursor)

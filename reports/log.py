@@ -35,6 +35,9 @@ class Log:
         self.c = array("i")
         self.record = array("q")
         self.notes: list[Connect | Gap | Gone] = []
+        self.acked_max: dict[int, int] = {}
+        """By the row of a connection that presents no cursor: the furthest that anybody can have acknowledged for the
+        agent by then, where histories tell what clients save; for they acknowledge nothing else."""
         self.conns: list[str] = []
         self._conn_of: dict[str, int] = {}
 

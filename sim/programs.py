@@ -220,9 +220,12 @@ class AgentProgram(AgentWitness):
         super().closed(conn, why)
 
     def crash(self) -> None:
-        """SIGKILL."""
+        """SIGKILL; who forgets has lost its disk with it."""
         if self._process is not None and self._process.is_alive:
             self._process.kill()
+            if self._agent.forgets:
+                self._store = PowerProofStore()
+                self.forgot()
 
     def died(self) -> None:
         """Its process is over; if it had no time to say so, whoever writes the history knows it of its connection."""

@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import msgspec
+
 from reports.checkers import CHECKERS
 from reports.checkers.findings import Finding, Judged
 from reports.checkers.follow import chains_of
@@ -322,3 +324,8 @@ def judge(records: Sequence[Record]) -> list[Judged]:
 def kinds_of(records: Sequence[Record]) -> list[str]:
     """The kinds of all findings in some records."""
     return [finding.kind.value for judged in judge(records) for finding in judged]
+
+
+def telling(records: Sequence[Record]) -> list[Record]:
+    """The same history of a run whose applications tell what they have handled."""
+    return [msgspec.structs.replace(one, tells_handled=True) if isinstance(one, Run) else one for one in records]

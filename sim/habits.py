@@ -1,0 +1,44 @@
+"""What people do in a few seeds only: each habit is drawn from a stream of its own, so that no other seed changes."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+
+from faults.plan import Agent, Plan
+
+FORGETFUL_SHARE = 0.15
+"""Seeds in which an agent loses its stored cursor."""
+FORGETFUL_CRASHES_MAX = 3
+ACK_INTERVALS_S = (0.3, 0.5, 2.0)
+"""Behind what it has handled by so much is what an agent has acknowledged: that is what it may see again."""
+
+
+def with_habits(plan: Plan) -> Plan:
+    """The plan of a seed with what its people are given to, beside what it has already."""
+    return _forgetful(plan)
+
+
+def _forgetful(plan: Plan) -> Plan:
+    """One agent loses its cursor with each of its crashes, and comes back by what it acknowledged."""
+    rng = random.Random(f"forgetful/{plan.seed}")
+    if rng.random() >= FORGETFUL_SHARE:
+        return plan
+    one = rng.choice(plan.agents)
+    crashes = {*one.crashes_s, *(_while_awake(rng, one, plan.duration_s) for _ in range(FORGETFUL_CRASHES_MAX))}
+    forgets = msgspec.structs.replace(
+        one,
+        forgets=True,
+        crashes_s=tuple(sorted(crashes)),
+        start_from=rng.choice((None, "acked")),
+        ack_interval_s=rng.choice(ACK_INTERVALS_S),
+    )
+    return msgspec.structs.replace(plan, agents=tuple(forgets if agent is one else agent for agent in plan.agents))
+
+
+def _while_awake(rng: random.Random, agent: Agent, duration_s: float) -> float:
+    """A moment at which an agent is awake, to the millisecond."""
+    awake = rng.choice(agent.awake)
+    until_s = duration_s if awake.until_s is None else awake.until_s
+    return round(awake.from_s + rng.uniform(0.1, 0.9) * (until_s - awake.from_s), 3)

@@ -6,18 +6,23 @@ import random
 
 import msgspec
 
-from faults.plan import Agent, Plan
+from faults.plan import Agent, Plan, Retention
+from reports.checkers.reminders import BESIDE
 
 FORGETFUL_SHARE = 0.15
 """Seeds in which an agent loses its stored cursor."""
 FORGETFUL_CRASHES_MAX = 3
+SLACK_S = 0.5
+"""What ages may be off where no clock of Postgres is touched."""
+UNANSWERED_SHARE = 0.08
+"""Seeds in which nothing stands between an agent that acknowledges nothing and what it has to be reminded of."""
 ACK_INTERVALS_S = (0.3, 0.5, 2.0)
 """Behind what it has handled by so much is what an agent has acknowledged: that is what it may see again."""
 
 
 def with_habits(plan: Plan) -> Plan:
     """The plan of a seed with what its people are given to, beside what it has already."""
-    return _forgetful(plan)
+    return _unanswered(_forgetful(plan))
 
 
 def _forgetful(plan: Plan) -> Plan:
@@ -35,6 +40,29 @@ def _forgetful(plan: Plan) -> Plan:
         ack_interval_s=rng.choice(ACK_INTERVALS_S),
     )
     return msgspec.structs.replace(plan, agents=tuple(forgets if agent is one else agent for agent in plan.agents))
+
+
+def _unanswered(plan: Plan) -> Plan:
+    """One agent acknowledges nothing, and nothing keeps the relay from reminding it: drawn together, for each is rare.
+
+    What is left of the faults hits people and their links only.
+    """
+    rng = random.Random(f"unanswered/{plan.seed}")
+    others = [agent for agent in plan.agents if not agent.forgets]
+    if rng.random() >= UNANSWERED_SHARE or not others:
+        return plan
+    one = rng.choice(others)
+    silent = msgspec.structs.replace(one, ack_interval_s=None)
+    faults = tuple(fault for fault in plan.faults if fault.target in BESIDE)
+    return msgspec.structs.replace(
+        plan,
+        agents=tuple(silent if agent is one else agent for agent in plan.agents),
+        faults=faults,
+        slack_s=SLACK_S,
+        retention=Retention(critical_s=600.0, standard_s=plan.retention.standard_s),
+        relay=msgspec.structs.replace(plan.relay, redispatch_after_s=rng.choice((1.0, 3.0))),
+        limits=msgspec.structs.replace(plan.limits, redispatch_max=rng.choice((1, 3))),
+    )
 
 
 def _while_awake(rng: random.Random, agent: Agent, duration_s: float) -> float:

@@ -79,6 +79,9 @@ class Kind(StrEnum):
     WRITER_PENDING = "writer-pending"
     """pg-writer still had messages waiting when the run ended."""
 
+    NOT_REMINDED = "not-reminded"
+    """An assignment that nobody acknowledged was not dispatched again, though nothing was in the way."""
+
     LOST_UNSYNCED = "lost-unsynced"
     """Acknowledged events are lost to a power loss, because NATS acknowledged before it synced."""
 
@@ -107,6 +110,7 @@ GUARANTEE_OF: dict[Kind, Guarantee] = {
     Kind.CONVERGED_LATE: Guarantee.G6,
     Kind.NOT_CAUGHT_UP: Guarantee.G6,
     Kind.WRITER_PENDING: Guarantee.G6,
+    Kind.NOT_REMINDED: Guarantee.G6,
     Kind.LOST_UNSYNCED: Guarantee.G8,
 }
 

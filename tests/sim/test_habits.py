@@ -7,13 +7,16 @@ import pytest
 
 from faults.plan import Agent, Plan
 from faults.planted import PLANTED
-from sim.habits import with_habits
+from reports.checkers.follow import chains_of
+from reports.checkers.reminders import overdue
+from sim import swarm
 from sim.hunt import hunt
 from sim.swarm import short_plan
-from sim.trial import try_plan
+from sim.trial import play, try_plan
 from tests.sim.test_world import plan_with
 
 pytestmark = pytest.mark.sim
+UNANSWERED_SEED = 1_008
 
 
 def forgetful_plan(seed: int = 1) -> Plan:
@@ -33,16 +36,32 @@ def test_an_agent_that_lost_its_cursor_comes_back_by_its_ack() -> None:
     assert {"reconnect.by_ack", "agent.got_again"} <= set(trial.marks)
 
 
-def test_a_few_seeds_have_a_habit_and_no_other_is_changed_by_it() -> None:
-    """What a seed draws beside its habits is what it drew before there were any."""
-    seeds = range(200)
-    forgetful = [seed for seed in seeds if any(agent.forgets for agent in short_plan(seed).agents)]
-    assert 15 <= len(forgetful) <= 50
-    for seed in forgetful:
-        plan = short_plan(seed)
-        assert sum(agent.forgets for agent in plan.agents) == 1
+def test_a_few_seeds_have_a_habit_and_the_others_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a seed draws beside its habits is what it drew before there were any, and every plan is sound."""
+    plans = [short_plan(seed) for seed in range(200)]
+    monkeypatch.setattr(swarm, "with_habits", lambda plan: plan)
+    without = [short_plan(seed) for seed in range(200)]
+    changed = [plan for plan, before in zip(plans, without, strict=True) if plan != before]
+    assert 20 <= len(changed) <= 70
+    assert sum(any(agent.forgets for agent in plan.agents) for plan in changed) >= 15
+    for plan in changed:
         assert Plan.decode(plan.encode()) == plan
-        assert with_habits(plan).faults == plan.faults
+        assert sum(agent.forgets for agent in plan.agents) <= 1
+
+
+def test_an_agent_that_acknowledges_nothing_is_reminded_of_everything() -> None:
+    """Some of its assignments are overdue for certain, and each has come again."""
+    played = play(short_plan(UNANSWERED_SEED))
+    due = list(overdue(played.index, chains_of(played.index)))
+    assert played.report.verdict == "held"
+    assert due
+    assert all(one.is_reminded for one in due)
+
+
+def test_assignments_that_never_come_again_are_found_out() -> None:
+    """A relay that dispatches nothing again is found by what its agents never got."""
+    found = hunt("redispatch-never", 1_000, 40)
+    assert found.kinds == ("not-reminded",)
 
 
 def test_a_place_that_nobody_acknowledged_is_found_out() -> None:

@@ -118,6 +118,8 @@ class Connect(_Record, frozen=True, tag="connect"):
 
     On a resync it is the position within the relay's own resync address, never None.
     """
+    types: tuple[str, ...] = ()
+    """It asks for these types only; empty is all."""
 
 
 class Connected(_Record, frozen=True, tag="connected"):

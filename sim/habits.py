@@ -14,6 +14,8 @@ FORGETFUL_SHARE = 0.15
 FORGETFUL_CRASHES_MAX = 3
 SLACK_S = 0.5
 """What ages may be off where no clock of Postgres is touched."""
+CHOOSY_SHARE = 0.1
+"""Seeds in which an agent asks for some types only."""
 UNANSWERED_SHARE = 0.08
 """Seeds in which nothing stands between an agent that acknowledges nothing and what it has to be reminded of."""
 ACK_INTERVALS_S = (0.3, 0.5, 2.0)
@@ -22,7 +24,7 @@ ACK_INTERVALS_S = (0.3, 0.5, 2.0)
 
 def with_habits(plan: Plan) -> Plan:
     """The plan of a seed with what its people are given to, beside what it has already."""
-    return _unanswered(_forgetful(plan))
+    return _choosy(_unanswered(_forgetful(plan)))
 
 
 def _forgetful(plan: Plan) -> Plan:
@@ -63,6 +65,17 @@ def _unanswered(plan: Plan) -> Plan:
         relay=msgspec.structs.replace(plan.relay, redispatch_after_s=rng.choice((1.0, 3.0))),
         limits=msgspec.structs.replace(plan.limits, redispatch_max=rng.choice((1, 3))),
     )
+
+
+def _choosy(plan: Plan) -> Plan:
+    """One agent asks for two of the types only: what else is addressed to it goes past it, and moves its place."""
+    rng = random.Random(f"choosy/{plan.seed}")
+    if rng.random() >= CHOOSY_SHARE:
+        return plan
+    one = rng.choice(plan.agents)
+    types = rng.sample([kind.type for kind in plan.workload.types], 2)
+    choosy = msgspec.structs.replace(one, types=tuple(types))
+    return msgspec.structs.replace(plan, agents=tuple(choosy if agent is one else agent for agent in plan.agents))
 
 
 def _while_awake(rng: random.Random, agent: Agent, duration_s: float) -> float:

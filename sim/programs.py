@@ -168,7 +168,7 @@ class AgentProgram(AgentWitness):
     """One agent: its client, its work, and what it saw."""
 
     def __init__(self, agent: Agent, plan: Plan, recorder: Any, url: str) -> None:
-        super().__init__(agent.name, recorder)
+        super().__init__(agent.name, recorder, agent.types)
         self.failures: list[str] = []
         self._agent = agent
         self._url = url
@@ -192,7 +192,15 @@ class AgentProgram(AgentWitness):
             )
 
         self._client = AgentClient(
-            self._url, owner_of(self.name), token, self, self._store, host, settings=self._settings, observer=self
+            self._url,
+            owner_of(self.name),
+            token,
+            self,
+            self._store,
+            host,
+            types=self._agent.types,
+            settings=self._settings,
+            observer=self,
         )
         try:
             await self._client.run()

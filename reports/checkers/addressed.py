@@ -5,17 +5,20 @@ is labelled. `<id>~r<n>` is a stale redispatch, published by the relay itself: l
 An event that was refused at every attempt was not published; one whose outcome is unknown may have been. Where
 histories tell what events say, by digests, the application must be given what was published.
 
+A client that asks for some types only is given no other.
+
 That a token opens one agent's stream only, and stops at its expiry, is not seen in a history; tests show it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from reports.checkers.chain import Chain, Misplaced
 from reports.checkers.findings import Finding, Guarantee, Judged, Kind
 from reports.handling import Given
-from reports.index import NONE, Index
+from reports.history import Connect
+from reports.index import NONE, Index, Log, Op
 
 
 def check_addressed(index: Index, chains: Sequence[Chain]) -> Judged:
@@ -25,9 +28,39 @@ def check_addressed(index: Index, chains: Sequence[Chain]) -> Judged:
         for misplaced in chain.misplaced:
             if misplaced.kind in (Kind.FOREIGN, Kind.PHANTOM):
                 judged.add(_finding(index, chain, misplaced))
+        for row in _unasked(index, chain.log):
+            judged.add(_not_asked_for(index, chain.log, row))
     for given in index.handling.changed():
         judged.add(_changed(index, given))
     return judged
+
+
+def _unasked(index: Index, log: Log) -> Iterator[int]:
+    """The rows of deliveries of types that their connection did not ask for."""
+    asked: dict[int, tuple[str, ...]] = {}
+    for note, row in ((log.notes[log.a[row]], row) for row, op in enumerate(log.op) if op == Op.CONNECT):
+        if isinstance(note, Connect) and note.types:
+            asked[log.conn[row]] = note.types
+    if not asked:
+        return
+    for row, op in enumerate(log.op):
+        types = asked.get(log.conn[row]) if op == Op.DELIVER else None
+        if types is not None and index.types[index.events.type[log.b[row]]] not in types:
+            yield row
+
+
+def _not_asked_for(index: Index, log: Log, row: int) -> Finding:
+    event = log.b[row]
+    return Finding(
+        kind=Kind.UNASKED,
+        agent=log.agent,
+        event_id=index.events.ids[event],
+        cursor=index.cursor_of(log.a[row]),
+        t_ns=log.t_ns[row],
+        detail=f"expected only types that connection {log.conns[log.conn[row]]} asks for; got one of "
+        f"{index.types[index.events.type[event]]}",
+        evidence=(log.record[row],),
+    )
 
 
 def _changed(index: Index, given: Given) -> Finding:

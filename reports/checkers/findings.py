@@ -67,6 +67,8 @@ class Kind(StrEnum):
     """Delivered to an agent that it isn't addressed to."""
     PHANTOM = "phantom"
     """Delivered, and never published, or refused at every attempt."""
+    UNASKED = "unasked"
+    """Delivered to a client that asks for other types only."""
     CHANGED = "changed"
     """Handed to the application with other words than were published."""
 
@@ -105,6 +107,7 @@ GUARANTEE_OF: dict[Kind, Guarantee] = {
     Kind.SURPLUS: Guarantee.G4,
     Kind.FOREIGN: Guarantee.G5,
     Kind.PHANTOM: Guarantee.G5,
+    Kind.UNASKED: Guarantee.G5,
     Kind.CHANGED: Guarantee.G5,
     Kind.NOT_CONVERGED: Guarantee.G6,
     Kind.CONVERGED_LATE: Guarantee.G6,

@@ -27,7 +27,7 @@ from collections.abc import Callable
 
 from reports.checkers.chain import Chain, How, Misplaced, NoticeSeen, Passed, Standing
 from reports.checkers.findings import Kind
-from reports.checkers.owed import Owed, OwedOf, is_young
+from reports.checkers.owed import Owed, OwedOf, asked_for, is_young
 from reports.checkers.told import explain, read_notice, spoken_of
 from reports.history import Connect
 from reports.index import NONE, Index, Log
@@ -47,7 +47,7 @@ class Follower:
         self._index = index
         self._events = index.events
         self._log = log
-        self._owed = owed
+        self._owed = asked_for(index, log, owed)
         self._slack_ns = index.run.slack_ns
         self._standings: list[Standing] = []
         self._by_number: dict[int, Standing] = {}

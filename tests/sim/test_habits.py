@@ -64,6 +64,26 @@ def test_assignments_that_never_come_again_are_found_out() -> None:
     assert found.kinds == ("not-reminded",)
 
 
+def test_agents_that_ask_for_some_types_are_given_those() -> None:
+    """No other, all of them, and all the same they get to the stream's end."""
+    plan = plan_with()
+    types = ("task.assigned", "note.added")
+    agents = tuple(msgspec.structs.replace(agent, types=types) for agent in plan.agents)
+    played = play(msgspec.structs.replace(plan, agents=agents))
+    assert played.report.verdict == "held", played.report.reason
+    events = played.index.events
+    given = {played.index.types[events.type[row]] for row, came in enumerate(events.delivered) if came}
+    assert given == set(types)
+
+
+@pytest.mark.parametrize("name", ["mixed-release-passed-over", "types-unheeded"])
+def test_types_that_are_asked_for_and_not_heeded_are_found_out(name: str) -> None:
+    """What is left out with others that were not wanted, and what nobody wanted."""
+    found = hunt(name, 1_000, 40)
+    assert found.seeds, found
+    assert PLANTED[name].guarantees & set(found.violated)
+
+
 def test_a_place_that_nobody_acknowledged_is_found_out() -> None:
     """An agent that comes back by its ack, and is begun with behind what it was sent, misses what it never handled."""
     found = hunt("acked-is-what-was-sent", 1_000, 40)

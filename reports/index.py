@@ -280,9 +280,10 @@ class Index:
 
     def _take_bookmark(self, number: int, record: Bookmark) -> None:
         position = self._learned(number, record.cursor, record.t_ns)
-        epoch = self.epoch_of(position)
-        epoch.last_bookmark_ns = max(epoch.last_bookmark_ns, record.t_ns)
-        self._log(record.agent).add(Op.BOOKMARK, number, record.t_ns, record.conn, position)
+        epoch, log = self.epoch_of(position), self._log(record.agent)
+        if not log.is_choosy:
+            epoch.last_bookmark_ns = max(epoch.last_bookmark_ns, record.t_ns)
+        log.add(Op.BOOKMARK, number, record.t_ns, record.conn, position)
 
     def _take_gap(self, number: int, record: Gap | Gone) -> None:
         log = self._log(record.agent)

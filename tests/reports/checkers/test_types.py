@@ -69,3 +69,20 @@ def test_it_may_be_told_that_something_else_is_gone(waits_s: float, kinds: list[
     story.deliver("a", "e2")
     story.converge()
     assert story.kinds() == kinds
+
+
+@pytest.mark.parametrize(("types", "kinds"), [((STANDARD,), []), ((), [Kind.FALSE_410])])
+def test_a_bookmark_in_a_replay_does_not_say_which_epoch_is_current(types: tuple[str, ...], kinds: list[Kind]) -> None:
+    """Where all of a page is unwanted a bookmark moves the place, be it of a former epoch, as the events are."""
+    story = Story()
+    start = story.publish("e1", "a", OTHER)
+    story.fault("loss", "effective", "power_loss")
+    story.connect("a", start, types=types, status=410, reason="wrong_epoch")
+    story.gone("a", reason="wrong_epoch", via="status")
+    story.connect("a", "earliest", types=types)
+    if not types:
+        story.deliver("a", "e1")
+    story.bookmark("a", start)
+    story.new_epoch("bbbbbb")
+    story.bookmark("a")
+    assert story.kinds() == kinds

@@ -117,12 +117,12 @@ def _drain_loses_the_last_frames() -> None:
 
 
 @plant(
-    "acked-is-what-was-sent",
+    "begins-behind-what-was-sent",
     "an agent that comes back by its ack begins behind what it was sent last, acknowledged or not",
     "G1",
     "G2",
 )
-def _acked_is_what_was_sent() -> None:
+def _begins_behind_what_was_sent() -> None:
     ended, resolve = StreamSession.ended, Places.resolve
     sent: WeakKeyDictionary[Places, dict[str, Position]] = WeakKeyDictionary()
 

@@ -86,6 +86,6 @@ def test_types_that_are_asked_for_and_not_heeded_are_found_out(name: str) -> Non
 
 def test_a_place_that_nobody_acknowledged_is_found_out() -> None:
     """An agent that comes back by its ack, and is begun with behind what it was sent, misses what it never handled."""
-    found = hunt("acked-is-what-was-sent", 1_000, 40)
+    found = hunt("begins-behind-what-was-sent", 1_000, 40)
     assert found.seeds, found
-    assert PLANTED["acked-is-what-was-sent"].guarantees & set(found.violated)
+    assert PLANTED["begins-behind-what-was-sent"].guarantees & set(found.violated)

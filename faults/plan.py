@@ -125,6 +125,10 @@ class Agent(_Part, frozen=True, kw_only=True):
     token_ttl_s: Duration = 3_600.0
     connections: Annotated[int, Meta(ge=1, le=4)] = 1
     """Clients of this agent at the same time, each with a cursor of its own."""
+    types: tuple[str, ...] = ()
+    """It asks for events of these types only; empty is all."""
+    forgets: bool = False
+    """Its crashes take its stored cursor with them: it comes back as `start_from` says, by what it acknowledged."""
 
 
 class Publisher(_Part, frozen=True, kw_only=True):

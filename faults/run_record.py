@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from faults.plan import Plan
+from faults.clients import clients_of
+from faults.plan import Agent, Plan
 from faults.playable import NotPlayable
 from faults.recorder import Recorder
 from faults.vocabulary import ClockSkew, Pause, ProcessName
 from reports import history
+from reports.history import owner_of
 from system.event import CRITICAL_TYPES
+
+REMINDED_LATE_S = 5.0
+"""For what a look has to do: a hundred copies over an ocean, each marked by a statement of its own."""
 
 
 def note_run(
@@ -38,6 +43,7 @@ def note_run(
         command=tuple(command),
         tells_handled=True,
         token_slack_ns=_ns(plan.slack_s + _relays_late_by_s(plan)),
+        reminders=_reminders(plan) if world == "sim" else None,
     )
 
 
@@ -61,6 +67,30 @@ def note_end(
         useless=(*untimely, *none_played),
         left_out=tuple(f"{one.fault} ({one.kind}): {one.reason}" for one in left_out),
     )
+
+
+def _reminders(plan: Plan) -> history.Reminders | None:
+    """When a copy must be there; None where agents may be given an assignment before it is stored, or never again.
+
+    The redispatcher looks every quarter of the limit, but not more often than twice a second, and a fifth later by
+    jitter. After a fault a leader may have to be found first, and dead connections to be noticed.
+    """
+    times = plan.relay
+    if plan.transports != {"cursor"} or plan.limits.redispatch_max == 0:
+        return None
+    look_s = 1.2 * max(0.5, min(times.redispatch_after_s / 4, 600.0))
+    settle_s = 4 * times.lease_s + 2 * times.idle_check_s + times.database_timeout_s + times.publish_timeout_s
+    return history.Reminders(
+        after_ns=_ns(times.redispatch_after_s),
+        within_ns=_ns(times.redispatch_after_s + look_s + REMINDED_LATE_S),
+        settle_ns=_ns(settle_s),
+        silent=tuple(client.name for client in clients_of(plan) if _is_silent(client, plan)),
+    )
+
+
+def _is_silent(client: Agent, plan: Plan) -> bool:
+    """Whether neither a client nor another of its agent acknowledges anything."""
+    return all(one.ack_interval_s is None for one in plan.agents if one.name == owner_of(client.name))
 
 
 def _is_nats_skewed(plan: Plan) -> bool:

@@ -14,8 +14,10 @@ from system.cursor import Cursor
 class AgentWitness(Observer):
     """Records what one agent's client sees, through all its lives."""
 
-    def __init__(self, name: str, recorder: Recorder) -> None:
+    def __init__(self, name: str, recorder: Recorder, types: tuple[str, ...] = ()) -> None:
+        """`types` are those that it asks for; empty is all."""
         self.name = name
+        self._types = types
         self.life = 0
         """The number of the client's current life; whoever starts one counts it up."""
         self.saved_seq = 0
@@ -34,7 +36,9 @@ class AgentWitness(Observer):
     def connecting(self, conn: int, presented: str | None, resync: bool) -> None:
         """A connection is tried."""
         self._is_answered = False
-        self._recorder.record(history.Connect, agent=self.name, conn=self._name_of(conn), cursor=presented)
+        self._recorder.record(
+            history.Connect, agent=self.name, conn=self._name_of(conn), cursor=presented, types=self._types
+        )
 
     def connected(self, conn: int, status: int, reason: str | None, headers: Mapping[str, str]) -> None:
         """The relay answered."""
@@ -104,6 +108,10 @@ class AgentWitness(Observer):
         place = Cursor.parse(cursor)
         self.saved_seq, self.saved_epoch = place.seq, place.epoch
         self._recorder.record(history.Saved, agent=self.name, cursor=cursor)
+
+    def forgot(self) -> None:
+        """Its cursor is lost: what it had handled counts for nothing until it has saved one again."""
+        self.saved_seq, self.saved_epoch = 0, ""
 
     def acked(self, cursor: str) -> None:
         """The relay confirmed an ack."""

@@ -63,10 +63,16 @@ class Handling:
         if record.digest is not None:
             self._digests[event] = record.digest
 
-    def connecting(self, client: str) -> None:
-        """A client begins anew behind its cursor: what it had read is brought again, or it is told that it is gone."""
-        if client in self._clients:
-            self._clients[client].waiting.clear()
+    def connecting(self, client: str, *, by_ack: bool) -> None:
+        """A client begins anew behind its cursor: what it had read is brought again, or it is told that it is gone.
+
+        Who asks for its ack instead has lost its cursor, and has to handle again what is brought again.
+        """
+        known = self._clients.get(client)
+        if known is not None:
+            known.waiting.clear()
+            if by_ack:
+                known.saved = NONE
 
     def delivered(self, event: int, position: int, record: Deliver, number: int) -> None:
         """A client has read an event; what it has had before it need not give to anybody."""

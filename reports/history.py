@@ -43,6 +43,7 @@ from reports.records import Process as Process
 from reports.records import Publish as Publish
 from reports.records import Published as Published
 from reports.records import Record as Record
+from reports.records import Reminders as Reminders
 from reports.records import Run as Run
 from reports.records import Saved as Saved
 from reports.records import Sent as Sent

@@ -81,6 +81,8 @@ class Index:
         """What the run saw that no other record says."""
         self.counts = Counts()
         self.handling = Handling(self.events)
+        self._saved_max: dict[int, int] = {}
+        """By agent, over all its clients."""
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Index:
@@ -244,9 +246,18 @@ class Index:
         return bool(self.events.forgotten[row])
 
     def _take_connect(self, number: int, record: Connect) -> None:
-        self.handling.connecting(record.agent)
         log = self._log(record.agent)
+        by_ack = record.cursor in (None, "acked")
+        self.handling.connecting(record.agent, by_ack=by_ack)
+        if not by_ack:
+            self._note_saved(log.name, self.position_of(record.cursor))  # its client may have died before it said so
+        elif self._run is not None and self._run.tells_handled:
+            log.acked_max[len(log.op)] = self._saved_max.get(log.name, NONE)
         log.add(Op.CONNECT, number, record.t_ns, record.conn, log.note(record))
+
+    def _note_saved(self, name: int, position: int | None) -> None:
+        if position is not None:
+            self._saved_max[name] = max(position, self._saved_max.get(name, NONE))
 
     def _take_connected(self, number: int, record: Connected) -> None:
         status = NONE if record.status is None else record.status
@@ -272,9 +283,10 @@ class Index:
 
     def _take_bookmark(self, number: int, record: Bookmark) -> None:
         position = self._learned(number, record.cursor, record.t_ns)
-        epoch = self.epoch_of(position)
-        epoch.last_bookmark_ns = max(epoch.last_bookmark_ns, record.t_ns)
-        self._log(record.agent).add(Op.BOOKMARK, number, record.t_ns, record.conn, position)
+        epoch, log = self.epoch_of(position), self._log(record.agent)
+        if not log.is_choosy:
+            epoch.last_bookmark_ns = max(epoch.last_bookmark_ns, record.t_ns)
+        log.add(Op.BOOKMARK, number, record.t_ns, record.conn, position)
 
     def _take_gap(self, number: int, record: Gap | Gone) -> None:
         log = self._log(record.agent)
@@ -290,7 +302,9 @@ class Index:
 
     def _take_saved(self, number: int, record: Saved) -> None:
         self.counts.saved += 1
-        self.handling.saved(self.position_of(record.cursor), record, number)
+        position = self.position_of(record.cursor)
+        self._note_saved(self._name(owner_of(record.agent)), position)
+        self.handling.saved(position, record, number)
 
     def _take_acked(self, number: int, record: Acked) -> None:
         position = self.position_of(record.cursor)

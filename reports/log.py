@@ -35,6 +35,11 @@ class Log:
         self.c = array("i")
         self.record = array("q")
         self.notes: list[Connect | Gap | Gone] = []
+        self.acked_max: dict[int, int] = {}
+        """By the row of a connection that presents no cursor: the furthest that anybody can have acknowledged for the
+        agent by then, where histories tell what clients save; for they acknowledge nothing else."""
+        self.is_choosy = False
+        """It has asked for some types only: its bookmarks may come in a replay, where others have events."""
         self.conns: list[str] = []
         self._conn_of: dict[str, int] = {}
         self.token_ends_ns: dict[int, int] = {}
@@ -61,4 +66,5 @@ class Log:
     def note(self, record: Connect | Gap | Gone) -> int:
         """Keep a record that is more than numbers; answers its place in `notes`."""
         self.notes.append(record)
+        self.is_choosy = self.is_choosy or (isinstance(record, Connect) and bool(record.types))
         return len(self.notes) - 1

@@ -33,6 +33,19 @@ class Floors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     standard: str | None = None
 
 
+class Reminders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the relay was configured to do about assignments that are not acknowledged, in ns of the run's time."""
+
+    after_ns: int
+    """How long it waits, from when an assignment is stored."""
+    within_ns: int
+    """When nothing is wrong, a copy is in the stream so long after that at the latest, the wait included."""
+    settle_ns: int
+    """How long after the last fault something may still be wrong."""
+    silent: tuple[str, ...]
+    """The clients of agents that acknowledge nothing."""
+
+
 class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False, tag_field="kind"):
     """What every record has."""
 
@@ -70,6 +83,8 @@ class Run(_Record, frozen=True, tag="run"):
     token_slack_ns: int | None = None
     """How far beyond its end a relay may take a token for good: what its clock is put back, and its pauses; None: not
     judged."""
+    reminders: Reminders | None = None
+    """When an assignment is to be dispatched again for certain; None if that can't be said of the run."""
 
 
 class Publish(_Record, frozen=True, tag="publish"):
@@ -106,6 +121,8 @@ class Connect(_Record, frozen=True, tag="connect"):
 
     On a resync it is the position within the relay's own resync address, never None.
     """
+    types: tuple[str, ...] = ()
+    """It asks for these types only; empty is all."""
 
 
 class Connected(_Record, frozen=True, tag="connected"):

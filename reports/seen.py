@@ -17,6 +17,7 @@ class EpochSeen:
     last_publish_ns: int = NONE
     """When the last event that it took was sent: the epoch was current then."""
     last_bookmark_ns: int = NONE
+    """When a bookmark of it came last in live: the epoch was current then."""
 
 
 @dataclass(slots=True)

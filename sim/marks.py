@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from reports.history import (
+    Acked,
     Connect,
     Connected,
     Deliver,
@@ -75,6 +76,7 @@ FROM_HISTORY: dict[str, str] = {
     "kill.publisher_in_flight": "a publisher died before it knew what became of its events",
     "reconnect.with_cursor": "an agent came back with its cursor",
     "reconnect.after_a_day": "an agent came back after a day or more",
+    "reconnect.by_ack": "an agent that had lost its cursor came back by what it had acknowledged",
     "writer.behind_at_heal": "pg-writer was behind when the faults healed",
 }
 FROM_METRICS: dict[str, str] = {"session.fell_behind": "sse_sessions_behind_total"}
@@ -150,6 +152,7 @@ class _Watch:
         self.streaming: dict[str, str] = {}
         """The agent of each client that has a stream."""
         self.left_ns: dict[str, int] = {}
+        self.have_acked: set[str] = set()
         self.is_healing = False
         self.killed_ns: dict[str, int] = {}
         """When a process was killed last, by the name of its host."""
@@ -170,6 +173,11 @@ class _Watch:
             self.hit.add("reconnect.with_cursor")
             if record.t_ns - self.left_ns.get(record.agent, record.t_ns) >= DAY_NS:
                 self.hit.add("reconnect.after_a_day")
+        elif record.cursor in (None, "acked") and record.agent in self.have_acked:
+            self.hit.add("reconnect.by_ack")
+
+    def acked(self, record: Acked) -> None:
+        self.have_acked.add(record.agent)
 
     def connected(self, record: Connected) -> None:
         self.connecting.discard(record.agent)
@@ -244,6 +252,7 @@ _TAKE: dict[type[Record], Callable[..., None]] = {
     Connected: _Watch.connected,
     Deliver: _Watch.deliver,
     Saved: _Watch.saved,
+    Acked: _Watch.acked,
     Gap: _Watch.gap,
     Gone: _Watch.gone,
     Disconnect: _Watch.disconnect,

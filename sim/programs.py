@@ -168,7 +168,7 @@ class AgentProgram(AgentWitness):
     """One agent: its client, its work, and what it saw."""
 
     def __init__(self, agent: Agent, plan: Plan, recorder: Any, url: str) -> None:
-        super().__init__(agent.name, recorder)
+        super().__init__(agent.name, recorder, agent.types)
         self.failures: list[str] = []
         self._agent = agent
         self._url = url
@@ -193,7 +193,15 @@ class AgentProgram(AgentWitness):
             )
 
         self._client = AgentClient(
-            self._url, owner_of(self.name), token, self, self._store, host, settings=self._settings, observer=self
+            self._url,
+            owner_of(self.name),
+            token,
+            self,
+            self._store,
+            host,
+            types=self._agent.types,
+            settings=self._settings,
+            observer=self,
         )
         try:
             await self._client.run()
@@ -221,9 +229,12 @@ class AgentProgram(AgentWitness):
         super().closed(conn, why)
 
     def crash(self) -> None:
-        """SIGKILL."""
+        """SIGKILL; who forgets has lost its disk with it."""
         if self._process is not None and self._process.is_alive:
             self._process.kill()
+            if self._agent.forgets:
+                self._store = PowerProofStore()
+                self.forgot()
 
     def died(self) -> None:
         """Its process is over; if it had no time to say so, whoever writes the history knows it of its connection."""

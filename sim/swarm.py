@@ -28,6 +28,7 @@ from faults.plan import (
 )
 from faults.transports import TransportName, over
 from faults.vocabulary import KINDS, PowerLoss, ProcessName
+from sim.habits import SLACK_S, with_habits
 from sim.swarm_faults import CLUSTER_KINDS, Swarm, drawn_faults, full_disks, length_s, redis_faults, skew_of
 from sim.weeks import length_s as weeks_length_s
 from sim.weeks import weeks_plan
@@ -100,13 +101,13 @@ def short_plan(seed: int) -> Plan:
     limits = drawn_limits(rng)
     if is_slow:
         limits = msgspec.structs.replace(limits, hub_window_events=rng.choice((1, 5)), slow_client_bytes=1_024)
-    return Plan(
+    plan = Plan(
         name=f"swarm-{seed}",
         seed=seed,
         duration_s=duration_s,
         converge_within_s=90.0,
         retention=retention,
-        slack_s=0.5 + sum(abs(skew_of(fault)) for fault in faults if fault.target == ProcessName.POSTGRES),
+        slack_s=SLACK_S + sum(abs(skew_of(fault)) for fault in faults if fault.target == ProcessName.POSTGRES),
         servers=Servers(nats_replicas=3 if swarm.is_cluster else 1),
         relay=_times(rng),
         limits=limits,
@@ -123,6 +124,7 @@ def short_plan(seed: int) -> Plan:
         agents=tuple(agents),
         faults=tuple(faults),
     )
+    return with_habits(plan)
 
 
 def unsynced_plan(seed: int) -> Plan:

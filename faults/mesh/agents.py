@@ -59,6 +59,10 @@ class Follower:
         self._read_bytes = 0
         self._decode = msgspec.json.Decoder(_Seen).decode
 
+    def forget(self) -> None:
+        """The cursor is lost: what was handled counts for nothing until one is saved again."""
+        self.saved_seq, self.saved_epoch = 0, ""
+
     def read(self) -> None:
         """Take in every whole line that was added."""
         if not self._part.exists():
@@ -105,6 +109,8 @@ class MeshAgent:
         self._orders: asyncio.Queue[What] = asyncio.Queue()
         self._lives = 0
         self._child: Child | None = None
+        self._has_lost = False
+        """A crash has taken its cursor with it."""
         self._living_task: asyncio.Task[None] | None = None
         self._is_free = asyncio.Event()
         """Clear while a fault keeps it down."""
@@ -140,6 +146,7 @@ class MeshAgent:
                     await self._living_task
                     self._living_task = None
                 elif what is What.CRASH and self._child is not None:
+                    self._has_lost = self._agent.forgets
                     self._child.kill()
         finally:
             if self._living_task is not None:
@@ -168,7 +175,7 @@ class MeshAgent:
         return code
 
     def _ended(self, life: Life, pid: int, code: int) -> None:
-        """Write down what a process can't write of its own end."""
+        """Write down what a process can't write of its own end, and take from it what its crash takes."""
         self.seen.read()
         if self.seen.conn is not None:
             self._recorder.record(history.Disconnect, agent=self.name, conn=self.seen.conn, why=_how(code))
@@ -178,6 +185,10 @@ class MeshAgent:
         if code not in (0, -9, -15) and len(self.failures) < FAILURES_MAX:
             told = Path(life.failure)
             self.failures.append(told.read_text() if told.exists() else f"its process ended with code {code}")
+        if self._has_lost:
+            self._has_lost = False
+            Path(life.cursor).unlink(missing_ok=True)
+            self.seen.forget()
 
     # Steered as a process, by faults
 

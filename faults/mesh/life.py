@@ -83,7 +83,7 @@ def live(life: Life) -> int:
 async def _live(life: Life) -> None:
     agent = life.agent
     with Recorder(Path(life.part), began_ns=life.began_ns) as recorder:
-        witness = AgentWitness(agent.name, recorder)
+        witness = AgentWitness(agent.name, recorder, agent.types)
         witness.life = life.number
 
         async def token() -> str:
@@ -98,6 +98,7 @@ async def _live(life: Life) -> None:
             Work(agent.handler_ms / 1000, witness),
             ProcessDurableStore(Path(life.cursor)),
             Host.real(),
+            types=agent.types,
             settings=client_settings(agent, life.times),
             observer=witness,
         )

@@ -32,6 +32,10 @@ BY_REDIS_CLOCK: NotOver = {
 WITHOUT_REPEATS: NotOver = {
     TransportName.JETSTREAM: "the stream itself recognises repeats there for as long as they are retained: none comes",
 }
+NOT_TIMED: NotOver = {
+    TransportName.JETSTREAM: "when an event was stored does not show there, for it is delivered before",
+    TransportName.REDIS: "when an event was stored does not show there, for it is delivered before",
+}
 OF_CONSUMERS: NotOver = {
     TransportName.CURSOR: "no session has a consumer there, nor does the stream expire before Postgres",
     TransportName.REDIS: "no session has a consumer there, nor does the stream expire before Redis",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as replace_fields
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from faults.planted import texts
 from faults.planted.plant import NOT_FROM_POSTGRES, NOT_PUSHED, NOTHING_WHILE_LIVE, plant, replace
@@ -112,6 +114,32 @@ def _drain_loses_the_last_frames() -> None:
         close(self, reason)
 
     replace(StreamSession, "close", hasty)
+
+
+@plant(
+    "begins-behind-what-was-sent",
+    "an agent that comes back by its ack begins behind what it was sent last, acknowledged or not",
+    "G1",
+    "G2",
+)
+def _begins_behind_what_was_sent() -> None:
+    ended, resolve = StreamSession.ended, Places.resolve
+    sent: WeakKeyDictionary[Places, dict[str, Position]] = WeakKeyDictionary()
+
+    def remembered(self: StreamSession) -> None:
+        places = sent.setdefault(self._services.places, {})
+        places[self.agent] = max(self.position, places.get(self.agent, Position(0)))
+        ended(self)
+
+    async def further(self: Places, agent: str, wish: str | None) -> Place:
+        place = await resolve(self, agent, wish)
+        last = sent.get(self, {}).get(agent, Position(0))
+        if wish in (None, "acked") and 0 < place.position < last <= place.head:
+            return replace_fields(place, position=last)
+        return place
+
+    replace(StreamSession, "ended", remembered)
+    replace(Places, "resolve", further)
 
 
 @plant(

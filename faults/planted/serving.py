@@ -260,3 +260,36 @@ def _large_events_without_data() -> None:
         return event_frame(cursor, event_type, text)
 
     replace(tail, "event_frame", cut)
+
+
+@plant(
+    "mixed-release-passed-over",
+    "a session that asks for some types misses them where they are released together with others",
+    "G1",
+    "G2",
+    not_over=NOT_PUSHED,
+)
+def _mixed_release_passed_over() -> None:
+    send = hub._send
+
+    def all_or_none(sessions: list[Any], events: Sequence[Released]) -> None:
+        kinds = {one.type for one in events}
+        send([one for one in sessions if not one.types or kinds <= one.types], events)
+
+    replace(hub, "_send", all_or_none)
+
+
+@plant(
+    "types-unheeded",
+    "a session that asks for some types is given all",
+    "G5",
+    kinds=["unasked"],
+)
+def _types_unheeded() -> None:
+    serve = StreamSession.serve
+
+    async def unfiltered(self: StreamSession, request: Any, response: Any, *, first: list[bytes]) -> str:
+        self.types = frozenset()
+        return await serve(self, request, response, first=first)
+
+    replace(StreamSession, "serve", unfiltered)

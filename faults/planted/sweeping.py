@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from faults.planted import texts
-from faults.planted.plant import BY_REDIS_CLOCK, NOT_FROM_POSTGRES, plant, replace
+from faults.planted.plant import BY_REDIS_CLOCK, NOT_FROM_POSTGRES, NOT_TIMED, plant, replace
 from system import redispatch, sql, stream, stream_session
 from system.event import Event, RetentionClass
 from system.http import events
 from system.places import Place, Places
+from system.redispatch import Redispatcher
 from system.session import Floors, Notice, Page, notice_for
 from system.sweeper import CHUNK_ROWS, Sweeper
 
@@ -158,6 +159,20 @@ def _gone_at_the_floor() -> None:
         return notice_for(position, floors, told)
 
     _decide_notices(one_too_many)
+
+
+@plant(
+    "redispatch-never",
+    "no assignment is published again, whoever leaves it unacknowledged",
+    "G6",
+    not_over=NOT_TIMED,
+    kinds=["not-reminded"],
+)
+def _redispatch_never() -> None:
+    async def nothing_overdue(self: Redispatcher) -> int:
+        return 0
+
+    replace(Redispatcher, "redispatch_once", nothing_overdue)
 
 
 @plant("redispatch-to-another", "all assignments that are overdue in one look go to the agent of the first", "G5")

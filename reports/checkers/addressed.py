@@ -5,6 +5,8 @@ is labelled. `<id>~r<n>` is a stale redispatch, published by the relay itself: l
 An event that was refused at every attempt was not published; one whose outcome is unknown may have been. Where
 histories tell what events say, by digests, the application must be given what was published.
 
+A client that asks for some types only is given no other.
+
 A token stops at its expiry: what was published after it is not delivered on a connection that it opened. What came
 before may still be on its way then. That it opens one agent's stream only is not seen in a history; tests show it.
 """
@@ -16,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from reports.checkers.chain import Chain, Misplaced
 from reports.checkers.findings import Finding, Guarantee, Judged, Kind
 from reports.handling import Given
+from reports.history import Connect
 from reports.index import NONE, Index, Log, Op
 
 
@@ -28,6 +31,8 @@ def check_addressed(index: Index, chains: Sequence[Chain]) -> Judged:
                 judged.add(_finding(index, chain, misplaced))
         for finding in _past_token(index, chain.log):
             judged.add(finding)
+        for row in _unasked(index, chain.log):
+            judged.add(_not_asked_for(index, chain.log, row))
     for given in index.handling.changed():
         judged.add(_changed(index, given))
     return judged
@@ -52,6 +57,34 @@ def _past_token(index: Index, log: Log) -> Iterator[Finding]:
             f"published at {index.events.first_publish_ns[event] / 1e9:.3f} s",
             evidence=(index.events.publish_record[event], log.record[row]),
         )
+
+
+def _unasked(index: Index, log: Log) -> Iterator[int]:
+    """The rows of deliveries of types that their connection did not ask for."""
+    asked: dict[int, tuple[str, ...]] = {}
+    for note, row in ((log.notes[log.a[row]], row) for row, op in enumerate(log.op) if op == Op.CONNECT):
+        if isinstance(note, Connect) and note.types:
+            asked[log.conn[row]] = note.types
+    if not asked:
+        return
+    for row, op in enumerate(log.op):
+        types = asked.get(log.conn[row]) if op == Op.DELIVER else None
+        if types is not None and index.types[index.events.type[log.b[row]]] not in types:
+            yield row
+
+
+def _not_asked_for(index: Index, log: Log, row: int) -> Finding:
+    event = log.b[row]
+    return Finding(
+        kind=Kind.UNASKED,
+        agent=log.agent,
+        event_id=index.events.ids[event],
+        cursor=index.cursor_of(log.a[row]),
+        t_ns=log.t_ns[row],
+        detail=f"expected only types that connection {log.conns[log.conn[row]]} asks for; got one of "
+        f"{index.types[index.events.type[event]]}",
+        evidence=(log.record[row],),
+    )
 
 
 def _changed(index: Index, given: Given) -> Finding:

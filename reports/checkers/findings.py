@@ -67,6 +67,8 @@ class Kind(StrEnum):
     """Delivered to an agent that it isn't addressed to."""
     PHANTOM = "phantom"
     """Delivered, and never published, or refused at every attempt."""
+    UNASKED = "unasked"
+    """Delivered to a client that asks for other types only."""
     CHANGED = "changed"
     """Handed to the application with other words than were published."""
     PAST_TOKEN = "past-token"
@@ -80,6 +82,9 @@ class Kind(StrEnum):
     """An agent that was connecting after the faults has not got what was acknowledged before they were lifted."""
     WRITER_PENDING = "writer-pending"
     """pg-writer still had messages waiting when the run ended."""
+
+    NOT_REMINDED = "not-reminded"
+    """An assignment that nobody acknowledged was not dispatched again, though nothing was in the way."""
 
     LOST_UNSYNCED = "lost-unsynced"
     """Acknowledged events are lost to a power loss, because NATS acknowledged before it synced."""
@@ -104,12 +109,14 @@ GUARANTEE_OF: dict[Kind, Guarantee] = {
     Kind.SURPLUS: Guarantee.G4,
     Kind.FOREIGN: Guarantee.G5,
     Kind.PHANTOM: Guarantee.G5,
+    Kind.UNASKED: Guarantee.G5,
     Kind.CHANGED: Guarantee.G5,
     Kind.PAST_TOKEN: Guarantee.G5,
     Kind.NOT_CONVERGED: Guarantee.G6,
     Kind.CONVERGED_LATE: Guarantee.G6,
     Kind.NOT_CAUGHT_UP: Guarantee.G6,
     Kind.WRITER_PENDING: Guarantee.G6,
+    Kind.NOT_REMINDED: Guarantee.G6,
     Kind.LOST_UNSYNCED: Guarantee.G8,
 }
 

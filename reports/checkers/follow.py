@@ -11,9 +11,10 @@ delivery later takes it back (and is out of order if it was a delivery or bookma
 agent never reconnected for, and what was published after its last connection, was never led past.
 
 **Where a connection begins**, if not at a cursor: `earliest` owes what had not expired when it was answered, untold;
-`acked` (and none) begins at an ack that may be later than the last *confirmed* one, so only what lies behind everything
-the agent has seen is owed for certain; `now` owes what was published after the answer. As soon as the first delivery
-shows where the connection really began, everything behind that is owed.
+`acked` (and none) begins at an ack that may be later than the last *confirmed* one, so only what lies behind all that
+can have been acknowledged is owed for certain: what the agent's clients have saved, or, where the history does not tell
+that, everything the agent has seen; `now` owes what was published after the answer. As soon as the first delivery shows
+where the connection really began, everything behind that is owed.
 
 Everything is done in one pass over the agent's log; the checkers share its result.
 """
@@ -26,7 +27,7 @@ from collections.abc import Callable
 
 from reports.checkers.chain import Chain, How, Misplaced, NoticeSeen, Passed, Standing
 from reports.checkers.findings import Kind
-from reports.checkers.owed import Owed, OwedOf, is_young
+from reports.checkers.owed import Owed, OwedOf, asked_for, is_young
 from reports.checkers.told import explain, read_notice, spoken_of
 from reports.history import Connect
 from reports.index import NONE, Index, Log
@@ -46,7 +47,7 @@ class Follower:
         self._index = index
         self._events = index.events
         self._log = log
-        self._owed = owed
+        self._owed = asked_for(index, log, owed)
         self._slack_ns = index.run.slack_ns
         self._standings: list[Standing] = []
         self._by_number: dict[int, Standing] = {}
@@ -95,7 +96,8 @@ class Follower:
             standing.next, standing.loose = len(positions), True
         elif note.cursor in (None, "acked") and (self._acked, self._seen) != (NONE, NONE):
             standing.start = standing.reach = self._acked
-            standing.next = bisect_right(positions, max(self._acked, self._seen))
+            acked_max = self._log.acked_max.get(row, self._seen)
+            standing.next = bisect_right(positions, max(self._acked, acked_max))
             standing.loose = True
             standing.excused_ns = t_ns if self._acked == NONE else None
         elif note.cursor in (None, "acked", "earliest"):

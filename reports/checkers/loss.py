@@ -13,6 +13,9 @@ Ages are upper bounds (from the first attempt to publish), so that what is calle
 is not certainly young but untold is a silent gap, hence a violation either way. An event told as expired *after* the
 agent was led past it while young was lost then, and the notice does not mend it.
 
+Retention bounds ages from below only: nobody is promised that an event is gone by then, and one that is kept for longer
+is no finding. That each class is swept at all, a campaign's marks say (`gap.told`, `gone.told`).
+
 What was received is lost all the same if the client saves its cursor before its application is done with it: where
 histories tell what was handled, that is a finding too, whether or not a crash came.
 """

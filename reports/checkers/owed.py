@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, compress
 
+from reports.history import Connect
 from reports.index import NONE, Index, Log
 
 
@@ -16,6 +17,8 @@ class Owed:
     events: list[int]
     published_before: list[int]
     """The latest first-publish time up to here: everything behind was published later than that or in between."""
+    unasked: tuple[int, ...] = ()
+    """Events addressed to it that a client does not ask for: they may be told to be gone, and are never given."""
 
 
 class OwedOf:
@@ -42,6 +45,21 @@ class OwedOf:
             events=events,
             published_before=list(accumulate((times[event] for event in events), max)),
         )
+
+
+def asked_for(index: Index, log: Log, owed: Owed) -> Owed:
+    """What a client is owed of it: of the types that it asks for on all of its connections."""
+    asked = [set(note.types) for note in log.notes if isinstance(note, Connect) and note.types]
+    if not asked:
+        return owed
+    wanted = set.intersection(*asked)
+    is_wanted = [index.types[index.events.type[event]] in wanted for event in owed.events]
+    return Owed(
+        positions=list(compress(owed.positions, is_wanted)),
+        events=list(compress(owed.events, is_wanted)),
+        published_before=list(compress(owed.published_before, is_wanted)),
+        unasked=tuple(event for event, wanted in zip(owed.events, is_wanted, strict=True) if not wanted),
+    )
 
 
 def by_addressee(index: Index) -> dict[int, list[tuple[int, int]]]:

@@ -4,6 +4,9 @@ The run says when faults were lifted (`healed`) and when it saw everybody caught
 neither on trust. An agent takes part if it was connected, or still trying, after `healed`; it is caught up once it has
 got past everything acknowledged before `healed`, by delivery, bookmark or notice. The bound is the run's own.
 
+Assignments that nobody acknowledges are to come again, which no guarantee promises by itself; it is judged here, as a
+step that the mesh must not stop at (`reminders.py`).
+
 These findings are about progress, not loss: a run that breaks nothing but G6 has *not converged*. An agent that was
 connected when the run said `converged` and lacks an event is judged by G1 and G2 instead (`follow.py`).
 """
@@ -14,17 +17,24 @@ from collections.abc import Sequence
 
 from reports.checkers.chain import Chain
 from reports.checkers.findings import Finding, Guarantee, Judged, Kind
+from reports.checkers.reminders import not_reminded, overdue
 from reports.index import NONE, Index
 
 
 def check_progress(index: Index, chains: Sequence[Chain]) -> Judged:
-    """Judge G6; without a `healed` phase there is nothing to judge, and the trials are zero."""
+    """Judge G6; without a `healed` phase only reminders are judged."""
     healed_ns = index.phase_ns("healed")
     taking_part = [chain for chain in chains if chain.in_progress]
     seen = [] if healed_ns is None else [one for one in index.writers if one[1].t_ns >= healed_ns]
+    due = list(overdue(index, chains))
     judged = Judged(
-        Guarantee.G6, {"agents after healing": len(taking_part), "looks at pg-writer after healing": len(seen)}
+        Guarantee.G6,
+        {"agents after healing": len(taking_part), "looks at pg-writer after healing": len(seen)}
+        | ({"assignments overdue": len(due)} if index.run.reminders is not None else {}),
     )
+    for one in due:
+        if not one.is_reminded:
+            judged.add(not_reminded(index, one))
     if healed_ns is None:
         return judged
     _check_phases(index, judged, healed_ns)

@@ -57,6 +57,9 @@ def explain(
             index.is_critical(event) == notice.is_gone and not is_young(index, event, notice.t_ns)
             for event in owed.events[first:]
         )
+    notice.explained = notice.explained or any(
+        _may_speak_of(index, notice, event) for event in owed.unasked if index.is_critical(event) == notice.is_gone
+    )
     if not notice.is_gone:
         notice.hides_critical = any(
             one.position > notice.after
@@ -64,3 +67,10 @@ def explain(
             and (one.position <= notice.critical or one.conn == notice.conn)
             for one in ordered
         )
+
+
+def _may_speak_of(index: Index, notice: NoticeSeen, event: int) -> bool:
+    """Whether an event that nobody will see may be gone: floors are kept by class, whatever types a client asks for."""
+    position = index.events.position[event]
+    is_within = not notice.states_floors or position <= notice.floor(index.is_critical(event))
+    return notice.after < position and is_within and not is_young(index, event, notice.t_ns)

@@ -183,6 +183,21 @@ async def test_a_crash_in_the_middle_of_an_event_repeats_it(tmp_path: Path, birt
     assert relay.presented == [None, "abc234-1"]
 
 
+async def test_a_crash_may_take_the_cursor_with_it(tmp_path: Path, births: Births) -> None:
+    """An agent that forgets begins anew after a crash, but not after a nap; what it had saved counts for nothing."""
+    relay = FakeRelay(head=2)
+    async with benched(Agent(name="alice", forgets=True), tmp_path, births, relay) as bench:
+        bench.agent.order(What.WAKE)
+        await bench.until(lambda: bench.saved_seq == 2)
+        bench.agent.order(What.SLEEP)
+        bench.agent.order(What.WAKE)
+        await bench.until(lambda: bench.count(history.Connect) == 2)
+        bench.agent.order(What.CRASH)
+        await bench.until(lambda: bench.count(history.Connect) == 3)
+        await bench.until(lambda: bench.saved_seq == 2)
+    assert relay.presented == [None, "abc234-2", None]
+
+
 async def test_silent_agents_never_acknowledge(tmp_path: Path, births: Births) -> None:
     """An agent without an ack interval posts no ack, not even when it goes to sleep."""
     relay = FakeRelay()

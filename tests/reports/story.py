@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import msgspec
+
 from reports.checkers import CHECKERS
 from reports.checkers.findings import Finding, Judged
 from reports.checkers.follow import chains_of
@@ -171,12 +173,13 @@ class Story:
         status: int | None = 200,
         reason: str | None = None,
         answered_after_s: float = 0.0,
+        types: tuple[str, ...] = (),
     ) -> str:
         """An agent connects and is answered; `cursor` may be an event's id, for its cursor."""
         self._conns[agent] += 1
         conn = f"{agent}.{self._conns[agent]}"
         presented = self.cursor(cursor) if cursor in self._facts else cursor
-        self._add(Connect, agent=agent, conn=conn, cursor=presented)
+        self._add(Connect, agent=agent, conn=conn, cursor=presented, types=types)
         self.wait(answered_after_s)
         self._add(Connected, agent=agent, conn=conn, status=status, reason=reason)
         self._at[agent] = presented
@@ -322,3 +325,8 @@ def judge(records: Sequence[Record]) -> list[Judged]:
 def kinds_of(records: Sequence[Record]) -> list[str]:
     """The kinds of all findings in some records."""
     return [finding.kind.value for judged in judge(records) for finding in judged]
+
+
+def telling(records: Sequence[Record]) -> list[Record]:
+    """The same history of a run whose applications tell what they have handled."""
+    return [msgspec.structs.replace(one, tells_handled=True) if isinstance(one, Run) else one for one in records]

@@ -8,10 +8,14 @@ from faults.transports import TransportName
 from sim.campaign import Tally
 from sim.campaign_cli import JUDGED_SEEDS, shortcomings
 from sim.marks import COMMON, HEARD, OVER, LogEar, marks_over
-from sim.swarm import swarm_plan_over
+from sim.swarm import swarm_plan, swarm_plan_over
 from sim.trial import try_plan
+from system import sweeper
+from system.event import RetentionClass
 
 pytestmark = pytest.mark.sim
+SWEPT_SEED = 13
+"""Its agents are told of lost events of both classes."""
 
 
 def test_each_option_has_marks_of_its_own() -> None:
@@ -41,3 +45,17 @@ def test_a_few_seeds_hit_marks_of_the_option(transport: TransportName) -> None:
     """They come from real runs over it."""
     hit = {mark for seed in range(4) for mark in try_plan(swarm_plan_over(seed, transport)).marks}
     assert len(hit & set(OVER[transport])) >= 2, hit
+
+
+@pytest.mark.parametrize(
+    ("kept", "missed"), [(RetentionClass.STANDARD, "gap.told"), (RetentionClass.CRITICAL, "gone.told")]
+)
+def test_a_class_that_is_never_swept_leaves_its_mark_unhit(
+    kept: RetentionClass, missed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To keep events for longer breaks no promise, so no run is red for it; a campaign misses what it hides."""
+    assert missed in try_plan(swarm_plan(SWEPT_SEED)).marks
+    monkeypatch.setattr(sweeper, "RetentionClass", [one for one in RetentionClass if one is not kept])
+    trial = try_plan(swarm_plan(SWEPT_SEED))
+    assert trial.verdict == "held"
+    assert missed not in trial.marks

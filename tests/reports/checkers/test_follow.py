@@ -6,7 +6,7 @@ import pytest
 
 from reports.checkers.findings import Kind
 from reports.history import Deliver
-from tests.reports.story import STANDARD, Story, kinds_of
+from tests.reports.story import STANDARD, Story, kinds_of, telling
 
 
 def test_earliest_owes_what_is_not_expired() -> None:
@@ -129,3 +129,22 @@ def test_without_an_ack_it_begins_at_the_earliest() -> None:
     story.connect("a", None)
     story.deliver("a", "e2")
     assert story.kinds() == [Kind.LOST_PREFIX]
+
+
+@pytest.mark.parametrize(("saved", "kinds"), [("e3", []), ("e2", [Kind.LOST_MIDDLE]), (None, [Kind.LOST_MIDDLE])])
+def test_no_more_can_be_acknowledged_than_was_saved(saved: str | None, kinds: list[Kind]) -> None:
+    """Who lost its cursor is owed again what it has seen and not saved, where the history tells what was saved."""
+    story = Story()
+    for number in range(1, 5):
+        story.publish(f"e{number}", "a")
+    story.connect("a", story.cursor("e1"))
+    story.deliver("a", "e2", "e3")
+    for name in ("e2", "e3"):
+        story.handled("a", name)
+    if saved is not None:
+        story.saved("a", story.cursor(saved))
+    story.disconnect("a")
+    story.connect("a", "acked")
+    story.deliver("a", "e4")
+    missing = {"e3": 0, "e2": 1, None: 2}[saved]
+    assert kinds_of(telling(story.records)) == kinds * missing

@@ -6,13 +6,8 @@ import msgspec
 import pytest
 
 from reports.checkers.findings import Kind
-from reports.history import Handled, Publish, Record, Run
-from tests.reports.story import Story, kinds_of
-
-
-def telling(records: list[Record]) -> list[Record]:
-    """The same history of a run whose applications tell what they have handled."""
-    return [msgspec.structs.replace(one, tells_handled=True) if isinstance(one, Run) else one for one in records]
+from reports.history import Handled, Publish, Record
+from tests.reports.story import Story, kinds_of, telling
 
 
 def story_of(*steps: str) -> list[Record]:
@@ -108,3 +103,20 @@ def test_what_is_handed_on_is_what_was_published(event_id: str, digest: str, kin
     ]
     assert kinds_of(telling(records)) == kinds
     assert any(isinstance(one, Handled) for one in records)
+
+
+def test_who_lost_its_cursor_handles_again_what_comes_again() -> None:
+    """It comes back by its ack: nobody may take it for granted that it has handled what it has saved before."""
+    story = Story()
+    cursors = [story.publish(name, "a") for name in ("e1", "e2")]
+    story.connect("a", "acked")
+    story.deliver("a", "e1", "e2")
+    for name, cursor in zip(("e1", "e2"), cursors, strict=True):
+        story.handled("a", name)
+        story.saved("a", cursor)
+    story.acknowledge("a", "e1")
+    story.connect("a", "acked")
+    story.deliver("a", "e2")
+    story.saved("a", cursors[1])
+    story.converge()
+    assert kinds_of(telling(story.records)) == [Kind.SAVED_UNHANDLED]

@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from reports.events import NONE, Events
-from reports.history import Deliver, Handled, Publish, Saved
+from reports.history import Connect, Deliver, Gap, Gone, Handled, Publish, Saved
+from system.cursor import ordinal_of
+
+BY_ACK = (None, "acked")
+"""What a client without a cursor presents that wants to go on where it has acknowledged."""
 
 
 class Unhandled(NamedTuple):
@@ -31,6 +35,15 @@ class Given(NamedTuple):
     event: int
     t_ns: int
     digest: str
+    record: int
+
+
+class Forgotten(NamedTuple):
+    """A client that asks for what it had handled and saved."""
+
+    agent: str
+    saved: int
+    t_ns: int
     record: int
 
 
@@ -55,6 +68,7 @@ class Handling:
         self._digests: dict[int, str] = {}
         self._given: list[Given] = []
         self.unhandled: list[Unhandled] = []
+        self.forgotten: list[Forgotten] = []
         self.count = 0
         """How many events applications were done with."""
 
@@ -63,16 +77,24 @@ class Handling:
         if record.digest is not None:
             self._digests[event] = record.digest
 
-    def connecting(self, client: str, *, by_ack: bool) -> None:
+    def connecting(self, position: int | None, record: Connect, number: int) -> None:
         """A client begins anew behind its cursor: what it had read is brought again, or it is told that it is gone.
 
         Who asks for its ack instead has lost its cursor, and has to handle again what is brought again.
         """
-        known = self._clients.get(client)
-        if known is not None:
-            known.waiting.clear()
-            if by_ack:
-                known.saved = NONE
+        known = self._clients.get(record.agent)
+        if known is None:
+            return
+        known.waiting.clear()
+        if record.cursor in BY_ACK:
+            known.saved = NONE
+        elif known.saved != NONE and _is_before(position, record, known.saved):
+            self.forgotten.append(Forgotten(record.agent, known.saved, record.t_ns, number))
+
+    def told(self, notice: Gap | Gone) -> None:
+        """A client that is told of a loss goes on from wherever the relay says: its own cursor may lead nowhere."""
+        if isinstance(notice, Gone) and notice.agent in self._clients:
+            self._clients[notice.agent].saved = NONE
 
     def delivered(self, event: int, position: int, record: Deliver, number: int) -> None:
         """A client has read an event; what it has had before it need not give to anybody."""
@@ -116,3 +138,10 @@ class Handling:
             original, mark, _ = self._events.ids[event].rpartition("~r")
             known = self._digests.get(self._events.row_of.get(original, NONE)) if mark else None
         return known
+
+
+def _is_before(position: int | None, record: Connect, saved: int) -> bool:
+    """Whether a client begins before a place that it had reached; cursors of other epochs are not compared."""
+    if position is None:
+        return record.cursor == "earliest"
+    return ordinal_of(position) == ordinal_of(saved) and position < saved

@@ -19,7 +19,7 @@ from typing import get_args
 from reports.decided import Decided
 from reports.events import NONE as NONE
 from reports.events import Events
-from reports.handling import Handling
+from reports.handling import BY_ACK, Handling
 from reports.history import (
     Acked,
     Bookmark,
@@ -247,9 +247,8 @@ class Index:
 
     def _take_connect(self, number: int, record: Connect) -> None:
         log = self._log(record.agent)
-        by_ack = record.cursor in (None, "acked")
-        self.handling.connecting(record.agent, by_ack=by_ack)
-        if not by_ack:
+        self.handling.connecting(self.position_of(record.cursor), record, number)
+        if record.cursor not in BY_ACK:
             self._note_saved(log.name, self.position_of(record.cursor))  # its client may have died before it said so
         elif self._run is not None and self._run.tells_handled:
             log.acked_max[len(log.op)] = self._saved_max.get(log.name, NONE)
@@ -291,6 +290,7 @@ class Index:
     def _take_gap(self, number: int, record: Gap | Gone) -> None:
         log = self._log(record.agent)
         log.add(Op.NOTICE, number, record.t_ns, record.conn, log.note(record))
+        self.handling.told(record)
 
     _take_gone = _take_gap
 

@@ -60,6 +60,8 @@ class Kind(StrEnum):
     REPLAYED = "replayed-at-or-before-cursor"
     """Delivered although the connection began at or behind it."""
 
+    SAVED_FORGOTTEN = "saved-forgotten"
+    """A client began anew before the cursor that it had saved: what it has handled comes again."""
     SURPLUS = "surplus"
     """A relay counts more events sent on a connection than its range holds: something twice, or nobody's."""
 
@@ -106,6 +108,7 @@ GUARANTEE_OF: dict[Kind, Guarantee] = {
     Kind.DUPLICATE: Guarantee.G4,
     Kind.DUPLICATE_STORAGE: Guarantee.G4,
     Kind.REPLAYED: Guarantee.G4,
+    Kind.SAVED_FORGOTTEN: Guarantee.G4,
     Kind.SURPLUS: Guarantee.G4,
     Kind.FOREIGN: Guarantee.G5,
     Kind.PHANTOM: Guarantee.G5,

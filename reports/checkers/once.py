@@ -4,6 +4,9 @@ The same event on a *later* connection is no duplicate if that connection began 
 again. An event id under two cursors, in acks or deliveries, was stored twice, and is reported once for each id; but an
 ack of one epoch and deliveries in another are the same storage, read again after the stream began a new epoch. An event
 whose publish ended unknown may appear or not; if it appears, this holds for it too.
+
+A client that has saved a cursor asks for nothing before it, unless it was told that its cursor leads nowhere, or has
+lost it and says so (`acked`).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Sequence
 from reports.checkers.chain import Chain, Misplaced
 from reports.checkers.findings import Finding, Guarantee, Judged, Kind
 from reports.checkers.ranges import ranges_tried, surplus_of_ranges
+from reports.handling import Forgotten
 from reports.index import NONE, Index
 
 _DETAIL = {
@@ -37,6 +41,8 @@ def check_once(index: Index, chains: Sequence[Chain]) -> Judged:
     )
     for found in surplus_of_ranges(index, chains):
         judged.add(found)
+    for one in index.handling.forgotten:
+        judged.add(_forgotten(index, one))
     stored_twice: set[int] = set()
     for event, position, record in index.restored:
         if event not in stored_twice:
@@ -69,6 +75,18 @@ def _finding(index: Index, chain: Chain, misplaced: Misplaced) -> Finding:
             cursor=cursor,
         ),
         evidence=tuple(record for record in (misplaced.other_record, misplaced.record) if record != NONE),
+    )
+
+
+def _forgotten(index: Index, one: Forgotten) -> Finding:
+    return Finding(
+        kind=Kind.SAVED_FORGOTTEN,
+        agent=one.agent,
+        event_id=None,
+        cursor=index.cursor_of(one.saved),
+        t_ns=one.t_ns,
+        detail="expected a client to go on behind the cursor that it has saved; got one that asks for what lies before",
+        evidence=(one.record,),
     )
 
 

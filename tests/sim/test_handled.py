@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from reports.checkers.findings import Kind
+from sim.programs import PowerProofStore
 from sim.trial import try_plan
 from system.client import AgentClient, Delivery
 from tests.sim.test_world import plan_with
@@ -24,6 +25,18 @@ async def _notes_skipped(client: Any, delivery: Delivery) -> Any:
     if delivery.type != "note.added":
         await client._handler.on_event(delivery)
     return await client._save(delivery.place, of_event=True)
+
+
+def test_a_client_whose_store_keeps_nothing_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is lost, but after each crash it is given again what it had handled."""
+
+    async def nowhere(store: Any, cursor: str) -> None:
+        return
+
+    monkeypatch.setattr(PowerProofStore, "save", nowhere)
+    trial = try_plan(plan_with())
+    assert trial.violated == ("G4",)
+    assert trial.kinds == (Kind.SAVED_FORGOTTEN.value,)
 
 
 @pytest.mark.parametrize("handle", [_saved_first, _notes_skipped])

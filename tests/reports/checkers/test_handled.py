@@ -43,19 +43,33 @@ def test_saved_before_it_was_handled(steps: tuple[str, ...], found: int) -> None
     assert kinds_of(story_of(*steps)) == [Kind.SAVED_UNHANDLED] * found
 
 
-def test_what_was_handled_and_saved_may_come_again() -> None:
-    """A replay of what lies behind the cursor is another matter: the client need not hand it on again."""
+@pytest.mark.parametrize(
+    ("presented", "found"),
+    [
+        ("e2", []),
+        ("e3", []),
+        ("acked", []),
+        ("e1", [Kind.SAVED_FORGOTTEN]),
+        ("earliest", [Kind.SAVED_FORGOTTEN]),
+        ("bbbbbb-1", []),
+    ],
+)
+@pytest.mark.parametrize("told", [True, False])
+def test_a_client_goes_on_behind_what_it_has_saved(presented: str, found: list[Kind], told: bool) -> None:
+    """Unless it was told that its cursor leads nowhere, or has lost it; what comes again it need not hand on again."""
     story = Story()
-    cursor = story.publish("e1", "a")
+    cursors = {name: story.publish(name, "a") for name in ("e1", "e2", "e3")}
     story.connect("a", "earliest")
-    story.deliver("a", "e1")
-    story.handled("a", "e1")
-    story.saved("a", cursor)
-    story.connect("a", "earliest")
-    story.deliver("a", "e1")
-    story.saved("a", cursor)
-    story.converge()
-    assert kinds_of(telling(story.records)) == []
+    story.deliver("a", "e1", "e2")
+    for name in ("e1", "e2"):
+        story.handled("a", name)
+        story.saved("a", cursors[name])
+    if told:
+        story.connect("a", cursors["e2"], status=410)
+        story.gone("a", reason="ahead")
+    story.connect("a", presented)
+    kinds = kinds_of(telling(story.records))
+    assert [one for one in kinds if one == Kind.SAVED_FORGOTTEN] == ([] if told else found)
 
 
 def test_what_was_read_before_a_crash_is_owed_anew() -> None:

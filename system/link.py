@@ -17,6 +17,7 @@ from typing import Any
 
 import nats
 import structlog
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from system.direct import DirectClient
@@ -30,6 +31,21 @@ DOUBT_INTERVAL_S = 0.5
 """Between a probe that was not answered and the next."""
 CLOSE_LIMIT_S = 1.0
 """An abandoned connection gets this long to close itself; on a half-open one nats-py would wait for minutes."""
+
+
+class Publishing(JetStreamContext):
+    """nats-py's JetStream, where a publish hears of its refusal.
+
+    nats-py raises it into its own callback (seen with 2.16), so that a refusal looked like no answer at all.
+    """
+
+    async def _handle_async_reply(self, msg: Msg) -> None:
+        try:
+            await super()._handle_async_reply(msg)
+        except nats.js.errors.APIError as error:
+            future = self._publish_async_futures.get(msg.subject.rpartition(".")[2])
+            if future is not None and not future.done():
+                future.set_exception(error)
 
 
 class NatsUnavailable(Exception):
@@ -204,7 +220,7 @@ class NatsLink:
             await _close(nc)
             raise
         _tell_when_reading_ends(nc, end)
-        js = nc.jetstream(timeout=self._timeout_s, publish_async_max_pending=10_000)
+        js = Publishing(nc, timeout=self._timeout_s, publish_async_max_pending=10_000)
         return Connection(nc=nc, js=js, over=over, heard=self._heard)
 
     async def _probe_until_over(self, connection: Connection) -> None:

@@ -37,11 +37,21 @@ ACK_WAIT_S = 30.0
 """Well above a batch and its commit; unacknowledged events come again after it."""
 
 
+TOO_LARGE = 10054
+"""JetStream's error for what is above the stream's own `max_msg_size`."""
+IN_PROCESS = 10158
+"""And for an id of which another publish is under way: that one may yet be stored."""
+
+
 class StreamUnsafe(Exception):
     """The stream or a consumer has settings that can lose or stall events; the message says which and what to do."""
 
 
-class TooLarge(Exception):
+class Refused(Exception):
+    """An event that the stream said it did not store, and why: as long as that holds it will not."""
+
+
+class TooLarge(Refused):
     """An event that NATS does not take for its size, which will not change: it was not stored, others may be."""
 
 
@@ -238,7 +248,7 @@ async def publish_all(
 
     `ttl_s` says for an event's type how long the stream is to keep it, None for as long as it keeps anything.
 
-    TooLarge is a refusal, and others are sent all the same: NATS would end the connection of who sends such an event.
+    Refused says that it was not stored; some that are TooLarge are not even sent: NATS would end the connection.
     Any other reason is *unknown*: the stream may have stored the event without our hearing of it. The caller retries
     with the same ids, which the stream recognises.
     """
@@ -282,6 +292,11 @@ def _answer(future: asyncio.Future[PubAck]) -> Published | Exception:
     if future.cancelled():
         return NatsUnavailable("no PubAck within the time limit")
     error = future.exception()
+    if isinstance(error, nats.js.errors.NoStreamResponseError):
+        return Refused("no stream takes its subject, or none has a leader")
+    if isinstance(error, nats.js.errors.APIError) and error.err_code not in (None, IN_PROCESS):
+        kind = TooLarge if error.err_code == TOO_LARGE else Refused
+        return kind(f"{error.description} (JetStream's error {error.err_code})")
     if error is not None:
         return NatsUnavailable(describe(error))
     ack = future.result()

@@ -45,7 +45,7 @@ def _problems(*statuses: int) -> dict[str, Any]:
         415: "Unknown content type",
         422: "Not a valid event; every problem is listed, nothing was published",
         429: "This agent has too many streams open, or pages under way; see Retry-After",
-        503: "Not available now, or outcome unknown; see Retry-After, retry with the same ids",
+        503: "Not available now, refused by the stream, or outcome unknown; see Retry-After, retry with the same ids",
     }
     return {str(status): _answer(texts[status], "Problem", "application/problem+json") for status in statuses}
 

@@ -21,7 +21,7 @@ from system.metrics import Metrics
 from system.places import Places
 from system.settings import Settings
 from system.stored import Stored, look_up
-from system.stream import Published, publish_all
+from system.stream import Published, Refused, TooLarge, publish_all
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +31,8 @@ UNSENT_BYTES_MAX = 8 * 1024 * 1024
 """Of what waits to be sent to NATS: on a connection that takes nothing it would grow until the probes have ended it."""
 CONTENT_TYPES = frozenset({"application/json", "application/cloudevents+json", "application/cloudevents-batch+json"})
 STORED_CHECK_TIMEOUT_S = 1.0
+REFUSED_RETRY_S = 5
+"""A stream that refuses needs somebody's hand, or expiry: there is no hurry."""
 UNKNOWN = (
     "the outcome is unknown: the stream may have stored events without answering. Send the same request again with the "
     "same ids until it answers; it will not store anything twice"
@@ -112,6 +114,7 @@ class PublishEndpoint:
                 cursor = self._places.cursor_of(stored[event.id].pos)
                 results[event.id] = {"id": event.id, "cursor": cursor, "duplicate": True}
         unknown: list[str] = []
+        refused: dict[str, Refused] = {}
         if fresh:
             try:
                 connection = self._link.current()
@@ -131,6 +134,9 @@ class PublishEndpoint:
                 ttl_s=self._settings.ttl_rule(allowed=self._link.allows_ttl),
             )
             for event, answer in zip(fresh, answers, strict=True):
+                if isinstance(answer, Refused):
+                    refused[event.id] = answer
+                    continue
                 if not isinstance(answer, Published):
                     unknown.append(event.id)
                     self._link.doubt()
@@ -143,7 +149,9 @@ class PublishEndpoint:
         ordered = [results[event.id] for event in events if event.id in results]
         if unknown:
             self._metrics.publish_unknown.inc(len(unknown))
-            raise unavailable(UNKNOWN, events=ordered, unknown=unknown)
+            raise unavailable(UNKNOWN, events=ordered, unknown=unknown, refused=list(refused))
+        if refused:
+            raise self._refused(refused, ordered)
         return json_response(202, {"events": ordered})
 
     async def _stored(self, events: list[Event]) -> dict[str, Stored]:
@@ -189,6 +197,23 @@ class PublishEndpoint:
         same = same_content((found.data or b"").decode(errors="replace"), event.text)
         if not same or found.subject != subject_of(event.subject, event.type):
             raise self._reused(event.id)
+
+    def _refused(self, refused: dict[str, Refused], stored: list[dict[str, Any]]) -> Problem:
+        """What the stream itself has refused: every other event of the request was stored."""
+        event_id, why = next(iter(refused.items()))
+        detail = f"the stream refused {len(refused)} events and stored {len(stored)}; of {event_id!r} it said: {why}. "
+        more: dict[str, Any] = {"events": stored, "refused": list(refused)}
+        if all(isinstance(one, TooLarge) for one in refused.values()):
+            self._metrics.publish_refused.labels("413").inc()
+            return Problem(413, f"{detail}Put large data elsewhere and link it", **more)
+        self._metrics.publish_refused.labels("503").inc()
+        log.error("publish.refused", stream=self._settings.stream, events=len(refused), error=str(why))
+        return unavailable(
+            f"{detail}Not before whoever runs the stream has mended that (room for it, its settings: "
+            f"`nats stream info {self._settings.stream}`) will it take them: send the same again then",
+            REFUSED_RETRY_S,
+            **more,
+        )
 
     def _reused(self, event_id: str) -> Problem:
         self._metrics.publish_refused.labels("409").inc()

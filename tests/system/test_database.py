@@ -11,10 +11,8 @@ import asyncpg
 import pytest
 
 from faults.stack import EmbeddedStack
-from system import sql
 from system.database import IDLE_MAX_S, Database, DatabaseUnavailable, is_transient
 from system.link import heed_cancellation
-from system.migrate import migrate
 from tests.system.conftest import StartRelay
 from tests.system.harness import event, eventually
 
@@ -278,35 +276,6 @@ async def test_closing_ends_whatever_the_server_does(database: Database, server:
     await database.close(within_s=0.01)
     assert server.connections[1].terminated
     await database.close()
-
-
-@pytest.mark.stack
-async def test_a_locked_table_costs_no_more_backends_than_agreed(fresh_database: str) -> None:
-    """While somebody locks a table, callers come and give up by the dozen: Postgres never has more of our backends than
-    the pool may have, and ends their statements itself. There were sixty after nine seconds, for each that was given up
-    was followed by a new connection.
-    """
-    database = Database(fresh_database, size_max=3, timeout_s=0.5)
-    await migrate(database)
-    holder, watcher = [await asyncpg.connect(fresh_database) for _ in range(2)]
-    await holder.execute("BEGIN")
-    await holder.execute("LOCK TABLE agent_events IN ACCESS EXCLUSIVE MODE")
-    ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'meshrelay' AND datname = current_database()"
-    counted = []
-    for _ in range(8):
-        asks = [database.use(lambda one: one.fetch(sql.READ_STORED, "a"), timeout_s=0.3) for _ in range(6)]
-        answers = await asyncio.gather(*asks, return_exceptions=True)
-        assert all(isinstance(answer, DatabaseUnavailable) for answer in answers)
-        counted.append(await watcher.fetchval(ours))
-    assert 1 <= max(counted) <= 3
-    waiting = f"{ours} AND wait_event_type = 'Lock'"
-    await asyncio.sleep(2.0)  # past Postgres's own limit
-    assert await watcher.fetchval(waiting) == 0
-    await holder.execute("ROLLBACK")
-    assert await database.fetch(sql.READ_STORED, "a") == []
-    await database.close()
-    for one in (holder, watcher):
-        await one.close()
 
 
 @pytest.mark.stack

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.system.conftest import StartRelay
-from tests.system.harness import InProcess, event, eventually, problem
+from tests.system.harness import STREAM, InProcess, event, eventually, problem
 
 pytestmark = pytest.mark.stack
 
@@ -196,3 +196,39 @@ async def test_an_event_larger_than_nats_takes_is_told(start_relay: StartRelay) 
     problem(await relay.post(event(data="x" * 2_000_000)), 413, "NATS")
     assert (await relay.post([event(), event()])).status_code == 202
     assert (await relay.stream_state())[0] == 2
+
+
+async def test_a_full_stream_refuses_plainly(start_relay: StartRelay) -> None:
+    """What a full stream refuses is answered at once with the stream's reason, beside what it took; nothing of it is
+    unknown; when there is room, the same request is taken whole. It was *unknown* after the whole limit.
+    """
+    relay = await start_relay(stream_max_bytes=20_000, publish_timeout_s=30)
+    events = [event(f"e{number}", data="x" * 6_000) for number in range(5)]
+    async with asyncio.timeout(10):
+        document = problem(await relay.post(events), 503, "maximum bytes exceeded (JetStream's error 10077)")
+    assert [one["id"] for one in document["events"]] == ["e0", "e1", "e2"]
+    assert (document["refused"], "unknown" in document) == (["e3", "e4"], False)
+    assert await relay.stream_state() == (3, 3)
+    assert "relay_publish_unknown_total 0.0" in (await relay.http.get("/metrics")).text
+    await relay.ask_jetstream(f"STREAM.PURGE.{STREAM}", {"seq": 3})
+    await relay.settled()
+    answers = (await relay.post(events[3:])).json()["events"]
+    assert [one["id"] for one in answers] == ["e3", "e4"]
+
+
+async def test_a_sealed_stream_refuses_plainly(relay: InProcess) -> None:
+    """No other request could be taken before somebody mends it: the answer says why, and how to look at it."""
+    config = (await relay.ask_jetstream(f"STREAM.INFO.{STREAM}"))["config"]
+    await relay.ask_jetstream(f"STREAM.UPDATE.{STREAM}", config | {"sealed": True})
+    document = problem(await relay.post(event("e1")), 503, "sealed")
+    assert (document["refused"], document["events"]) == (["e1"], [])
+    assert f"nats stream info {STREAM}" in document["detail"]
+    assert await relay.stream_state() == (0, 0)
+
+
+async def test_what_exceeds_the_streams_own_size_is_413(relay: InProcess) -> None:
+    """Somebody gave the stream a `max_msg_size`: what is larger is too large, for good, and the rest is stored."""
+    config = (await relay.ask_jetstream(f"STREAM.INFO.{STREAM}"))["config"]
+    await relay.ask_jetstream(f"STREAM.UPDATE.{STREAM}", config | {"max_msg_size": 1_000})
+    document = problem(await relay.post([event("small"), event("large", data="x" * 2_000)]), 413, "10054")
+    assert ([one["id"] for one in document["events"]], document["refused"]) == (["small"], ["large"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.checkers.findings import Guarantee, Judged, Kind
+from reports.checkers.findings import Guarantee, Judged
 from reports.index import Index
 from reports.report import FaultShown, Verdict
 from system.exits import COULD_NOT_RUN, NOT_CONVERGED, VIOLATED
@@ -21,8 +21,6 @@ EXIT_CODES: dict[Verdict, int] = {
     "could not run": COULD_NOT_RUN,
 }
 """2 is a usage error, as everywhere."""
-
-UNCONVERGED = frozenset({Kind.NOT_CONVERGED, Kind.CONVERGED_LATE, Kind.NOT_CAUGHT_UP, Kind.WRITER_PENDING})
 
 ALWAYS_TRIED = frozenset(Guarantee) - {Guarantee.G6, Guarantee.G8}
 """A run that did not put one of these to the test proves nothing; progress and survival have words of their own."""

@@ -29,38 +29,32 @@ def check_addressed(index: Index, chains: Sequence[Chain]) -> Judged:
         for misplaced in chain.misplaced:
             if misplaced.kind in (Kind.FOREIGN, Kind.PHANTOM):
                 judged.add(_finding(index, chain, misplaced))
-        for finding in _past_token(index, chain.log):
+        for finding in (*_past_token(index, chain.log), *_unasked(index, chain.log)):
             judged.add(finding)
-        for row in _unasked(index, chain.log):
-            judged.add(_not_asked_for(index, chain.log, row))
     for given in index.handling.changed():
         judged.add(_changed(index, given))
     return judged
 
 
 def _past_token(index: Index, log: Log) -> Iterator[Finding]:
+    """Deliveries of what was published after the end of the token that their connection was opened with."""
     slack_ns = index.run.token_slack_ns
     if slack_ns is None or not log.token_ends_ns:
         return
+    events = index.events
     for row, op in enumerate(log.op):
         ends_ns = log.token_ends_ns.get(log.conn[row]) if op == Op.DELIVER else None
-        if ends_ns is None or index.events.first_publish_ns[log.b[row]] <= ends_ns + slack_ns:
-            continue
-        event = log.b[row]
-        yield Finding(
-            kind=Kind.PAST_TOKEN,
-            agent=log.agent,
-            event_id=index.events.ids[event],
-            cursor=index.cursor_of(log.a[row]),
-            t_ns=log.t_ns[row],
-            detail=f"expected a stream that ends with its token at {ends_ns / 1e9:.3f} s; got an event on it that was "
-            f"published at {index.events.first_publish_ns[event] / 1e9:.3f} s",
-            evidence=(index.events.publish_record[event], log.record[row]),
-        )
+        published_ns = events.first_publish_ns[log.b[row]] if ends_ns is not None else NONE
+        if ends_ns is not None and published_ns > ends_ns + slack_ns:
+            detail = (
+                f"expected a stream that ends with its token at {ends_ns / 1e9:.3f} s; got an event on it that was "
+                f"published at {published_ns / 1e9:.3f} s"
+            )
+            yield _of_delivery(index, log, row, Kind.PAST_TOKEN, detail, events.publish_record[log.b[row]])
 
 
-def _unasked(index: Index, log: Log) -> Iterator[int]:
-    """The rows of deliveries of types that their connection did not ask for."""
+def _unasked(index: Index, log: Log) -> Iterator[Finding]:
+    """Deliveries of types that their connection did not ask for."""
     asked: dict[int, tuple[str, ...]] = {}
     for note, row in ((log.notes[log.a[row]], row) for row, op in enumerate(log.op) if op == Op.CONNECT):
         if isinstance(note, Connect) and note.types:
@@ -69,21 +63,23 @@ def _unasked(index: Index, log: Log) -> Iterator[int]:
         return
     for row, op in enumerate(log.op):
         types = asked.get(log.conn[row]) if op == Op.DELIVER else None
-        if types is not None and index.types[index.events.type[log.b[row]]] not in types:
-            yield row
+        got = index.types[index.events.type[log.b[row]]] if types is not None else ""
+        if types is not None and got not in types:
+            conn = log.conns[log.conn[row]]
+            detail = f"expected only types that connection {conn} asks for; got one of {got}"
+            yield _of_delivery(index, log, row, Kind.UNASKED, detail)
 
 
-def _not_asked_for(index: Index, log: Log, row: int) -> Finding:
-    event = log.b[row]
+def _of_delivery(index: Index, log: Log, row: int, kind: Kind, detail: str, *shown_by: int) -> Finding:
+    """What a row of a log shows by itself, with the records that it is held against."""
     return Finding(
-        kind=Kind.UNASKED,
+        kind=kind,
         agent=log.agent,
-        event_id=index.events.ids[event],
+        event_id=index.events.ids[log.b[row]],
         cursor=index.cursor_of(log.a[row]),
         t_ns=log.t_ns[row],
-        detail=f"expected only types that connection {log.conns[log.conn[row]]} asks for; got one of "
-        f"{index.types[index.events.type[event]]}",
-        evidence=(log.record[row],),
+        detail=detail,
+        evidence=(*shown_by, log.record[row]),
     )
 
 

@@ -37,8 +37,10 @@ HELD_S = 86_400.0
 TOKEN_TTL_S = 86_400.0
 COPY_ROWS = 1_000
 """Rows of one COPY: asyncpg can hang in one of more than 512 KB under back-pressure."""
-QUIET = {"BOOKMARK_S": "3600", "HEARTBEAT_S": "3600"}
-"""Settings under which a relay sends events alone, so that its bytes can be those of the baseline."""
+QUIET = {"BOOKMARK_S": "3600", "HEARTBEAT_S": "3600", "LEASE_S": str(HELD_S)}
+"""Settings under which a relay sends events alone, so that its bytes can be those of the baseline; nor does it take
+from us a lease that is further ahead than any of its own.
+"""
 DRAIN = {"DRAIN_DEADLINE_S": "0.5", "LOG_LEVEL": "warning"}
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import nats
+import psutil
 import pytest
 from aiohttp import web
 
@@ -150,6 +151,8 @@ async def test_a_nats_channel_outlives_its_server(fresh_nats: NatsProcess) -> No
     await asyncio.sleep(0.2)  # for the channel's client to have seen its connection close
     assert [result.duplicate for result in await channel.send(BATCH)] == [True, True]
     fresh_nats.pause()
+    while psutil.Process(fresh_nats.pid).status() != psutil.STATUS_STOPPED:  # noqa: ASYNC110  nobody tells
+        await asyncio.sleep(0.01)
     assert await channel.send(BATCH) == [UNANSWERED] * 2
     fresh_nats.resume()
     assert [result.duplicate for result in await channel.send(BATCH)] == [True, True]

@@ -191,9 +191,9 @@ async def test_a_crash_may_take_the_cursor_with_it(tmp_path: Path, births: Birth
         await bench.until(lambda: bench.saved_seq == 2)
         bench.agent.order(What.SLEEP)
         bench.agent.order(What.WAKE)
-        await bench.until(lambda: bench.count(history.Connect) == 2)
+        await bench.until(lambda: bench.count(history.Connected) == 2)
         bench.agent.order(What.CRASH)
-        await bench.until(lambda: bench.count(history.Connect) == 3)
+        await bench.until(lambda: bench.count(history.Connected) == 3)
         await bench.until(lambda: bench.saved_seq == 2)
     assert relay.presented == [None, "abc234-2", None]
 

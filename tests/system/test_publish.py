@@ -180,9 +180,9 @@ async def test_a_full_stream_refuses_and_loses_nothing(start_relay: StartRelay) 
         if answer.status_code != 202:
             break
         acked.append(f"big{number}")
-    document = problem(answer, 503, "unknown")
-    assert document["unknown"] == [f"big{len(acked)}"]
-    assert await relay.metric("relay_publish_unknown_total") == 1
+    document = problem(answer, 503, "maximum bytes exceeded")
+    assert document["refused"] == [f"big{len(acked)}"]
+    assert await relay.metric("relay_publish_unknown_total") == 0
     await relay.settled()
     assert await stored(relay) == acked
     assert len(acked) > 5

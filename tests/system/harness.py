@@ -64,6 +64,18 @@ async def eventually(condition: Callable[[], Any], what: str, timeout_s: float =
         await asyncio.sleep(0.01)
 
 
+def held_tail(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Have a relay's tail begin no reading before this is set; one that is under way ends."""
+    gate, step = asyncio.Event(), relay._tail._step
+
+    async def held() -> bool:
+        await gate.wait()
+        return await step()
+
+    monkeypatch.setattr(relay._tail, "_step", held)
+    return gate
+
+
 def problem(response: httpx.Response, status: int, said: str = "") -> dict[str, Any]:
     """Check that an answer is a problem document of this status that says what was expected; returns it."""
     assert response.status_code == status, response.text

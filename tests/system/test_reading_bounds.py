@@ -12,7 +12,7 @@ import pytest
 
 from system import sql
 from tests.system.conftest import StartRelay
-from tests.system.harness import InProcess, event, problem
+from tests.system.harness import InProcess, event, held_tail, problem
 
 pytestmark = pytest.mark.stack
 
@@ -68,14 +68,7 @@ async def test_a_reading_of_the_tail_has_a_bound_in_bytes(
     relay = await start_relay(page_bytes=PAGE_BYTES)
     async with relay.stream(cursor="now") as stream:
         await stream.named("relay.cursor")
-        gate, tail = asyncio.Event(), relay.relay._tail
-        step = tail._step
-
-        async def held() -> bool:
-            await gate.wait()
-            return await step()
-
-        monkeypatch.setattr(tail, "_step", held)
+        gate = held_tail(relay.relay, monkeypatch)
         await asyncio.sleep(0.1)  # the reading under way, if any, ends
         await published(relay, *(large(number) for number in range(COUNT)))
         await relay.settled()

@@ -14,7 +14,7 @@ from faults.stack import EmbeddedStack, NatsProcess, RelayProcess
 from system import sql
 from system.database import Database
 from tests.system.conftest import StartRelay
-from tests.system.harness import QUICK, STREAM, UnderTest, all_transports, event, eventually, under_test
+from tests.system.harness import QUICK, STREAM, UnderTest, all_transports, event, eventually, held_tail, under_test
 from tests.system.traffic import traffic
 
 pytestmark = pytest.mark.stack
@@ -97,15 +97,7 @@ async def test_a_cursor_of_one_replica_is_good_at_another_that_is_behind(
     goes on without a loss or a repeat.
     """
     leader, other = await start_relay(), await start_relay()
-    gate = asyncio.Event()
-    tail = other.relay._tail
-    step = tail._step
-
-    async def held() -> bool:
-        await gate.wait()
-        return await step()
-
-    monkeypatch.setattr(tail, "_step", held)
+    gate = held_tail(other.relay, monkeypatch)
     await asyncio.sleep(0.1)  # the reading under way, if any, ends
     (cursor,) = await leader.publish(event("e1"))
     await leader.settled()

@@ -11,7 +11,7 @@ from system.hub import Hub
 from system.places import Places
 from system.session import Page
 from tests.system.conftest import StartRelay
-from tests.system.harness import event, eventually
+from tests.system.harness import event, eventually, held_tail
 
 pytestmark = pytest.mark.stack
 
@@ -40,14 +40,7 @@ async def test_before_the_tail_has_read_a_session_waits(
     await leader.publish(event("e1"))
     await leader.settled()
     other = await start_relay(wait=False, heartbeat_s=0.1, tail_poll_s=0.2)
-    gate, tail = asyncio.Event(), other.relay._tail
-    step = tail._step
-
-    async def held() -> bool:
-        await gate.wait()
-        return await step()
-
-    monkeypatch.setattr(tail, "_step", held)
+    gate = held_tail(other.relay, monkeypatch)
     other.relay._hub.start, other.relay._hub.head = None, Position(0)  # whatever it has read by now
     reads.clear()
     async with other.stream(cursor="earliest") as stream:

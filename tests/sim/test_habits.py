@@ -17,6 +17,9 @@ from tests.sim.test_world import plan_with
 
 pytestmark = pytest.mark.sim
 UNANSWERED_SEED = 1_008
+CHOOSY_SEED = 1_005
+FORGETFUL_SEED = 1_018
+"""The first from a thousand on that have these habits, and in which their bugs show: a hunt begins there."""
 
 
 def forgetful_plan(seed: int = 1) -> Plan:
@@ -60,7 +63,7 @@ def test_an_agent_that_acknowledges_nothing_is_reminded_of_everything() -> None:
 
 def test_assignments_that_never_come_again_are_found_out() -> None:
     """A relay that dispatches nothing again is found by what its agents never got."""
-    found = hunt("redispatch-never", 1_000, 40)
+    found = hunt("redispatch-never", UNANSWERED_SEED, 40)
     assert found.kinds == ("not-reminded",)
 
 
@@ -79,13 +82,13 @@ def test_agents_that_ask_for_some_types_are_given_those() -> None:
 @pytest.mark.parametrize("name", ["mixed-release-passed-over", "types-unheeded"])
 def test_types_that_are_asked_for_and_not_heeded_are_found_out(name: str) -> None:
     """What is left out with others that were not wanted, and what nobody wanted."""
-    found = hunt(name, 1_000, 40)
+    found = hunt(name, CHOOSY_SEED, 40)
     assert found.seeds, found
     assert PLANTED[name].guarantees & set(found.violated)
 
 
 def test_a_place_that_nobody_acknowledged_is_found_out() -> None:
     """An agent that comes back by its ack, and is begun with behind what it was sent, misses what it never handled."""
-    found = hunt("begins-behind-what-was-sent", 1_000, 40)
+    found = hunt("begins-behind-what-was-sent", FORGETFUL_SEED, 40)
     assert found.seeds, found
     assert PLANTED["begins-behind-what-was-sent"].guarantees & set(found.violated)

@@ -133,6 +133,11 @@ def _agent_problems(agent: Agent, duration_s: float) -> Iterator[str]:
     where = f"agent {agent.name!r}"
     if not is_agent_name(agent.name):
         yield f"{where}: expected {AGENT_NAME_RULE}; rename it"
+    if agent.forgets and agent.start_from not in (None, "acked"):
+        yield (
+            f"{where}: expected start_from 'acked' or none of one that forgets, got {agent.start_from!r}; its history "
+            "could not be told from that of a client that asks again for what it has saved"
+        )
     for awake in agent.awake:
         if awake.until_s is not None and awake.until_s <= awake.from_s:
             yield f"{where}: expected until_s after from_s, got {awake.from_s:g} to {awake.until_s:g}; swap them"

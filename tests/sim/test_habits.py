@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from faults.check import problems_of
 from faults.plan import Agent, Plan
 from faults.planted import PLANTED
 from reports.checkers.follow import chains_of
@@ -37,6 +38,16 @@ def test_an_agent_that_lost_its_cursor_comes_back_by_its_ack() -> None:
     trial = try_plan(forgetful_plan())
     assert trial.verdict == "held", trial.reason
     assert {"reconnect.by_ack", "agent.got_again"} <= set(trial.marks)
+
+
+def test_who_forgets_comes_back_by_its_ack_or_is_refused() -> None:
+    """A plan in which it begins elsewhere would be judged as if its client had asked again for what it has saved."""
+    plan = forgetful_plan()
+    assert problems_of(plan) == []
+    agents = tuple(msgspec.structs.replace(one, start_from="earliest") for one in plan.agents)
+    wrong = problems_of(msgspec.structs.replace(plan, agents=agents))
+    assert len(wrong) == len(agents)
+    assert "agent 'ann': expected start_from 'acked' or none of one that forgets, got 'earliest'" in wrong[0]
 
 
 def test_a_few_seeds_have_a_habit_and_the_others_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,10 @@ from faults.transports import TransportName
 from faults.vocabulary import ClockSkew, Cut, Direction, Kill, Latency, Link, Pause, ProcessName
 from sim.campaign import try_encoded
 from sim.explain import Explanation, explain, shown
-from sim.hunt import hunt
+from sim.hunt import hunt, is_caught
 from sim.shrink import shrink
 from sim.swarm import unsynced_plan
-from sim.trial import try_plan
+from sim.trial import Trial, try_plan
 from tests.sim.test_world import plan_with
 
 pytestmark = pytest.mark.sim
@@ -59,6 +59,13 @@ def test_there_are_many_and_each_says_what_it_is() -> None:
             assert bug.what
             assert bug.guarantees
     assert not try_plan(plan_with()).is_failure
+
+
+@pytest.mark.parametrize(("is_untried", "caught"), [(False, True), (True, False)])
+def test_a_run_that_proves_nothing_catches_nothing(is_untried: bool, caught: bool) -> None:
+    """Whatever its judge names beside: a campaign would not have counted it as a failure."""
+    trial = Trial(plan="p", seed=1, verdict="could not run", reason="", violated=("G6",), is_untried=is_untried)
+    assert is_caught(PLANTED["nothing-stored"], trial) is caught
 
 
 @pytest.mark.parametrize("transport", [TransportName.JETSTREAM, TransportName.REDIS])

@@ -22,7 +22,7 @@ async def naks_in_their_order(at: Stage) -> None:
     got = await at.hear(SHORT_S, batch=5, expires=5_000 * MS)
     for place in (3, 1, 4, 3, 0):
         await at.nc.publish(got[place].reply, b"-NAK")
-    await got[4].ack_sync()
+    await got[4].ack_sync(timeout=UNTIL_S)
     await at.consumer()
     await at.hear(SHORT_S, batch=9, expires=1_000 * MS)
     await at.consumer()
@@ -89,17 +89,17 @@ async def no_more_deliveries(at: Stage) -> None:
     await asyncio.sleep(3.0)
     got = await at.hear(SHORT_S / 3, batch=3, no_wait=True)
     await at.consumer()
-    await got[1].ack_sync()
+    await got[1].ack_sync(timeout=UNTIL_S)
     await asyncio.sleep(3.0)
     at.see(sorted(told))
     await at.consumer()
     await at.hear(SHORT_S / 2, batch=3, expires=100 * MS)
-    await at.nc.request(got[0].reply, b"", timeout=1.0)
+    await at.nc.request(got[0].reply, b"", timeout=UNTIL_S)
     await at.consumer()
     await at.state()
     await at.fill(3)
     for one in await at.hear(SHORT_S / 2, batch=3, expires=5_000 * MS):
-        await one.ack_sync()
+        await one.ack_sync(timeout=UNTIL_S)
         await at.consumer()
 
 
@@ -276,7 +276,7 @@ async def again_at_the_ack_limit(at: Stage) -> None:
     await asyncio.sleep(3.2)
     got = await at.hear(SHORT_S / 2, batch=4, expires=1_000 * MS)
     await at.consumer()
-    await got[0].ack_sync()
+    await got[0].ack_sync(timeout=UNTIL_S)
     await at.hear(SHORT_S / 3, batch=1, expires=5_000 * MS)
     await at.consumer()
 

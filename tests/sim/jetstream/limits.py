@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tests.sim.jetstream.stage import SHORT_S, Stage
+from tests.sim.jetstream.stage import SHORT_S, UNTIL_S, Stage
 
 MS = 1_000_000
 
@@ -118,12 +118,12 @@ async def expired_under_a_consumer(at: Stage) -> None:
     await at.make_consumer(ack_wait=SHORT_S)
     await at.fill(4)
     first = await at.hear(SHORT_S / 3, batch=2, expires=5_000 * MS)
-    await first[1].ack_sync()
+    await first[1].ack_sync(timeout=UNTIL_S)
     await asyncio.sleep(2.4)
     await at.consumer()
     await at.state()
     await at.hear(SHORT_S / 2, batch=9, expires=100 * MS)
-    await at.nc.request(first[0].reply, b"", timeout=1.0)
+    await at.nc.request(first[0].reply, b"", timeout=UNTIL_S)
     await at.fill(2)
     await at.hear(SHORT_S / 2, batch=1, expires=5_000 * MS)
     await at.consumer()

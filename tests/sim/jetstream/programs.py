@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from hypothesis import strategies as st
 from nats.aio.msg import Msg
 
-from tests.sim.jetstream.stage import Stage
+from tests.sim.jetstream.stage import UNTIL_S, Stage
 
 QUICK_ACK_WAIT_S = 0.3
 OVERDUE_S = 0.8
@@ -158,7 +158,9 @@ class Player:
                 await self._pull(consumer, batch)
             case Answer(back=back, body=body):
                 if self._deliveries:
-                    await at.nc.request(self._deliveries[-1 - back % len(self._deliveries)].reply, body, timeout=2.0)
+                    await at.nc.request(
+                        self._deliveries[-1 - back % len(self._deliveries)].reply, body, timeout=UNTIL_S
+                    )
                     if body == b"+WPI":
                         await asyncio.sleep(OVERDUE_S)
             case Remove(seq=seq) if seq:

@@ -49,9 +49,9 @@ async def requests(at: Stage) -> None:
         await message.respond(b"you said " + message.data)
 
     await at.nc.subscribe("service", cb=answer)
-    got = await at.nc.request("service", b"hello", timeout=1.0)
+    got = await at.nc.request("service", b"hello", timeout=UNTIL_S)
     at.see(got.data, got.headers)
-    got = await at.nc.request("service", b"", headers={"A": "b"}, timeout=1.0)
+    got = await at.nc.request("service", b"", headers={"A": "b"}, timeout=UNTIL_S)
     at.see(got.data, got.headers)
 
 
@@ -70,10 +70,10 @@ async def streamed_and_heard(at: Stage) -> None:
     await at.make_stream()
     subscription = await at.nc.subscribe(at.subject)
     ack = await at.js.publish(at.subject, b"both")
-    message = await subscription.next_msg(timeout=1.0)
+    message = await subscription.next_msg(timeout=UNTIL_S)
     at.see(ack.seq, message.subject, message.data, bool(message.reply))
     await at.nc.publish(at.subject, b"no reply wanted")
-    message = await subscription.next_msg(timeout=1.0)
+    message = await subscription.next_msg(timeout=UNTIL_S)
     at.see(message.data, message.reply)
     async with asyncio.timeout(UNTIL_S):  # who listens may hear of it before it is stored
         while (await at.js.stream_info(at.stream)).state.messages < 2:  # noqa: ASYNC110  there is no event to wait for

@@ -6,7 +6,7 @@ import asyncio
 
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from tests.sim.jetstream.stage import SHORT_S, Stage
+from tests.sim.jetstream.stage import SHORT_S, UNTIL_S, Stage
 
 MS = 1_000_000
 
@@ -70,7 +70,7 @@ async def cumulative_again(at: Stage) -> None:
     await asyncio.sleep(SHORT_S * 3)
     again = await at.hear(SHORT_S / 3, batch=3, no_wait=True)
     for place in (0, 2, 1):
-        await at.nc.request(again[place].reply, b"", timeout=1.0)
+        await at.nc.request(again[place].reply, b"", timeout=UNTIL_S)
         await at.consumer()
 
 
@@ -82,7 +82,7 @@ async def empty_request(at: Stage) -> None:
     inbox = at.nc.new_inbox()
     subscription = await at.nc.subscribe(inbox)
     await at.nc.publish(f"$JS.API.CONSUMER.MSG.NEXT.{at.stream}.c", b"", reply=inbox)
-    at.note(await subscription.next_msg(timeout=1.0))
+    at.note(await subscription.next_msg(timeout=UNTIL_S))
     await at.consumer()
 
 
@@ -112,7 +112,7 @@ async def fetches(at: Stage) -> None:
         got = await puller.fetch(batch, timeout=5.0)
         at.see([message.metadata.sequence.stream for message in got], got[-1].metadata.num_pending)
         for message in got:
-            await message.ack_sync()
+            await message.ack_sync(timeout=UNTIL_S)
         await at.consumer()
     await at.tries(puller.fetch(1, timeout=SHORT_S))
     await at.tries(puller.fetch(2, timeout=SHORT_S))
@@ -125,7 +125,7 @@ async def floors(at: Stage) -> None:
     await at.fill(6)
     got = await at.hear(SHORT_S / 2, batch=5, expires=5_000 * MS)
     for place in (1, 3, 0, 2, 4):
-        await got[place].ack_sync()
+        await got[place].ack_sync(timeout=UNTIL_S)
         await at.consumer()
 
 
@@ -136,7 +136,7 @@ async def cumulative(at: Stage) -> None:
     await at.fill(6)
     got = await at.hear(SHORT_S / 3, batch=5, expires=5_000 * MS)
     for place in (3, 1):
-        await at.nc.request(got[place].reply, b"", timeout=1.0)
+        await at.nc.request(got[place].reply, b"", timeout=UNTIL_S)
         await at.consumer()
     await asyncio.sleep(SHORT_S * 3)
     await at.hear(SHORT_S / 2, batch=5, no_wait=True)
@@ -152,7 +152,7 @@ async def redelivery(at: Stage) -> None:
     await asyncio.sleep(SHORT_S * 3)
     await at.hear(SHORT_S / 2, batch=5, no_wait=True)
     await at.consumer()
-    await at.nc.request(old[0].reply, b"", timeout=1.0)
+    await at.nc.request(old[0].reply, b"", timeout=UNTIL_S)
     await at.consumer()
     await asyncio.sleep(SHORT_S * 3)
     await at.hear(SHORT_S / 2, batch=5, no_wait=True)
@@ -193,7 +193,7 @@ async def answers_to_acks(at: Stage) -> None:
     await at.fill(1)
     (got,) = await at.hear(SHORT_S / 2, batch=1, expires=5_000 * MS)
     for _ in range(2):
-        answer = await at.nc.request(got.reply, b"", timeout=1.0)
+        answer = await at.nc.request(got.reply, b"", timeout=UNTIL_S)
         at.see(answer.data, answer.headers)
     await at.consumer()
 
@@ -205,7 +205,7 @@ async def ack_pending_limit(at: Stage) -> None:
     await at.fill(4)
     got = await at.hear(SHORT_S, batch=4, expires=1_000 * MS)
     await at.consumer()
-    await got[0].ack_sync()
+    await got[0].ack_sync(timeout=UNTIL_S)
     await at.hear(SHORT_S, batch=4, expires=1_000 * MS)
     await at.consumer()
 

@@ -9,7 +9,7 @@ from typing import Any
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from tests.sim.jetstream.stage import SHORT_S, Stage
+from tests.sim.jetstream.stage import SHORT_S, UNTIL_S, Stage
 
 MS = 1_000_000
 BIG = 300_000
@@ -20,7 +20,7 @@ async def pushed(at: Stage, inbox: str, **config: Any) -> str:
     """Make a push consumer without acks; answers its name."""
     given = {"deliver_subject": inbox, "ack_policy": "none", "deliver_policy": "all", "mem_storage": True} | config
     request = {"stream_name": at.stream, "config": given}
-    answer = await at.nc.request(f"$JS.API.CONSUMER.CREATE.{at.stream}", json.dumps(request).encode(), timeout=2.0)
+    answer = await at.nc.request(f"$JS.API.CONSUMER.CREATE.{at.stream}", json.dumps(request).encode(), timeout=UNTIL_S)
     document = json.loads(answer.data)
     at.see("made", document.get("error"), document.get("delivered"), document.get("num_pending"))
     return str(document.get("name", ""))
@@ -174,7 +174,7 @@ async def ordered(at: Stage) -> None:
     await at.fill(5)
     subscription = await at.js.subscribe(at.subject, ordered_consumer=True, idle_heartbeat=0.4)
     for _ in range(5):
-        message = await subscription.next_msg(timeout=2.0)
+        message = await subscription.next_msg(timeout=UNTIL_S)
         at.see(message.metadata.sequence.stream, message.metadata.sequence.consumer, message.metadata.num_pending)
     info = await subscription.consumer_info()
     at.see(info.num_pending, info.push_bound)

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from tests.sim.jetstream.shortlived import made
-from tests.sim.jetstream.stage import SHORT_S, Stage
+from tests.sim.jetstream.stage import SHORT_S, UNTIL_S, Stage
 
 MS = 1_000_000
 READER: dict[str, Any] = {"ack_policy": "none", "mem_storage": True, "num_replicas": 1}
@@ -29,9 +29,9 @@ async def publish(at: Stage, *words: str, **headers: str) -> None:
 
 async def updated(at: Stage, **changes: Any) -> None:
     """Change some of the stream's settings in its own words, and note what it has then."""
-    found = json.loads((await at.nc.request(f"$JS.API.STREAM.INFO.{at.stream}", b"", timeout=2.0)).data)["config"]
+    found = json.loads((await at.nc.request(f"$JS.API.STREAM.INFO.{at.stream}", b"", timeout=UNTIL_S)).data)["config"]
     asked = json.dumps(found | changes).encode()
-    took = json.loads((await at.nc.request(f"$JS.API.STREAM.UPDATE.{at.stream}", asked, timeout=2.0)).data)
+    took = json.loads((await at.nc.request(f"$JS.API.STREAM.UPDATE.{at.stream}", asked, timeout=UNTIL_S)).data)
     at.see({key: took.get("config", {}).get(key) for key in changes}, took.get("error"))
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-from tests.sim.jetstream.stage import SHORT_S, Stage
+from tests.sim.jetstream.stage import SHORT_S, UNTIL_S, Stage
 
 MS = 1_000_000
 
@@ -16,7 +16,7 @@ async def made(at: Stage, **config: Any) -> str:
     given = {"ack_policy": "explicit", "deliver_policy": "all"} | config
     subject = f"$JS.API.CONSUMER.CREATE.{at.stream}" + (f".{config['name']}" if "name" in config else "")
     request = json.dumps({"stream_name": at.stream, "config": given}).encode()
-    document = json.loads((await at.nc.request(subject, request, timeout=2.0)).data)
+    document = json.loads((await at.nc.request(subject, request, timeout=UNTIL_S)).data)
     at.see("made", document.get("error"), document.get("num_pending"), "durable_name" in document.get("config", {}))
     return str(document.get("name", ""))
 
@@ -30,7 +30,7 @@ async def forgotten_unless_pulled(at: Stage) -> None:
     for _ in range(3):
         await asyncio.sleep(1.2)
         (got,) = await at.hear(SHORT_S / 3, name, batch=1, expires=5_000 * MS)
-        await got.ack_sync()
+        await got.ack_sync(timeout=UNTIL_S)
     await at.consumer(name)
     await asyncio.sleep(4.0)
     await at.tries(at.js.consumer_info(at.stream, name))
@@ -66,9 +66,9 @@ async def without_any_name(at: Stage) -> None:
     await at.make_stream()
     await at.fill(2)
     puller = await at.js.pull_subscribe(at.subject, stream=at.stream)
-    got = await puller.fetch(2, timeout=1.0)
+    got = await puller.fetch(2, timeout=UNTIL_S)
     at.see([(one.data, one.metadata.num_pending) for one in got])
-    await got[0].ack_sync()
+    await got[0].ack_sync(timeout=UNTIL_S)
     info = await puller.consumer_info()
     at.see(info.config.durable_name, info.num_ack_pending, info.num_pending, info.config.max_deliver)
     await at.state()

@@ -32,7 +32,7 @@ class Stage:
 
     def __init__(self, nc: Client, name: str, ground: Ground | None = None) -> None:
         self.nc = nc
-        self.js: JetStreamContext = nc.jetstream(timeout=2.0)
+        self.js: JetStreamContext = nc.jetstream(timeout=UNTIL_S)
         self.stream = name.upper()
         self.subject = f"{name}.a"
         self._name = name
@@ -58,7 +58,7 @@ class Stage:
         """Be the server's client anew."""
         await self.nc.close()
         self.nc = await connected(self.ground.url)
-        self.js = self.nc.jetstream(timeout=2.0)
+        self.js = self.nc.jetstream(timeout=UNTIL_S)
 
     async def lay_wire(self) -> Wire:
         """A wire to the server."""
@@ -149,11 +149,13 @@ class Stage:
 
         The real server queues what is said of deliveries apart from requests: a flush does not wait for it.
         """
-        await self.nc.request(message.reply, body, timeout=2.0)
+        await self.nc.request(message.reply, body, timeout=UNTIL_S)
 
     async def ask(self, subject: str, /, **body: Any) -> None:
         """Note JetStream's raw answer to a request, without what differs between two servers."""
-        answer = await self.nc.request(f"$JS.API.{subject}", json.dumps(body).encode() if body else b"", timeout=2.0)
+        answer = await self.nc.request(
+            f"$JS.API.{subject}", json.dumps(body).encode() if body else b"", timeout=UNTIL_S
+        )
         if answer.headers or not answer.data:
             headers = plain(answer.headers)
             headers.pop("Nats-Time-Stamp", None)

@@ -108,7 +108,7 @@ async def replicated(at: ThreeStage) -> None:
         at.see(ack.seq, bool(ack.duplicate))
     await at.known()
     got = await at.hear(SHORT_S, batch=2, expires=5_000 * MS)
-    await got[0].ack_sync()
+    await got[0].ack_sync(timeout=LONG_S)
     await at.until(num_ack_pending=1)
     await at.consumer()
     info = await at.js.stream_info(at.stream)
@@ -165,7 +165,7 @@ async def acknowledged_before_the_election(at: ThreeStage) -> None:
     puller = await at.js.pull_subscribe_bind("c", stream=at.stream)
     got = await puller.fetch(4, timeout=2.0)
     for one in got[:3]:
-        await one.ack_sync()
+        await one.ack_sync(timeout=LONG_S)
     await at.trio.kill_leader(at.stream)
     await at.settled()
     await at.noted()

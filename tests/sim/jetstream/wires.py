@@ -198,7 +198,7 @@ async def a_pull_with_little_room(at: Stage) -> None:
             except TimeoutError:
                 continue
             for one in got:
-                await one.ack_sync()
+                await one.ack_sync(timeout=UNTIL_S)
                 seen.add(one.data)
     at.see(sorted(seen))
     await at.state()

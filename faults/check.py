@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=Hashable)
 STORES = (ProcessName.NATS, ProcessName.POSTGRES, ProcessName.REDIS)
 
+FOR_PAGES = (None, "earliest")
+"""Where pages may begin without a cursor; `now` is for streams, and `acked` for who acknowledges."""
+
 _WHERE = re.compile(r" - at `\$(.*)`$")
 _UNKNOWN = re.compile(r"unknown field `(.*)`$")
 _STEP = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+|\.\.\.)\]")
@@ -137,6 +140,11 @@ def _agent_problems(agent: Agent, duration_s: float) -> Iterator[str]:
         yield (
             f"{where}: expected start_from 'acked' or none of one that forgets, got {agent.start_from!r}; its history "
             "could not be told from that of a client that asks again for what it has saved"
+        )
+    if agent.pages_every_s is not None and (agent.ack_interval_s is not None or agent.start_from not in FOR_PAGES):
+        yield (
+            f"{where}: expected no ack_interval_s, and start_from 'earliest' or none, of one that reads pages, got "
+            f"{agent.ack_interval_s} and {agent.start_from!r}; who reads pages acknowledges nothing"
         )
     for awake in agent.awake:
         if awake.until_s is not None and awake.until_s <= awake.from_s:

@@ -129,6 +129,8 @@ class Agent(_Part, frozen=True, kw_only=True):
     """It asks for events of these types only; empty is all."""
     forgets: bool = False
     """Its crashes take its stored cursor with them: it comes back as `start_from` says, by what it acknowledged."""
+    pages_every_s: Duration | None = None
+    """It reads pages of JSON so often, and as long as there is more, instead of a stream; None: it has a stream."""
 
 
 class Publisher(_Part, frozen=True, kw_only=True):

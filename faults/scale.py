@@ -29,7 +29,7 @@ PROOF_SPARE_S = 0.3
 
 TIMES = frozenset({
     "at_s", "for_s", "down_s", "from_s", "until_s", "crashes_s", "ack_interval_s", "token_ttl_s", "critical_s",
-    "standard_s", "presence_s",
+    "standard_s", "presence_s", "pages_every_s",
 })  # fmt: skip
 """The fields, of whatever part of a plan, that are times of it."""
 

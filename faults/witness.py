@@ -103,6 +103,10 @@ class AgentWitness(Observer):
         """The application is done with an event; for its handler to say."""
         self._recorder.record(history.Handled, agent=self.name, id=delivery.id, digest=digest_of(delivery.raw))
 
+    def invented(self, cursor: str, status: int | None, reason: str | None) -> None:
+        """It asked behind a cursor that it had made up."""
+        self._recorder.record(history.Invented, agent=self.name, cursor=cursor, status=status, reason=reason)
+
     def saved(self, cursor: str) -> None:
         """The cursor is durable."""
         place = Cursor.parse(cursor)

@@ -38,6 +38,7 @@ from reports.records import Floors as Floors
 from reports.records import Gap as Gap
 from reports.records import Gone as Gone
 from reports.records import Handled as Handled
+from reports.records import Invented as Invented
 from reports.records import Phase as Phase
 from reports.records import Process as Process
 from reports.records import Publish as Publish

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import get_args
+from typing import TypeVar, get_args
 
 from reports.decided import Decided
 from reports.events import NONE as NONE
@@ -33,6 +33,7 @@ from reports.history import (
     Gone,
     Handled,
     HistoryInvalid,
+    Invented,
     Phase,
     Process,
     Publish,
@@ -51,6 +52,8 @@ from reports.log import Op as Op
 from reports.seen import Counts, EpochSeen
 from system.cursor import SEQ_BITS, SEQ_MAX, Cursor, CursorMalformed, ordinal_of
 from system.event import ALL_AGENTS
+
+T = TypeVar("T", bound=Record)
 
 
 class Index:
@@ -73,6 +76,7 @@ class Index:
         self.phases: list[tuple[int, Phase]] = []
         self.writers: list[tuple[int, Writer]] = []
         self.processes: list[tuple[int, Process]] = []
+        self.invented: list[tuple[int, Invented]] = []
         self.restored: list[tuple[int, int, int]] = []
         """(event, position, record) of every ack that names another position in the epoch of the event's own."""
         self.sent: list[tuple[int, Sent]] = []
@@ -83,6 +87,9 @@ class Index:
         self.handling = Handling(self.events)
         self._saved_max: dict[int, int] = {}
         """By agent, over all its clients."""
+        self._take_fault, self._take_phase = _keep_in(self.faults), _keep_in(self.phases)
+        self._take_writer, self._take_process = _keep_in(self.writers), _keep_in(self.processes)
+        self._take_invented = _keep_in(self.invented)
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Index:
@@ -334,20 +341,8 @@ class Index:
     def _take_epoch(self, number: int, record: Epoch) -> None:
         self._learned(number, f"{record.tag}-0", record.t_ns)
 
-    def _take_fault(self, number: int, record: Fault) -> None:
-        self.faults.append((number, record))
-
-    def _take_phase(self, number: int, record: Phase) -> None:
-        self.phases.append((number, record))
-
     def _take_witness(self, number: int, record: Witness) -> None:
         self.witness = record
-
-    def _take_writer(self, number: int, record: Writer) -> None:
-        self.writers.append((number, record))
-
-    def _take_process(self, number: int, record: Process) -> None:
-        self.processes.append((number, record))
 
     def _learned(self, number: int, text: str, t_ns: int) -> int:
         """The position of a cursor that the relay gave out, its epoch noted."""
@@ -393,6 +388,11 @@ class Index:
             number = self._type_of[event_type] = len(self.types)
             self.types.append(event_type)
         return number
+
+
+def _keep_in(kept: list[tuple[int, T]]) -> Callable[[int, T], None]:
+    """Takes records of a kind as they are."""
+    return lambda number, record: kept.append((number, record))
 
 
 _PLAIN_SEQ = re.compile(r"[1-9][0-9]{0,13}", re.ASCII)

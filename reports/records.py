@@ -194,6 +194,17 @@ class Handled(_Record, frozen=True, tag="handled"):
     """As in `publish`, of what it was given."""
 
 
+class Invented(_Record, frozen=True, tag="invented"):
+    """The agent asked for what lies behind a cursor that it had made up, and what came of it."""
+
+    agent: str
+    cursor: str
+    status: int | None
+    """Of the answer; None if there was none that says anything of the cursor."""
+    reason: str | None = None
+    """Of the loss that the answer tells of, whether by its status or within a page; None if it tells of none."""
+
+
 class Saved(_Record, frozen=True, tag="saved"):
     """The agent's handler has returned and the cursor is durably stored."""
 
@@ -305,6 +316,7 @@ Record: TypeAlias = (
     | Gone
     | Disconnect
     | Handled
+    | Invented
     | Saved
     | Acked
     | Sent

@@ -18,13 +18,16 @@ CHOOSY_SHARE = 0.1
 """Seeds in which an agent asks for some types only."""
 UNANSWERED_SHARE = 0.08
 """Seeds in which nothing stands between an agent that acknowledges nothing and what it has to be reminded of."""
+PAGING_SHARE = 0.12
+"""Seeds in which an agent has no stream, and asks for pages."""
+PAGES_EVERY_S = (0.2, 0.5, 1.0)
 ACK_INTERVALS_S = (0.3, 0.5, 2.0)
 """Behind what it has handled by so much is what an agent has acknowledged: that is what it may see again."""
 
 
 def with_habits(plan: Plan) -> Plan:
     """The plan of a seed with what its people are given to, beside what it has already."""
-    return _choosy(_unanswered(_forgetful(plan)))
+    return _paging(_choosy(_unanswered(_forgetful(plan))))
 
 
 def _forgetful(plan: Plan) -> Plan:
@@ -76,6 +79,22 @@ def _choosy(plan: Plan) -> Plan:
     types = rng.sample([kind.type for kind in plan.workload.types], 2)
     choosy = msgspec.structs.replace(one, types=tuple(types))
     return msgspec.structs.replace(plan, agents=tuple(choosy if agent is one else agent for agent in plan.agents))
+
+
+def _paging(plan: Plan) -> Plan:
+    """One agent reads pages of JSON, acknowledges nothing, and makes up a cursor now and then."""
+    rng = random.Random(f"paging/{plan.seed}")
+    others = [agent for agent in plan.agents if not agent.forgets]
+    if rng.random() >= PAGING_SHARE or not others:
+        return plan
+    one = rng.choice(others)
+    paging = msgspec.structs.replace(
+        one,
+        pages_every_s=rng.choice(PAGES_EVERY_S),
+        ack_interval_s=None,
+        start_from=rng.choice((None, "earliest")),
+    )
+    return msgspec.structs.replace(plan, agents=tuple(paging if agent is one else agent for agent in plan.agents))
 
 
 def _while_awake(rng: random.Random, agent: Agent, duration_s: float) -> float:

@@ -17,6 +17,7 @@ import structlog
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from faults.mesh.channels import Channel, HttpChannel, NatsChannel
+from faults.pager import Pager
 from faults.plan import Agent, Plan, Publisher, RelayTimes
 from faults.streamwatch import StreamSeen, StreamWatch
 from faults.witness import AgentWitness
@@ -176,7 +177,7 @@ class AgentProgram(AgentWitness):
         self._settings = client_settings(agent, plan.relay)
         self.is_awake = False
         """Whether it wants to be connected."""
-        self._client: AgentClient | None = None
+        self._client: AgentClient | Pager | None = None
         self._process: Process | None = None
         self._conn_of_life: int | None = None
 
@@ -192,17 +193,12 @@ class AgentProgram(AgentWitness):
                 SECRET, sub=owner_of(self.name), scope="stream", ttl_s=self._agent.token_ttl_s, now=issuer_s(process)
             )
 
-        self._client = AgentClient(
-            self._url,
-            owner_of(self.name),
-            token,
-            self,
-            self._store,
-            host,
-            types=self._agent.types,
-            settings=self._settings,
-            observer=self,
-        )
+        given = self._url, owner_of(self.name), token, self, self._store, host
+        types, every_s = self._agent.types, self._agent.pages_every_s
+        if every_s is None:
+            self._client = AgentClient(*given, types=types, settings=self._settings, observer=self)
+        else:
+            self._client = Pager(*given, every_s=every_s, types=types, settings=self._settings, observer=self)
         try:
             await self._client.run()
         except Exception as error:  # a life's root: whatever ends it by itself is a finding

@@ -11,10 +11,13 @@ from faults.planted.plant import NOT_FROM_POSTGRES, NOT_PUSHED, NOTHING_WHILE_LI
 from system import sql
 from system.cursor import Cursor, Position, ordinal_of, pack
 from system.frames import bookmark_frame, chunk
+from system.http import events
+from system.http.events import AgentEndpoint
 from system.hub import Hub, Released
-from system.places import Place, Places
+from system.places import CursorForeign, Place, Places
 from system.session import Page, Signal, State, advance
 from system.stream_session import StreamSession
+from system.transport import Source
 from system.transport.names import TransportName
 
 
@@ -204,3 +207,33 @@ def _back_to_an_old_place() -> None:
         self._awake()
 
     replace(StreamSession, "lose_live", lose_live)
+
+
+@plant(
+    "page-led-to-the-watermark", "a page of JSON says that it ends at the watermark, however much is left", "G1", "G2"
+)
+def _page_led_to_the_watermark() -> None:
+    read_page = AgentEndpoint._read_page
+
+    async def ends_there(self: Any, source: Source, position: Position, limit: int) -> Page:
+        page = await read_page(self, source, position, limit)
+        return replace_fields(page, reached=page.watermark)
+
+    replace(AgentEndpoint, "_read_page", ends_there)
+
+
+@plant("page-silent-about-losses", "a page of JSON does not say what is gone before it", "G2")
+def _page_silent_about_losses() -> None:
+    replace(events, "notice_for", lambda *_: None)
+
+
+@plant("ahead-taken-for-the-end", "a cursor ahead of the stream is taken as it is", "G2", kinds=["cursor-accepted"])
+def _ahead_taken_for_the_end() -> None:
+    async def position(self: Any, cursor: Cursor, *, epoch: int, earliest: Place) -> Position:
+        if cursor.epoch not in self._ordinals or epoch not in self._tags:
+            await self.learn_epochs()
+        if self._ordinals.get(cursor.epoch) != epoch:
+            raise CursorForeign("wrong_epoch", earliest)
+        return pack(epoch, cursor.seq)
+
+    replace(Places, "_position", position)

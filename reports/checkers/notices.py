@@ -24,6 +24,7 @@ from itertools import accumulate
 
 from reports.checkers.chain import Chain, NoticeSeen
 from reports.checkers.findings import Finding, Guarantee, Judged, Kind
+from reports.checkers.invented import served
 from reports.checkers.loss import fates_of, finding_of
 from reports.checkers.ranges import silence_of_ranges
 from reports.history import Gone
@@ -42,8 +43,11 @@ def check_notices(index: Index, chains: Sequence[Chain]) -> Judged:
             "connections": sum(len(chain.connections) for chain in chains),
             "notices": sum(len(chain.notices) for chain in chains),
             "events told gone": 0,
-        },
+        }
+        | ({"made-up cursors": len(index.invented)} if index.invented else {}),
     )
+    for found in served(index):
+        judged.add(found)
     for found in silence_of_ranges(index, chains):
         judged.add(found)
     truth = _Truth(index)

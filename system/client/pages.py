@@ -10,7 +10,7 @@ before it (`gap`, `gone`), and the reading goes on with what is retained.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -101,7 +101,7 @@ class PageReader:
         """Close the connections, unless they are the caller's."""
         await self._relay.aclose()
 
-    async def read(self, *, start: str | None = None, address: str | None = None) -> AsyncIterator[Page]:
+    async def read(self, *, start: str | None = None, address: str | None = None) -> AsyncGenerator[Page, None]:
         """The pages behind `start` (a cursor, `earliest` or `acked`; None: the last ack), up to the head.
 
         `address` is a resync address and takes precedence over `start`; it is used for the first page only, as given.

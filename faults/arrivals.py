@@ -15,6 +15,14 @@ from system.event import ALL_AGENTS
 
 MORE = [1.10, 10**19, "日本 \u2028 ✓", {"b": None, "a": [True, 1]}]
 """What is easily lost on the way: digits, characters of several bytes, an order, a difference."""
+BESIDE: dict[str, Any] = {
+    "time": "2026-01-31T08:00:00.123456789+14:00",
+    "dataschema": "urn:meshrelay:schema?v=1#é",
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "priority": -7,
+    "urgent": False,
+}
+"""Attributes that few events have: those that CloudEvents names, and extensions of each type."""
 SETTLED_S = 1.0
 """How long an agent is there before publishers know it."""
 
@@ -32,6 +40,8 @@ class Arrival:
     data_bytes: int
     repeated: bool
     """Whether it is published once more after its acknowledgement."""
+    extended: bool = False
+    """Whether it has every attribute that it may have, and is written for people to read."""
 
     def event(self) -> bytes:
         """The CloudEvent; equal at every attempt, as a retry must be."""
@@ -44,13 +54,15 @@ class Arrival:
             "datacontenttype": "application/json",
             "data": {"of": self.id, "text": "x" * self.data_bytes, "more": MORE},
         }
-        return msgspec.json.encode(attributes)
+        if not self.extended:
+            return msgspec.json.encode(attributes)
+        return msgspec.json.format(msgspec.json.encode(attributes | BESIDE), indent=2)
 
 
 def arrivals(plan: Plan) -> list[Arrival]:
     """All events of a plan, in the order of their times; equal plans give equal lists."""
     work = plan.workload
-    rng = random.Random(f"arrivals/{plan.seed}")
+    rng, apart = random.Random(f"arrivals/{plan.seed}"), random.Random(f"extended/{plan.seed}")
     times = [(at_s, None) for at_s in _times(rng, work.events, work.shape, plan.duration_s)]
     pinned = [(pin.at_s, pin) for pin in work.pinned]
     agents = [agent.name for agent in plan.agents]
@@ -75,6 +87,7 @@ def arrivals(plan: Plan) -> list[Arrival]:
                 type=pin.type if pin else drawn_type,
                 data_bytes=rng.randint(0, work.data_bytes_max),
                 repeated=rng.random() < work.repeat_share,
+                extended=apart.random() < work.extended_share,
             )
         )
     return found if work.presence_s is None else sorted(found, key=lambda arrival: arrival.at_s)

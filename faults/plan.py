@@ -172,6 +172,8 @@ class Workload(_Part, frozen=True, kw_only=True):
     """Part of the events that is addressed to `_all`."""
     repeat_share: Share = 0.0
     """Part of the events that is published once more after its acknowledgement, as a careless publisher would."""
+    extended_share: Share = 0.0
+    """Part of the events that has all that CloudEvents allows beside what is required, and is written over lines."""
     presence_s: Duration | None = None
     """Publishers who know who is at work: what is addressed to one agent goes to one that is awake and stays so for
     this long, or waits for the next who wakes. None: to any agent at any time."""

@@ -21,13 +21,16 @@ UNANSWERED_SHARE = 0.08
 PAGING_SHARE = 0.12
 """Seeds in which an agent has no stream, and asks for pages."""
 PAGES_EVERY_S = (0.2, 0.5, 1.0)
+EXTENDED_SHARE = 0.1
+"""Seeds in which some events have every attribute that they may have."""
+EXTENDED_EVENTS = 0.3
 ACK_INTERVALS_S = (0.3, 0.5, 2.0)
 """Behind what it has handled by so much is what an agent has acknowledged: that is what it may see again."""
 
 
 def with_habits(plan: Plan) -> Plan:
     """The plan of a seed with what its people are given to, beside what it has already."""
-    return _paging(_choosy(_unanswered(_forgetful(plan))))
+    return _extended(_paging(_choosy(_unanswered(_forgetful(plan)))))
 
 
 def _forgetful(plan: Plan) -> Plan:
@@ -95,6 +98,15 @@ def _paging(plan: Plan) -> Plan:
         start_from=rng.choice((None, "earliest")),
     )
     return msgspec.structs.replace(plan, agents=tuple(paging if agent is one else agent for agent in plan.agents))
+
+
+def _extended(plan: Plan) -> Plan:
+    """Publishers that say more of an event than they must, in other words than the relay's own."""
+    if random.Random(f"extended/{plan.seed}/habit").random() >= EXTENDED_SHARE:
+        return plan
+    return msgspec.structs.replace(
+        plan, workload=msgspec.structs.replace(plan.workload, extended_share=EXTENDED_EVENTS)
+    )
 
 
 def _while_awake(rng: random.Random, agent: Agent, duration_s: float) -> float:

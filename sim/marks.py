@@ -60,6 +60,7 @@ FROM_HISTORY: dict[str, str] = {
     "agent.two_connections": "an agent had two streams at once",
     "agent.unanswered": "an agent got no answer to its connecting",
     "closed.drain": "a stream was closed by a drain",
+    "closed.page": "an agent read a page of JSON, and no stream",
     "closed.reset": "a stream was reset",
     "closed.silent": "a client gave up a stream that had gone silent",
     "closed.token_expired": "a stream ended with its token",

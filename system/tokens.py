@@ -87,6 +87,11 @@ class TokenChecker:
             raise TokenRefused(f"the token is not valid: {error}") from None
         return self._grant(claims)
 
+    def check_still(self, grant: Grant) -> None:
+        """See that a grant has not ended since. Raises TokenRefused."""
+        if self._wall() >= grant.expires_at:
+            raise TokenRefused("the token has expired; get a fresh one")
+
     def _grant(self, claims: dict[str, Any]) -> Grant:
         now, leeway_s = self._wall(), self._settings.jwt_leeway_s
         try:
@@ -95,13 +100,13 @@ class TokenChecker:
             raise TokenRefused("expected 'exp' and 'nbf' as seconds since the epoch") from None
         if not (math.isfinite(expires_at) and math.isfinite(not_before)):
             raise TokenRefused("expected 'exp' and 'nbf' as finite numbers of seconds since the epoch")
-        if now >= expires_at + leeway_s:
-            raise TokenRefused("the token has expired; get a fresh one")
         if now < not_before - leeway_s:
             raise TokenRefused("the token is not valid yet; check the clocks")
         scope = claims.get("scope", "")
         scopes = frozenset(scope.split() if isinstance(scope, str) else ())
-        return Grant(subject=str(claims["sub"]), scopes=scopes, expires_at=expires_at + leeway_s)
+        grant = Grant(subject=str(claims["sub"]), scopes=scopes, expires_at=expires_at + leeway_s)
+        self.check_still(grant)
+        return grant
 
     async def _key_for(self, header: dict[str, Any]) -> tuple[Any, list[str]]:
         secret = self._settings.jwt_hs256_secret

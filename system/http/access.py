@@ -39,3 +39,11 @@ async def require_agent(request: web.Request, checker: TokenChecker, settings: S
     if grant.subject != agent:
         raise Problem(403, f"the token is for {grant.subject[:64]!r}: a token opens one agent's stream, its own")
     return agent, grant
+
+
+def require_still(grant: Grant, checker: TokenChecker) -> None:
+    """What was read for a request may be given to it: its token has not ended meanwhile. Raises Problem 401."""
+    try:
+        checker.check_still(grant)
+    except TokenRefused as error:
+        raise Problem(401, str(error), headers=CHALLENGE) from None

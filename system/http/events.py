@@ -14,7 +14,7 @@ from system.cursor import Cursor, CursorMalformed, Position, ordinal_of
 from system.database import DatabaseUnavailable
 from system.event import is_event_type
 from system.frames import close_frame, notice_frame, retry_frame
-from system.http.access import require_agent
+from system.http.access import require_agent, require_still
 from system.http.answers import Answers
 from system.http.problems import Problem, json_response, unavailable
 from system.http.publish import read_body
@@ -76,7 +76,7 @@ class AgentEndpoint:
         except _REFUSALS as error:
             raise refusal(error) from None
         if as_page:
-            return await self._page(request, agent, place, types, on_gone)
+            return await self._page(request, agent, place, types, on_gone, grant)
         if on_gone is OnGone.STATUS and notice_for(place.position, place.floors, place.told) is Notice.GONE:
             self._services.metrics.gone.labels("expired").inc()
             document = self._services.notice(Notice.GONE, agent, place.position, place.floors, place.head, types)
@@ -147,7 +147,7 @@ class AgentEndpoint:
         if on_gone is OnGone.STATUS:
             raise _gone(document)
         if as_page:
-            return await self._page(request, agent, error.place, types, on_gone, gone=document)
+            return await self._page(request, agent, error.place, types, on_gone, grant, gone=document)
         frame = notice_frame("gone", document)
         if on_gone is OnGone.SKIP:
             return await self._stream(request, agent, error.place, types, on_gone, grant, presented=None, first=[frame])
@@ -160,6 +160,7 @@ class AgentEndpoint:
         place: Place,
         types: frozenset[str],
         on_gone: OnGone,
+        grant: Grant,
         gone: dict[str, Any] | None = None,
     ) -> web.Response:
         """Answer a page and see it taken: until then it is memory, and keeps its place among those under way."""
@@ -167,6 +168,7 @@ class AgentEndpoint:
         try:
             with self._answers.page(agent):
                 response = await self._make_page(agent, place, types, on_gone, gone, limit)
+                require_still(grant, self._checker)  # a page may wait for Postgres as long as a stream lives
                 await self._answers.deliver(request, response)
         except AtCapacity as error:
             raise _at_capacity(error, title="Too many pages" if error.status == 429 else None) from None

@@ -115,3 +115,11 @@ def test_a_start_does_not_wait_for_an_answer_that_is_lost() -> None:
     """
     trial = try_plan(Plan.load(PLANS_FOLDER / "lost-answer-to-commit.json"))
     assert trial.verdict == "held", trial.reason
+
+
+def test_a_page_that_was_read_past_its_token_is_not_given() -> None:
+    """Over consumers a page takes the better part of a second. One was asked for just before its token ended, and gave
+    what was published after that (G5): a stream has a timer for it, pages had nothing.
+    """
+    trial = try_plan(Plan.load(PLANS_FOLDER / "page-past-its-token.json"))
+    assert trial.verdict == "held", trial.reason

@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import pytest
 
 from system.cursor import Position
@@ -23,6 +24,7 @@ COUNT, SIZE = 40, 250_000
 """10 MB: more than the kernel's buffers on both sides take."""
 BYTES_A_SECOND = 50_000
 """What a slow client reads."""
+TTL_S = 1.0
 OPENAPI = b"GET /v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -111,6 +113,26 @@ async def test_a_refused_page_keeps_no_place(start_relay: StartRelay) -> None:
         problem(await relay.page(cursor="aaaaaa-1"), 410, "another life")
         assert (await relay.page(cursor="aaaaaa-1", on_gone="skip")).status_code == 200
         assert (await relay.page(cursor=cursor)).status_code == 200
+    assert await relay.metric("relay_pages") == 0
+
+
+async def test_a_page_that_waited_past_its_token_is_not_given(start_relay: StartRelay) -> None:
+    """Somebody locks the table while a page is read, and the token ends meanwhile: what was published since is nobody's
+    any more. A stream has a timer for that; the page was given.
+    """
+    relay = await start_relay()
+    await relay.publish(event())
+    await relay.settled()
+    holder = await asyncpg.connect(relay.dsn)
+    await holder.execute("BEGIN")
+    await holder.execute("LOCK TABLE agent_events IN ACCESS EXCLUSIVE MODE")
+    headers = {"Accept": "application/json", "Authorization": f"Bearer {relay.token('ann', ttl_s=TTL_S)}"}
+    asking = asyncio.create_task(relay.http.get("/v1/agents/ann/events", headers=headers))
+    await pages_are(relay, 1)
+    await asyncio.sleep(TTL_S + 0.1)
+    await holder.execute("ROLLBACK")
+    await holder.close()
+    problem(await asking, 401, "expired")
     assert await relay.metric("relay_pages") == 0
 
 

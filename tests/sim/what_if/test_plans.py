@@ -22,9 +22,9 @@ from sim.what_if.variants import ASKED, AskedWrong, Variant, variants_of
 from sim.window import DAY_S, HOUR_S, window_plan
 
 PINNED = {
-    (1, 21.0): "970a4b5b55f8eef080527b90b68acf314f0cfe5e9c83672ab992c4b5cd4bfab2",
-    (1, 0.5): "bf540a5544762d224ac1e469a8395d86a660bfd01e9dc1351e95163d49fd8294",
-    (7, 3.0): "6c6079a36037fab3254d4082aa54726d4025e7ef53acc0f2bfa0ebe12a738882",
+    (1, 21.0): "97dcf9efb9a6601a06f976c02c5a6db982d68aface1a16e2d7c5aa2c1e95983b",
+    (1, 0.5): "c697e2a0464ba6ea609b556111fef929322529c920f022541b185cc3763a9fea",
+    (7, 3.0): "4fc8046e0a8fef9552198ddaa3be20808aaf6dac0b5db6844cf63f80e333d339",
 }
 """SHA-256 of the window's plans by seed and days: whoever changes one changes what the ADR is compared with."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -42,6 +43,8 @@ class FakeRelay:
         if request.method == "POST":
             self.acked.append(await request.read())
             return web.Response(body=self.acked[-1].replace(b'"cursor"', b'"acked"'))
+        if "json" in request.headers.get("Accept", ""):
+            return self._page(request)
         place = request.headers.get("Last-Event-ID")
         self.presented.append(place)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -55,6 +58,26 @@ class FakeRelay:
             await response.write(b":\n")
             await asyncio.sleep(0.05)
         return response
+
+    def _page(self, request: web.BaseRequest) -> web.Response:
+        """A page of two; what was made up is no cursor, or of another life."""
+        place = request.query.get("cursor")
+        self.presented.append(place)
+        if place is not None and not place.rpartition("-")[2].isdigit():
+            return web.json_response({"title": "Bad Request"}, status=400)
+        is_ours = place is None or (place.startswith("abc234-") and int(place.split("-")[1]) <= self.head)
+        begin = int(place.split("-")[1]) if place is not None and is_ours else 0
+        end = min(begin + 2, self.head)
+        rows = [
+            {"cursor": f"abc234-{number}", "event": json.loads(EVENT.format(number))}
+            for number in range(begin + 1, end + 1)
+        ]
+        gone = {"reason": "wrong_epoch", "resync": "/v1/agents/alice/events?cursor=earliest"}
+        page = {
+            "events": rows, "next": f"abc234-{end}", "head": f"abc234-{self.head}", "more": end < self.head,
+            "gap": None, "gone": None if is_ours else gone,
+        }  # fmt: skip
+        return web.json_response(page)
 
 
 @dataclass
@@ -196,6 +219,36 @@ async def test_a_crash_may_take_the_cursor_with_it(tmp_path: Path, births: Birth
         await bench.until(lambda: bench.count(history.Connected) == 3)
         await bench.until(lambda: bench.saved_seq == 2)
     assert relay.presented == [None, "abc234-2", None]
+
+
+async def test_an_agent_may_live_by_pages(tmp_path: Path, births: Births) -> None:
+    """It asks for more at once while there is more, else now and then, from its saved cursor; each page is a connection
+    of its own. A cursor that it makes up now and then moves nothing.
+    """
+    relay = FakeRelay(head=5)
+    alice = Agent(name="alice", pages_every_s=0.05, ack_interval_s=None)
+    async with benched(alice, tmp_path, births, relay) as bench:
+        bench.agent.order(What.WAKE)
+        await bench.until(lambda: bench.count(history.Invented) == 2)
+        bench.agent.order(What.SLEEP)
+        await bench.until(lambda: not bench.agent.is_awake and bench.agent.pid is None)
+        relay.head = 6
+        bench.agent.order(What.WAKE)
+        await bench.until(lambda: bench.saved_seq == 6)
+        delivers = [one for one in bench.records(history.Deliver) if isinstance(one, history.Deliver)]
+        made_up = [one for one in bench.records(history.Invented) if isinstance(one, history.Invented)]
+        bookmark = bench.records(history.Bookmark)[0]
+    pages = [one for one in relay.presented if one in (None, *(f"abc234-{seq}" for seq in range(7)))]
+    assert list(dict.fromkeys(pages)) == [None, "abc234-2", "abc234-4", "abc234-5"]
+    assert [one.id for one in delivers] == ["e1", "e2", "e3", "e4", "e5", "e6"]
+    assert [one.conn for one in delivers[:5]] == ["1.1", "1.1", "1.2", "1.2", "1.3"]
+    assert isinstance(bookmark, history.Bookmark)
+    assert bookmark.cursor == "abc234-2"
+    assert [(one.cursor, one.status, one.reason) for one in made_up[:2]] == [
+        ("o0l1o0-5", 200, "wrong_epoch"),
+        ("abc234-1000000005", 200, "wrong_epoch"),
+    ]
+    assert relay.acked == []
 
 
 async def test_silent_agents_never_acknowledge(tmp_path: Path, births: Births) -> None:

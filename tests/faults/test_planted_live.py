@@ -21,6 +21,7 @@ LIVE = (
     "floors-not-read-with-page",
     "live-before-replay-ended",
     "max-seq-for-watermark",
+    "page-led-to-the-watermark",
     "sweeper-without-floors",
 )
 """Those that a run of half a minute on the real stack is sure to meet; the simulated world hunts for all of them."""
@@ -42,6 +43,7 @@ PLAN = Plan(
     ),
     agents=(
         Agent(name="steady"),
+        Agent(name="pages", pages_every_s=0.8, ack_interval_s=None),
         # back within retention, often: replays
         *(
             Agent(

@@ -34,6 +34,7 @@ from reports.history import (
     Gap,
     Gone,
     Handled,
+    Invented,
     Phase,
     Process,
     Publish,
@@ -158,6 +159,10 @@ class Story:
     def saved(self, agent: str, cursor: str) -> None:
         """The agent's cursor is durable."""
         self._add(Saved, agent=agent, cursor=cursor)
+
+    def invented(self, agent: str, cursor: str, status: int | None, reason: str | None = None) -> None:
+        """The agent asks behind a cursor that it made up."""
+        self._add(Invented, agent=agent, cursor=cursor, status=status, reason=reason)
 
     def new_epoch(self, epoch: str) -> None:
         """The stream is made anew."""

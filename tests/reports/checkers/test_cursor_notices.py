@@ -103,3 +103,51 @@ def test_a_wrong_epoch_told_in_the_stream_is_right() -> None:
     story.deliver("a", "f1")
     story.converge()
     assert story.kinds() == []
+
+
+MADE_UP: dict[str, tuple[int | str, ...]] = {
+    "latest": (400,),
+    "aaaaaa-0x7": (400,),
+    "zzzzzz-1": ("wrong_epoch",),
+    "aaaaaa-9": ("ahead",),
+}
+"""Cursors that nobody gave out, with the answers that are right while the stream has one epoch."""
+
+
+@pytest.mark.parametrize("answer", [400, "wrong_epoch", "ahead", 200])
+@pytest.mark.parametrize("cursor", MADE_UP)
+def test_a_made_up_cursor_has_one_right_answer(cursor: str, answer: int | str) -> None:
+    """Each is told what is wrong with it; a page behind it, or another's answer, is a finding."""
+    story = Story()
+    story.publish("e1", "a")
+    story.invented("a", cursor, *((answer,) if isinstance(answer, int) else (410, answer)))
+    assert story.kinds() == ([] if answer in MADE_UP[cursor] else [Kind.CURSOR_ACCEPTED])
+
+
+def test_a_cursor_beyond_a_former_epoch_is_ahead_or_foreign() -> None:
+    """When the stream began anew is not known to a moment: either may have been true."""
+    story = Story()
+    story.publish("e1", "a")
+    story.new_epoch("bbbbbb")
+    story.publish("f1", "a")
+    for reason in ("ahead", "wrong_epoch"):
+        story.invented("a", "aaaaaa-9", 200, reason)
+    story.invented("a", "bbbbbb-9", 200, "ahead")
+    assert story.kinds() == []
+
+
+@pytest.mark.parametrize("cursor", ["aaaaaa-1", "aaaaaa-0"])
+def test_a_cursor_that_may_have_been_given_out_is_not_judged(cursor: str) -> None:
+    """Whoever says that he made it up may have been lucky."""
+    story = Story()
+    story.publish("e1", "a")
+    story.invented("a", cursor, 200)
+    assert story.kinds() == []
+
+
+def test_no_answer_to_a_made_up_cursor_says_nothing() -> None:
+    """A relay that is away has not taken it."""
+    story = Story()
+    story.publish("e1", "a")
+    story.invented("a", "zzzzzz-1", None)
+    assert story.kinds() == []

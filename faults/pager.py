@@ -2,7 +2,7 @@
 
 What it does is what an application does that polls, or that rebuilds its state after a loss: a page behind the saved
 cursor, each of its events handled and then saved, and the next page at once while there is more. In a history each
-page is a connection of its own, and the end of the page the bookmark that it amounts to.
+page is a connection of its own, and the end of the last one the bookmark that it amounts to.
 
 Now and then it asks behind a cursor that it has made up, as a client with a broken store would, and drops the answer.
 """
@@ -98,8 +98,12 @@ class Pager:
         self._observer.connecting(self._conn, place, resync=False)
         why = "cancelled"
         try:
-            async with self._stopper.interruptible(), aclosing(self._reader.read(start=place)) as pages:
+            async with (
+                self._stopper.interruptible(),
+                aclosing(self._reader.read(start=place, told=self._observer.told)) as pages,
+            ):
                 page = await anext(pages)
+            self._observer.told = page.told
             self._show(page, place)
             await self._handle(page)
             why = READ
@@ -126,7 +130,8 @@ class Pager:
             self._observer.gap(self._conn, place, page.gap)
         for one in page.events:
             self._observer.deliver(self._conn, one.cursor, one.id, one.type, one.subject)
-        self._observer.bookmark(self._conn, page.next)
+        if not page.more:
+            self._observer.bookmark(self._conn, page.next)
 
     async def _handle(self, page: Page) -> None:
         for one in page.events:

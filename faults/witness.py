@@ -28,6 +28,8 @@ class AgentWitness(Observer):
         self._recorder = recorder
         self._is_answered = False
         self._token_ends_ns: int | None = None
+        self.told: str | None = None
+        """The head that it shows with its next connection."""
 
     def granted(self, ttl_s: float) -> None:
         """A token is made for it, good for so long; its client presents the last one that it got."""
@@ -37,7 +39,12 @@ class AgentWitness(Observer):
         """A connection is tried."""
         self._is_answered = False
         self._recorder.record(
-            history.Connect, agent=self.name, conn=self._name_of(conn), cursor=presented, types=self._types
+            history.Connect,
+            agent=self.name,
+            conn=self._name_of(conn),
+            cursor=presented,
+            types=self._types,
+            told=self.told,
         )
 
     def connected(self, conn: int, status: int, reason: str | None, headers: Mapping[str, str]) -> None:

@@ -123,6 +123,8 @@ class Connect(_Record, frozen=True, tag="connect"):
     """
     types: tuple[str, ...] = ()
     """It asks for these types only; empty is all."""
+    told: str | None = None
+    """A head that it was given before: it knows of the life of the stream that this is of."""
 
 
 class Connected(_Record, frozen=True, tag="connected"):

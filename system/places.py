@@ -58,8 +58,11 @@ class Places:
         self._tags: dict[int, str] = {}
         self._gate = asyncio.Semaphore(settings.replays_max)
 
-    async def resolve(self, agent: str, wish: str | None) -> Place:
+    async def resolve(self, agent: str, wish: str | None, told: Cursor | None = None) -> Place:
         """The place that a request asks for: a cursor, `earliest`, `now`, `acked`, or None for acked-else-earliest.
+
+        `told` is a head that the agent was given: in the life of the stream that it is of, the agent has been told that
+        former ones are over, and a cursor of theirs is but a place among what is retained of them.
 
         The position may lie ahead of the watermark, if the stream is that far: a publisher has the cursor of its event
         before pg-writer has it.
@@ -74,7 +77,7 @@ class Places:
         head = Position(row["watermark"])
         earliest = Place(position=Position(0), told=floors, floors=floors, head=head)
         if cursor is not None:
-            position = await self._position(cursor, epoch=row["epoch"], earliest=earliest)
+            position = await self._position(cursor, told, epoch=row["epoch"], earliest=earliest)
             return Place(position=position, told=NOTHING_TOLD, floors=floors, head=head)
         if wish == "now":
             return Place(position=head, told=floors, floors=floors, head=head)
@@ -145,10 +148,13 @@ class Places:
         """The part of a cursor before its sequence, for building many."""
         return f"{self._tags[ordinal]}-"
 
-    async def _position(self, cursor: Cursor, *, epoch: int, earliest: Place) -> Position:
+    async def _position(self, cursor: Cursor, told: Cursor | None, *, epoch: int, earliest: Place) -> Position:
         if cursor.epoch not in self._ordinals or epoch not in self._tags:
             await self.learn_epochs()
-        if self._ordinals.get(cursor.epoch) != epoch:
+        ordinal = self._ordinals.get(cursor.epoch)
+        if ordinal is not None and ordinal < epoch and told is not None and told.epoch == self._tags[epoch]:
+            return pack(ordinal, cursor.seq)
+        if ordinal != epoch:
             raise CursorForeign("wrong_epoch", earliest)
         position = pack(epoch, cursor.seq)
         if position > earliest.head and cursor.seq > await read_last_seq(self._link, self._settings.stream):

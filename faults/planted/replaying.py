@@ -134,8 +134,8 @@ def _begins_behind_what_was_sent() -> None:
         places[self.agent] = max(self.position, places.get(self.agent, Position(0)))
         ended(self)
 
-    async def further(self: Places, agent: str, wish: str | None) -> Place:
-        place = await resolve(self, agent, wish)
+    async def further(self: Places, agent: str, wish: str | None, told: Any = None) -> Place:
+        place = await resolve(self, agent, wish, told)
         last = sent.get(self, {}).get(agent, Position(0))
         if wish in (None, "acked") and 0 < place.position < last <= place.head:
             return replace_fields(place, position=last)
@@ -153,7 +153,7 @@ def _begins_behind_what_was_sent() -> None:
     kinds=["cursor-accepted"],
 )
 def _epoch_unchecked() -> None:
-    async def position(self: Any, cursor: Cursor, *, epoch: int, earliest: Place) -> Position:
+    async def position(self: Any, cursor: Cursor, told: Any, *, epoch: int, earliest: Place) -> Position:
         if epoch not in self._tags:
             await self.learn_epochs()
         return pack(epoch, cursor.seq)
@@ -229,7 +229,7 @@ def _page_silent_about_losses() -> None:
 
 @plant("ahead-taken-for-the-end", "a cursor ahead of the stream is taken as it is", "G2", kinds=["cursor-accepted"])
 def _ahead_taken_for_the_end() -> None:
-    async def position(self: Any, cursor: Cursor, *, epoch: int, earliest: Place) -> Position:
+    async def position(self: Any, cursor: Cursor, told: Any, *, epoch: int, earliest: Place) -> Position:
         if cursor.epoch not in self._ordinals or epoch not in self._tags:
             await self.learn_epochs()
         if self._ordinals.get(cursor.epoch) != epoch:

@@ -86,8 +86,8 @@ def _floors_not_read_with_page() -> None:
     seen: dict[str, Floors] = {}
     resolve, read_page = Places.resolve, Places.read_page
 
-    async def resolve_cached(self: Any, agent: str, wish: str | None) -> Any:
-        place = await resolve(self, agent, wish)
+    async def resolve_cached(self: Any, agent: str, wish: str | None, head: Any = None) -> Any:
+        place = await resolve(self, agent, wish, head)
         floors = seen.setdefault(agent, place.floors)
         told = floors if place.position == 0 else place.told
         return Place(position=place.position, told=told, floors=floors, head=place.head)

@@ -103,6 +103,8 @@ class Standing:
     """Where it really began is not known before its first delivery."""
     excused_ns: int | None
     """What may have expired before this moment needs no telling."""
+    knows: int = 0
+    """The ordinal of the latest epoch that its client was told of; 0 if it does not say."""
     foreign: bool = False
     """Its cursor is of no epoch that was ever seen."""
     status: int = NONE

@@ -109,6 +109,7 @@ class Follower:
             else:
                 standing.start = standing.reach = position
                 standing.next = bisect_right(positions, position)
+                standing.knows = ordinal_of(self._index.position_of(note.told) or 0)
         return standing
 
     def _connected(self, row: int, t_ns: int) -> None:
@@ -206,7 +207,8 @@ class Follower:
             self._index, note, record=self._log.record[row], conn=standing.number, reach=standing.reach
         )
         self._notices.append(notice)
-        standing.told = notice
+        if standing.told is None or standing.told.is_expiry:  # what is said of the cursor itself outweighs the rest
+            standing.told = notice
         if notice.is_expiry:
             for place in spoken_of(self._index, self._owed, notice):
                 event = self._owed.events[place]
@@ -254,6 +256,9 @@ class Follower:
                 standing.opened_ns = t_ns
             if self._should_be_refused(standing):
                 self._misplace(Kind.CURSOR_ACCEPTED, row, t_ns, standing.connect_record)
+            if standing.told is not None and not standing.told.is_expiry:  # what it has had may come again
+                standing.start = standing.reach = NONE
+                standing.excused_ns = standing.told.t_ns
         return standing
 
     def _should_be_refused(self, standing: Standing) -> bool:
@@ -265,7 +270,7 @@ class Follower:
             return True
         if standing.presented in (None, "earliest", "acked", "now") or standing.start == NONE:
             return False
-        newer = index.epochs[ordinal_of(standing.start) :]
+        newer = index.epochs[max(ordinal_of(standing.start), standing.knows) :]
         if any(epoch.first_ns < standing.connect_ns - self._slack_ns for epoch in newer):
             return True
         return standing.start > index.epoch_of(standing.start).position_max and not index.counts.published["unknown"]

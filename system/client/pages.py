@@ -45,6 +45,11 @@ class Page:
     gone: GoneNotice | None
     """Critical events are missing before this page, or the position meant nothing."""
 
+    @property
+    def told(self) -> str:
+        """What the next page is to be asked for with: the head of the life of the stream that this page speaks of."""
+        return self.head if self.gone is None or self.gone.head is None else self.gone.head
+
 
 class _Row(msgspec.Struct):
     cursor: str
@@ -101,13 +106,17 @@ class PageReader:
         """Close the connections, unless they are the caller's."""
         await self._relay.aclose()
 
-    async def read(self, *, start: str | None = None, address: str | None = None) -> AsyncGenerator[Page, None]:
+    async def read(
+        self, *, start: str | None = None, address: str | None = None, told: str | None = None
+    ) -> AsyncGenerator[Page, None]:
         """The pages behind `start` (a cursor, `earliest` or `acked`; None: the last ack), up to the head.
 
-        `address` is a resync address and takes precedence over `start`; it is used for the first page only, as given.
+        `told` is that of a page that was read before, by who goes on behind it: what that page told of the stream's
+        former lives is not told again. `address` is a resync address and takes precedence over both; it is used for
+        the first page only, as given.
         Raises RelayRefused, RelayUnavailable, ProtocolViolated.
         """
-        asked = self._address_of(start) if address is None else checked_address(address)
+        asked = self._address_of(start, told) if address is None else checked_address(address)
         behind: str | None = None
         while True:
             page = _page_from(await self._get(asked))
@@ -117,11 +126,11 @@ class PageReader:
             if page.next == behind:
                 raise ProtocolViolated(f"expected pages to advance, got {behind!r} as 'next' twice with more to come")
             behind = page.next
-            asked = self._address_of(behind)
+            asked = self._address_of(behind, page.told)
 
-    def _address_of(self, position: str | None) -> str:
+    def _address_of(self, position: str | None, told: str | None) -> str:
         limit = str(self._page_events_max)
-        query = {"cursor": position, "types": self._types, "limit": limit, "on_gone": "skip"}
+        query = {"cursor": position, "told": told, "types": self._types, "limit": limit, "on_gone": "skip"}
         return self._path + query_of(query)
 
     async def _get(self, address: str) -> bytes:

@@ -12,10 +12,10 @@ from aiohttp import web
 
 from system.cursor import Cursor, CursorMalformed, Position, ordinal_of
 from system.database import DatabaseUnavailable
-from system.event import is_event_type
 from system.frames import close_frame, notice_frame, retry_frame
 from system.http.access import require_agent, require_still
 from system.http.answers import Answers
+from system.http.asked import limit_of, on_gone_of, told_of, types_of, wants_page
 from system.http.problems import Problem, json_response, unavailable
 from system.http.publish import read_body
 from system.link import NatsUnavailable
@@ -35,7 +35,6 @@ SSE_HEADERS = {
     "Cache-Control": "no-store, no-transform",  # no-transform: a proxy that compresses would buffer
     "X-Accel-Buffering": "no",
 }
-PAGE_EVENTS_MAX = 1_000
 GONE_DETAIL = {
     "expired": "critical events addressed to this agent after its cursor are past retention and deleted",
     "wrong_epoch": "the cursor belongs to another life of the stream, or lies before a loss that nobody can place",
@@ -55,12 +54,13 @@ class AgentEndpoint:
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Open the stream, or answer a page. Raises Problem."""
         agent, grant = await require_agent(request, self._checker, self._services.settings)
-        as_page = _wants_page(request)
-        on_gone = _on_gone(request)
-        types = _types(request)
+        as_page = wants_page(request)
+        on_gone = on_gone_of(request)
+        types = types_of(request)
         wish = request.headers.get("Last-Event-ID") or request.query.get("cursor") or None
+        told = told_of(request)
         try:
-            place = await self._resolve(agent, wish)
+            place = await self._resolve(agent, wish, told)
         except CursorForeign as error:
             document = gone_document(
                 self._services.places,
@@ -164,7 +164,7 @@ class AgentEndpoint:
         gone: dict[str, Any] | None = None,
     ) -> web.Response:
         """Answer a page and see it taken: until then it is memory, and keeps its place among those under way."""
-        limit = _limit(request)
+        limit = limit_of(request)
         try:
             with self._answers.page(agent):
                 response = await self._make_page(agent, place, types, on_gone, gone, limit)
@@ -246,14 +246,14 @@ class AgentEndpoint:
             page = more
         return Page(rows=rows, floors=floors, watermark=page.watermark, full=page.full, reached=page.end)
 
-    async def _resolve(self, agent: str, wish: str | None) -> Place:
+    async def _resolve(self, agent: str, wish: str | None, told: Cursor | None) -> Place:
         """The place, with the floors of the transport, fit to be told.
 
         Raises as `Places.resolve`, `Transport.located` and `Places.ensure_tag`.
         """
         services = self._services
         try:
-            place = await services.places.resolve(agent, wish)
+            place = await services.places.resolve(agent, wish, told)
         except CursorForeign as error:
             place = await services.transport.located(agent, error.place)
             await self._ensure_tags(place)
@@ -358,36 +358,3 @@ def _in_band(frames: bytes) -> web.Response:
 
 def _at_capacity(error: AtCapacity, title: str | None = None) -> Problem:
     return Problem(error.status, str(error), headers={"Retry-After": str(error.retry_after_s)}, title=title)
-
-
-def _wants_page(request: web.Request) -> bool:
-    accept = request.headers.get("Accept", "*/*").lower()
-    if "text/event-stream" in accept or "*/*" in accept or "text/*" in accept:
-        return False
-    if "application/json" in accept or "application/*" in accept:
-        return True
-    raise Problem(406, f"expected Accept: text/event-stream or application/json, got {accept[:80]!r}")
-
-
-def _types(request: web.Request) -> frozenset[str]:
-    """The wanted types, all if none is named; one that no event can have is a mistake, not a quiet agent."""
-    types = frozenset(part.strip() for part in request.query.get("types", "").split(",") if part.strip())
-    for name in sorted(types):
-        if not is_event_type(name):
-            raise Problem(400, f"types: expected event types such as task.assigned, comma separated; got {name[:80]!r}")
-    return types
-
-
-def _on_gone(request: web.Request) -> OnGone:
-    value = request.query.get("on_gone", OnGone.STATUS.value)
-    try:
-        return OnGone(value)
-    except ValueError:
-        raise Problem(400, f"on_gone: expected status, event or skip, got {value[:32]!r}") from None
-
-
-def _limit(request: web.Request) -> int:
-    value = request.query.get("limit", "200")
-    if not (value.isascii() and value.isdigit() and len(value) <= 9 and 1 <= int(value) <= PAGE_EVENTS_MAX):
-        raise Problem(400, f"limit: expected 1 to {PAGE_EVENTS_MAX}, got {value[:32]!r}")
-    return int(value)

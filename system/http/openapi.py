@@ -78,6 +78,13 @@ _STREAM_PARAMETERS = [
         "description": "How to hear that critical events are gone: 410, in the stream, or in the stream and go on.",
     },
     {
+        "name": "told",
+        "in": "query",
+        "schema": {"type": "string"},
+        "description": "The page before's `gone.head`, else its `head`: what it told is not told again. Without it, a "
+        "cursor of a former life of the stream is answered with wrong_epoch, also where a page ends in what is left.",
+    },
+    {
         "name": "limit",
         "in": "query",
         "schema": {"type": "integer", "minimum": 1, "maximum": 1000},

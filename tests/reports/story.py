@@ -179,12 +179,13 @@ class Story:
         reason: str | None = None,
         answered_after_s: float = 0.0,
         types: tuple[str, ...] = (),
+        told: str | None = None,
     ) -> str:
         """An agent connects and is answered; `cursor` may be an event's id, for its cursor."""
         self._conns[agent] += 1
         conn = f"{agent}.{self._conns[agent]}"
         presented = self.cursor(cursor) if cursor in self._facts else cursor
-        self._add(Connect, agent=agent, conn=conn, cursor=presented, types=types)
+        self._add(Connect, agent=agent, conn=conn, cursor=presented, types=types, told=told)
         self.wait(answered_after_s)
         self._add(Connected, agent=agent, conn=conn, status=status, reason=reason)
         self._at[agent] = presented

@@ -10,6 +10,8 @@ import asyncpg
 import pytest
 
 from system import sql
+from system.client import PageReader
+from system.host import Host
 from tests.system.conftest import StartRelay
 from tests.system.harness import STREAM, InProcess, all_transports, event, eventually, problem
 
@@ -91,6 +93,37 @@ async def test_a_recreated_stream_is_a_new_epoch(relay: InProcess) -> None:
     assert (await relay.ack(new[1])).json() == {"acked": new[1]}
     async with relay.stream() as stream:
         assert (await stream.named("relay.cursor")).id == new[1]
+
+
+@all_transports
+async def test_pages_lead_through_a_former_life(relay: InProcess) -> None:
+    """What is retained of the stream's former life is read page by page, for each page is asked for with the head of
+    the one before. Its end is a cursor of the former life: it was answered with the first page again, for ever.
+    """
+    old = await relay.publish(*(event(f"a{number}") for number in range(1, 8)))
+    await relay.settled()
+    await recreate(relay)
+    await begun(relay, 2)
+    new = await publish_until_taken(relay, "b1", "b2", "b3")
+    await relay.settled()
+    async with relay.stream(cursor="earliest") as stream:
+        await stream.events(10)  # over Redis it is fed after Postgres knows
+    token = relay.token("ann")
+    async with PageReader(relay.url, "ann", token, Host.real(), page_events_max=2) as reader:
+        for start in ("earliest", old[1]):
+            pages = [page async for page in reader.read(start=start)]
+            seen = [one.cursor for page in pages for one in page.events]
+            assert seen == [*old, *new]  # a cursor of the former life means nothing to who was not told
+            assert [page.gone and page.gone.reason for page in pages] == [
+                None if start == "earliest" else "wrong_epoch",
+                *(None for _ in pages[1:]),
+            ]
+        behind = [page async for page in reader.read(start=old[4], told=new[0])]
+    assert [one.cursor for page in behind for one in page.events] == [*old[5:], *new]
+    for told in (old[6], "zzzzzz-1"):
+        document = problem(await relay.page(cursor=old[4], told=told), 410)
+        assert document["reason"] == "wrong_epoch"
+    problem(await relay.page(cursor=old[4], told="head"), 400, "told")
 
 
 @all_transports

@@ -105,6 +105,47 @@ def test_a_wrong_epoch_told_in_the_stream_is_right() -> None:
     assert story.kinds() == []
 
 
+def two_lives() -> Story:
+    """Two events of a former life of the stream, which the agent has had, and one of this one."""
+    story = Story()
+    for name in ("e1", "e2"):
+        story.publish(name, "a")
+    story.connect("a", "earliest")
+    story.deliver("a", "e1", "e2")
+    story.disconnect("a")
+    story.new_epoch("bbbbbb")
+    story.publish("f1", "a")
+    story.wait(10)
+    return story
+
+
+def test_who_is_told_in_the_stream_may_be_given_all_that_is_retained() -> None:
+    """Its cursor means nothing, so that what lies before it may come again, or not, for it has had it."""
+    story = two_lives()
+    story.connect("a", "e2")
+    story.gone("a", reason="wrong_epoch", via="event", critical=None, standard=None)
+    story.gap("a", standard=None)
+    story.deliver("a", "e1", "e2", "f1")
+    assert story.kinds() == [Kind.FALSE_GAP]  # nothing of its class is gone; the cursor's notice stands all the same
+    story = two_lives()
+    story.connect("a", "e2")
+    story.gone("a", reason="wrong_epoch", via="event", critical=None, standard=None)
+    story.deliver("a", "e1", "f1")
+    story.converge()
+    assert story.kinds() == []  # it has had the other one before
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"), [("bbbbbb-1", []), ("aaaaaa-2", [Kind.CURSOR_ACCEPTED]), (None, [Kind.CURSOR_ACCEPTED])]
+)
+def test_who_knows_of_this_life_goes_on_in_the_former_one(told: str | None, expected: list[Kind]) -> None:
+    """A page that ends in what is retained of a former life is gone on with, by who has been told."""
+    story = two_lives()
+    story.connect("a", "e1", told=told)
+    story.deliver("a", "e2", "f1")
+    assert story.kinds() == expected
+
+
 MADE_UP: dict[str, tuple[int | str, ...]] = {
     "latest": (400,),
     "aaaaaa-0x7": (400,),

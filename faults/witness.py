@@ -8,6 +8,7 @@ from faults.content import digest_of
 from faults.recorder import Recorder
 from reports import history
 from system.client import Delivery, GapNotice, GoneNotice, Observer
+from system.client.notices import EXPIRED
 from system.cursor import Cursor
 
 
@@ -36,8 +37,10 @@ class AgentWitness(Observer):
         self._token_ends_ns = self._recorder.now_ns() + round(ttl_s * 1e9)
 
     def connecting(self, conn: int, presented: str | None, resync: bool) -> None:
-        """A connection is tried."""
+        """A connection is tried; with the first of its life the client knows no head."""
         self._is_answered = False
+        if conn == 1:
+            self.told = None
         self._recorder.record(
             history.Connect,
             agent=self.name,
@@ -88,6 +91,8 @@ class AgentWitness(Observer):
 
     def gone(self, conn: int, cursor: str | None, notice: GoneNotice) -> None:
         """A notice of loss arrived."""
+        if notice.reason != EXPIRED:
+            self.told = notice.head
         self._recorder.record(
             history.Gone,
             agent=self.name,

@@ -102,6 +102,8 @@ class Machine:
         self._in_hand: Cursor | None = None
         self._failing: str | None = None
         self._resync: GoneNotice | None = None
+        self._life: str | None = None
+        """The head that came with the last word on the stream's life: with it a place in a former one is taken."""
         self._streaming = False
         self._fresh_token = False
         self._unauthorized = 0
@@ -128,7 +130,9 @@ class Machine:
         if self._resync is not None:
             return Connect(address=self._resync.resync, place=None, keyword=None, fresh_token=fresh)
         keyword = self._settings.start_from if self.place is None else None
-        return Connect(address=None, place=self.place, keyword=keyword, fresh_token=fresh)
+        is_of_another = self.place is not None and not (self._life or "").startswith(f"{self.place.epoch}-")
+        told = self._life if is_of_another else None
+        return Connect(address=None, place=self.place, keyword=keyword, fresh_token=fresh, told=told)
 
     def _opened(self, _: Opened) -> Action:
         self._streaming = True
@@ -224,6 +228,7 @@ class Machine:
         if notice.reason != EXPIRED:
             # What comes now may lie 'before' the old place: another stream, or one that was cut back.
             self._filter_from = None
+            self._life = notice.head
         if told is not None and (told.reason, told.floors) == (notice.reason, notice.floors):
             return self._told()  # the resync stream repeats the notice that led to it
         self.state = State.TELLING

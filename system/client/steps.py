@@ -140,6 +140,8 @@ class Connect:
     place: Cursor | None
     keyword: str | None
     fresh_token: bool
+    told: str | None = None
+    """The head that came with the word that the place's life of the stream is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

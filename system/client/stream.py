@@ -96,7 +96,7 @@ class EventStream:
         headers = {"Accept": "text/event-stream"}
         if action.address is not None:
             return action.address, presented_in(action.address), headers
-        address = self._path + query_of({"cursor": action.keyword, "types": self._types})
+        address = self._path + query_of({"cursor": action.keyword, "told": action.told, "types": self._types})
         if action.place is None:
             return address, action.keyword, headers
         headers["Last-Event-ID"] = str(action.place)

@@ -10,7 +10,16 @@ import asyncpg
 import pytest
 
 from system import sql
-from system.client import PageReader
+from system.client import (
+    AgentClient,
+    ClientSettings,
+    Delivery,
+    GapNotice,
+    GoneNotice,
+    MemoryCursorStore,
+    Observer,
+    PageReader,
+)
 from system.host import Host
 from tests.system.conftest import StartRelay
 from tests.system.harness import STREAM, InProcess, all_transports, event, eventually, problem
@@ -124,6 +133,64 @@ async def test_pages_lead_through_a_former_life(relay: InProcess) -> None:
         document = problem(await relay.page(cursor=old[4], told=told), 410)
         assert document["reason"] == "wrong_epoch"
     problem(await relay.page(cursor=old[4], told="head"), 400, "told")
+
+
+@all_transports
+async def test_an_agent_gets_through_a_former_life_by_short_streams(relay: InProcess) -> None:
+    """Its streams are closed while it is at work, again and again. It is told once that its cursor means nothing, and
+    begins with what is retained; there it goes on. It was told with each connection, and began again each time.
+    """
+    old: list[str] = []
+    for _ in range(10):
+        old += await relay.publish(*(event(data="x" * LARGE) for _ in range(10)))
+    await relay.settled()
+    await recreate(relay)
+    await begun(relay, 2)
+    new = await publish_until_taken(relay, "b1")
+    await relay.settled()
+    agent = ShortStreams(relay, old[2], until=new[0])
+    await asyncio.wait_for(agent.client.run(), 60)
+    assert agent.told == ["wrong_epoch"]
+    assert agent.handled == [*old, *new]
+    assert agent.streams > 2
+
+
+LARGE = 250_000
+"""Characters of an event: a hundred are more than kernels and client keep of a stream that was closed."""
+
+
+class ShortStreams(Observer):
+    """An agent whose streams the relay closes whenever it is at work."""
+
+    def __init__(self, relay: InProcess, cursor: str, *, until: str) -> None:
+        self._relay = relay
+        self._until = until
+        self.streams = 0
+        self.handled: list[str] = []
+        self.told: list[str] = []
+        settings = ClientSettings(backoff_base_s=0.01, backoff_max_s=0.05)
+        store, token = MemoryCursorStore(cursor), relay.token("ann")
+        self.client = AgentClient(relay.url, "ann", token, self, store, Host.real(), settings=settings, observer=self)
+
+    def connecting(self, conn: int, presented: str | None, resync: bool) -> None:
+        """A stream is asked for."""
+        self.streams = conn
+
+    async def on_event(self, delivery: Delivery) -> None:
+        """Have the relay close what there is."""
+        self.handled.append(delivery.cursor)
+        if delivery.cursor == self._until:
+            self.client.stop()
+        self._relay.relay._sessions.close_all("slow")
+        await asyncio.sleep(0.05)
+
+    async def on_gap(self, notice: GapNotice) -> None:
+        """Nothing expires here."""
+        raise AssertionError(notice)
+
+    async def on_gone(self, notice: GoneNotice) -> None:
+        """Note it."""
+        self.told.append(notice.reason)
 
 
 @all_transports

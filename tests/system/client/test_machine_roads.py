@@ -66,6 +66,21 @@ def test_a_loss_is_told_then_resynced() -> None:
     assert reconnected(made) == Connect(address=None, place=place(8), keyword=None, fresh_token=False)
 
 
+def test_a_place_in_a_former_life_is_presented_with_what_was_told() -> None:
+    """Once it is told that its epoch is over, it goes on in what is retained of it; in this one it need not say so."""
+    made = machine(place(3, "former"))
+    made.step(answered(410, notice=gone("wrong_epoch")))
+    made.step(Done())
+    made.step(Opened())
+    for epoch, told in (("former", "abc234-9"), ("abc234", None)):
+        made.step(seen(2, epoch))
+        made.step(Done())
+        made.step(Lost(why="eof"))
+        there = place(2, epoch)
+        assert reconnected(made) == Connect(address=None, place=there, keyword=None, fresh_token=False, told=told)
+        made.step(Opened())
+
+
 def test_the_same_loss_is_told_once() -> None:
     """The resync stream repeats the notice that led to it: one call for both; other floors are another loss."""
     made = machine(place(3))

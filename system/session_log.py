@@ -3,7 +3,7 @@
 With the tables beside them, these lines are what can be said afterwards of who was sent what; names and fields are a
 format that others read, so they only ever grow.
 
-    session.opened   agent conn presented start types
+    session.opened   agent conn presented told start types
     session.told     agent conn notice via reason cursor critical standard
     session.sent     agent conn cursors                         with MESHRELAY_DELIVERY_LOG
     session.closed   agent conn start reached count sum first last types why
@@ -35,14 +35,15 @@ class SessionLog:
         self.name = ""
         """Unique among the sessions of all replicas."""
 
-    def opened(self, name: str, presented: str | None, account: Account) -> None:
-        """It begins; `presented` is what the client asked to begin at."""
+    def opened(self, name: str, presented: str | None, told: str | None, account: Account) -> None:
+        """It begins; `presented` is what the client asked to begin at, `told` the head that it showed to know."""
         self.name = name
         log.info(
             "session.opened",
             agent=self._agent,
             conn=name,
             presented=presented,
+            told=told,
             start=self._shown(account.start),
             types=self._types,
         )

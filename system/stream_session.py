@@ -64,7 +64,7 @@ class StreamSession:
     """One connection; `serve` runs it to its end and says why it ended."""
 
     __slots__ = (
-        "_ahead", "_epoch", "_log", "_loop", "_marked", "_on_gone", "_page_rows", "_presented", "_request", "_response",
+        "_ahead", "_asked", "_epoch", "_log", "_loop", "_marked", "_on_gone", "_page_rows", "_request", "_response",
         "_services", "_source", "_told", "_transport", "_wake", "_whole", "_written", "account", "agent", "position",
         "reason", "state", "types", "wrote_at",
     )  # fmt: skip
@@ -78,10 +78,11 @@ class StreamSession:
         types: frozenset[str],
         on_gone: OnGone,
         presented: str | None = None,
+        told: str | None = None,
     ) -> None:
-        """`presented` is what the client asked to begin at, for the log."""
+        """`presented` and `told` are what the client asked with, for the log."""
         self._services = services
-        self._presented = presented
+        self._asked = presented, told
         self.agent = agent
         self.types = types
         self.position = place.position
@@ -194,7 +195,7 @@ class StreamSession:
 
     def began(self, name: str) -> None:
         """The registry has admitted it, and gives it this name for its log."""
-        self._log.opened(name, self._presented, self.account)
+        self._log.opened(name, *self._asked, self.account)
 
     def ended(self) -> None:
         """It is over."""

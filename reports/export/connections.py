@@ -118,7 +118,8 @@ def _records_of(one: Connection, facts: Mapping[str, Fact], ns: NanosecondsOf) -
     is_refused = one.opened is None and one.closed is None and not one.sent
     presented = one.told[0].cursor if is_refused else one.presented
     status = 410 if is_refused and one.told[0].via == "status" else 200
-    yield Connect(t_ns=began_ns, agent=client, conn=one.name, cursor=presented or "earliest")
+    told = None if one.opened is None else one.opened.told
+    yield Connect(t_ns=began_ns, agent=client, conn=one.name, cursor=presented or "earliest", told=told)
     yield Connected(t_ns=began_ns, agent=client, conn=one.name, status=status)
     within: list[Told | SentCursors] = [*one.told, *(one.sent if one.is_logged else [])]
     for line in sorted(within, key=lambda line: line.timestamp):

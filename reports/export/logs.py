@@ -30,6 +30,7 @@ class Opened(_Line, frozen=True, tag="session.opened"):
 
     conn: str
     presented: str | None = None
+    told: str | None = None
     start: str | None = None
     types: tuple[str, ...] = ()
 

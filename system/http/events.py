@@ -82,7 +82,7 @@ class AgentEndpoint:
             document = self._services.notice(Notice.GONE, agent, place.position, place.floors, place.head, types)
             log_told(agent, None, "gone", document, via="status")
             raise _gone(document)
-        return await self._stream(request, agent, place, types, on_gone, grant, presented=wish)
+        return await self._stream(request, agent, place, types, on_gone, grant, presented=wish, told=told)
 
     async def acks(self, request: web.Request) -> web.Response:
         """Store a cumulative acknowledgement. Raises Problem."""
@@ -113,11 +113,13 @@ class AgentEndpoint:
         grant: Grant,
         *,
         presented: str | None,
+        told: Cursor | None = None,
         first: list[bytes] | None = None,
     ) -> web.StreamResponse:
         if request.version < (1, 1):
             raise Problem(400, "expected HTTP/1.1 for an event stream (nginx: proxy_http_version 1.1)")
-        session = StreamSession(self._services, agent, place, types=types, on_gone=on_gone, presented=presented)
+        asked = {"presented": presented, "told": None if told is None else str(told)}
+        session = StreamSession(self._services, agent, place, types=types, on_gone=on_gone, **asked)
         response = web.StreamResponse(headers=SSE_HEADERS)
         try:
             with self._sessions.opened(session, grant.expires_at):

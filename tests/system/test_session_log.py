@@ -72,9 +72,10 @@ async def test_the_next_connection_begins_where_it_asks(start_relay: StartRelay,
     relay = await start_relay()
     cursors = await relay.publish(*[event(type="note.posted") for _ in range(2)], event())
     for start in (cursors[0], cursors[1]):
-        async with relay.stream(last_event_id=start, types="task.assigned") as stream:
+        async with relay.stream(last_event_id=start, types="task.assigned", told=cursors[2]) as stream:
             await stream.events(1)
     await eventually(lambda: len(named(lines, "session.closed")) == 2, "two ends in the log")
+    assert [line["told"] for line in named(lines, "session.opened")] == [cursors[2]] * 2
     first, second = named(lines, "session.closed")
     assert first["conn"] != second["conn"]
     assert [line["start"] for line in (first, second)] == cursors[:2]

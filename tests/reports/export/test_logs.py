@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import msgspec
 import pytest
 import structlog
 
@@ -50,7 +51,7 @@ def logged(monkeypatch: pytest.MonkeyPatch, log_format: Literal["json", "console
     monkeypatch.setattr("system.session_log.log", structlog.get_logger())
     log: Any = SessionLog("ann", ["task.assigned", "note.posted"], Places())  # type: ignore[arg-type]
     account = Account(pack(1, 2))
-    log.opened("r.1", "abc234-2", account)
+    log.opened("r.1", "abc234-2", "abc234-7", account)
     log.told("gone", GONE)
     burst = burst_of([pack(1, 5), pack(1, 7)])
     account.sent(burst)
@@ -68,7 +69,7 @@ def test_what_the_relay_writes_is_read(monkeypatch: pytest.MonkeyPatch, log_form
     opened, told, sent, closed, refused = read_lines(logged(monkeypatch, log_format).splitlines(), "log")
     assert isinstance(opened, Opened)
     assert (opened.agent, opened.conn, opened.presented, opened.start) == ("ann", "r.1", "abc234-2", "abc234-2")
-    assert opened.types == ("note.posted", "task.assigned")
+    assert (opened.told, opened.types) == ("abc234-7", ("note.posted", "task.assigned"))
     assert isinstance(told, Told)
     assert (told.conn, told.notice, told.via, told.critical, told.standard) == (
         "r.1",
@@ -166,6 +167,13 @@ class TestConnections:
         )  # fmt: skip
         assert any(isinstance(one, Bookmark) for one in records(self.opened, logged, self.closed))
         assert not any(isinstance(one, Bookmark | Deliver) for one in records(self.opened, logged, more))
+
+    def test_what_a_client_knew_is_told(self) -> None:
+        """Or a cursor of a former life of the stream, which it may present then, would seem to be taken by mistake."""
+        knows = msgspec.structs.replace(self.opened, presented="former-2", start="former-2", told="abc234-7")
+        connect = records(knows, self.closed)[0]
+        assert isinstance(connect, Connect)
+        assert (connect.cursor, connect.told) == ("former-2", "abc234-7")
 
     def test_one_without_an_end_claims_nothing(self) -> None:
         """A replica that was killed said nothing of what it had sent."""

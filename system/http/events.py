@@ -322,7 +322,10 @@ def gone_document(
     in_band: bool = False,
 ) -> dict[str, Any]:
     """The problem document of a 410, with the address at which to go on as asked: the same types, `in_band` or not."""
-    resync = f"cursor={quote(cursor or 'acked')}&on_gone=skip" if reason == "expired" else "cursor=earliest"
+    if reason == "expired":
+        resync = f"cursor={quote(cursor or 'acked')}&on_gone=skip"
+    else:  # whoever stays with this address, as browsers do, comes back with a cursor of what lies before the head
+        resync = f"cursor=earliest&told={places.cursor_of(head)}"
     if in_band and reason != "expired":
         # a client that sees no status would end for good at the next 410
         resync += "&on_gone=event"

@@ -97,6 +97,9 @@ async def test_a_recreated_stream_is_a_new_epoch(relay: InProcess) -> None:
     events = await eventually(resynced, "both lives' events in one page")
     assert [one["event"]["id"] for one in events] == ["a1", "a2", "a3", "b1", "b2"]
     assert [one["cursor"] for one in events] == [*old, *new]
+    # who stays with the address may come back from within the former life
+    async with relay.http.stream("GET", document["resync"], headers=relay.bearer() | {"Last-Event-ID": old[1]}) as back:
+        assert back.status_code == 200
     async with relay.stream(cursor=new[0]) as stream:
         assert await stream.events(1) == ["b2"]
     assert (await relay.ack(new[1])).json() == {"acked": new[1]}

@@ -12,12 +12,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Protocol
 
+from faults.plan import Agent
 from faults.witness import AgentWitness
-from system.client import ClientSettings, Delivery, Page, PageReader, RelayRefused, RelayUnavailable
+from reports.history import owner_of
+from system.client import (
+    AgentClient,
+    ClientSettings,
+    CursorStore,
+    Handler,
+    Page,
+    PageReader,
+    RelayRefused,
+    RelayUnavailable,
+)
 from system.client.stopping import Interrupted, Stopper
-from system.client.store import CursorStore
 from system.client.wire import Token
 from system.cursor import Cursor
 from system.host import Host
@@ -26,21 +35,12 @@ PAGE_EVENTS = 5
 """So few that a page is seldom all that there is."""
 READ = "page"
 """Why a connection ended that brought a page."""
-
-
 INVENTS_EVERY = 3
 """After so many pages it makes up a cursor, of each kind in turn."""
 NO_TAG = "o0l1o0"
 """An epoch's tag that none can have: these characters are left out of them."""
 BEYOND = 1_000_000_000
 """More than any stream of a plan takes in."""
-
-
-class Work(Protocol):
-    """What is done with events."""
-
-    async def on_event(self, delivery: Delivery) -> None:
-        """Handle one."""
 
 
 class Pager:
@@ -51,7 +51,7 @@ class Pager:
         base_url: str,
         agent: str,
         token: Token,
-        work: Work,
+        handler: Handler,
         store: CursorStore,
         host: Host,
         *,
@@ -65,7 +65,7 @@ class Pager:
             base_url, agent, token, host, types=types, page_events_max=PAGE_EVENTS, settings=settings
         )
         self._start = settings.start_from
-        self._work = work
+        self._handler = handler
         self._store = store
         self._every_s = every_s
         self._observer = observer
@@ -134,8 +134,12 @@ class Pager:
             self._observer.bookmark(self._conn, page.next)
 
     async def _handle(self, page: Page) -> None:
+        if page.gone is not None:
+            await self._handler.on_gone(page.gone)
+        if page.gap is not None:
+            await self._handler.on_gap(page.gap)
         for one in page.events:
-            await self._work.on_event(one)
+            await self._handler.on_event(one)
             await self._save(one.cursor)
             if self._stopper.asked:
                 raise Interrupted
@@ -168,3 +172,25 @@ def made_up(saved: Cursor, number: int) -> str:
     """A cursor that was never given out: by its number none at all, of another life of the stream, or ahead of it."""
     texts = f"{saved.epoch}-{saved.seq:#x}", f"{NO_TAG}-{saved.seq}", f"{saved.epoch}-{saved.seq + BEYOND}"
     return texts[number % len(texts)]
+
+
+def client_of(
+    agent: Agent,
+    base_url: str,
+    token: Token,
+    handler: Handler,
+    store: CursorStore,
+    host: Host,
+    *,
+    settings: ClientSettings,
+    witness: AgentWitness,
+) -> AgentClient | Pager:
+    """What an agent of a plan reads by: a stream, or pages."""
+    name, types, every_s = owner_of(agent.name), agent.types, agent.pages_every_s
+    if every_s is None:
+        return AgentClient(
+            base_url, name, token, handler, store, host, types=types, settings=settings, observer=witness
+        )
+    return Pager(
+        base_url, name, token, handler, store, host, every_s=every_s, types=types, settings=settings, observer=witness
+    )

@@ -17,7 +17,7 @@ import structlog
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from faults.mesh.channels import Channel, HttpChannel, NatsChannel
-from faults.pager import Pager
+from faults.pager import Pager, client_of
 from faults.plan import Agent, Plan, Publisher, RelayTimes
 from faults.streamwatch import StreamSeen, StreamWatch
 from faults.witness import AgentWitness
@@ -193,12 +193,9 @@ class AgentProgram(AgentWitness):
                 SECRET, sub=owner_of(self.name), scope="stream", ttl_s=self._agent.token_ttl_s, now=issuer_s(process)
             )
 
-        given = self._url, owner_of(self.name), token, self, self._store, host
-        types, every_s = self._agent.types, self._agent.pages_every_s
-        if every_s is None:
-            self._client = AgentClient(*given, types=types, settings=self._settings, observer=self)
-        else:
-            self._client = Pager(*given, every_s=every_s, types=types, settings=self._settings, observer=self)
+        self._client = client_of(
+            self._agent, self._url, token, self, self._store, host, settings=self._settings, witness=self
+        )
         try:
             await self._client.run()
         except Exception as error:  # a life's root: whatever ends it by itself is a finding

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from system.account import Account, Burst
-from system.cursor import Position, ordinal_of
+from system.cursor import Cursor, Position, ordinal_of
 from system.places import Places
 
 log = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ class SessionLog:
         self.name = ""
         """Unique among the sessions of all replicas."""
 
-    def opened(self, name: str, presented: str | None, told: str | None, account: Account) -> None:
+    def opened(self, name: str, presented: str | None, told: Cursor | None, account: Account) -> None:
         """It begins; `presented` is what the client asked to begin at, `told` the head that it showed to know."""
         self.name = name
         log.info(
@@ -43,7 +43,7 @@ class SessionLog:
             agent=self._agent,
             conn=name,
             presented=presented,
-            told=told,
+            told=None if told is None else str(told),
             start=self._shown(account.start),
             types=self._types,
         )

@@ -16,7 +16,7 @@ import structlog
 from aiohttp import web
 
 from system.account import Account, Burst, burst_of
-from system.cursor import Position, ordinal_of
+from system.cursor import Cursor, Position, ordinal_of
 from system.database import DatabaseUnavailable
 from system.frames import HEARTBEAT, bookmark_frame, chunk, close_frame, notice_frame, page_frames, retry_frame
 from system.host import Host
@@ -78,7 +78,7 @@ class StreamSession:
         types: frozenset[str],
         on_gone: OnGone,
         presented: str | None = None,
-        told: str | None = None,
+        told: Cursor | None = None,
     ) -> None:
         """`presented` and `told` are what the client asked with, for the log."""
         self._services = services

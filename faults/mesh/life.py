@@ -17,12 +17,12 @@ from typing import Any
 import msgspec
 
 from faults.mesh.store import ProcessDurableStore
-from faults.pager import Pager
+from faults.pager import client_of
 from faults.plan import Agent, RelayTimes
 from faults.recorder import Recorder
 from faults.witness import AgentWitness
 from reports.history import owner_of
-from system.client import AgentClient, ClientSettings, Delivery, GapNotice, GoneNotice
+from system.client import ClientSettings, Delivery, GapNotice, GoneNotice
 from system.host import Host
 from system.tokens import mint
 
@@ -92,14 +92,16 @@ async def _live(life: Life) -> None:
             witness.granted(agent.token_ttl_s)
             return mint(life.secret, sub=owner_of(agent.name), scope="stream", ttl_s=agent.token_ttl_s, now=now)
 
-        work, store = Work(agent.handler_ms / 1000, witness), ProcessDurableStore(Path(life.cursor))
-        given = f"http://{RELAY_HOST}", owner_of(agent.name), token, work, store, Host.real()
-        settings, every_s = client_settings(agent, life.times), agent.pages_every_s
-        client: AgentClient | Pager
-        if every_s is None:
-            client = AgentClient(*given, types=agent.types, settings=settings, observer=witness)
-        else:
-            client = Pager(*given, every_s=every_s, types=agent.types, settings=settings, observer=witness)
+        client = client_of(
+            agent,
+            f"http://{RELAY_HOST}",
+            token,
+            Work(agent.handler_ms / 1000, witness),
+            ProcessDurableStore(Path(life.cursor)),
+            Host.real(),
+            settings=client_settings(agent, life.times),
+            witness=witness,
+        )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, client.stop)
         await client.run()
 

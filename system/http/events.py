@@ -118,8 +118,9 @@ class AgentEndpoint:
     ) -> web.StreamResponse:
         if request.version < (1, 1):
             raise Problem(400, "expected HTTP/1.1 for an event stream (nginx: proxy_http_version 1.1)")
-        asked = {"presented": presented, "told": None if told is None else str(told)}
-        session = StreamSession(self._services, agent, place, types=types, on_gone=on_gone, **asked)
+        session = StreamSession(
+            self._services, agent, place, types=types, on_gone=on_gone, presented=presented, told=told
+        )
         response = web.StreamResponse(headers=SSE_HEADERS)
         try:
             with self._sessions.opened(session, grant.expires_at):
@@ -326,9 +327,8 @@ def gone_document(
         resync = f"cursor={quote(cursor or 'acked')}&on_gone=skip"
     else:  # whoever stays with this address, as browsers do, comes back with a cursor of what lies before the head
         resync = f"cursor=earliest&told={places.cursor_of(head)}"
-    if in_band and reason != "expired":
-        # a client that sees no status would end for good at the next 410
-        resync += "&on_gone=event"
+        if in_band:  # a client that sees no status would end for good at the next 410
+            resync += "&on_gone=event"
     if types:
         resync += f"&types={quote(','.join(sorted(types)), safe=',')}"
     return Problem(

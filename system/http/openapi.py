@@ -81,8 +81,9 @@ _STREAM_PARAMETERS = [
         "name": "told",
         "in": "query",
         "schema": {"type": "string"},
-        "description": "The page before's `gone.head`, else its `head`: what it told is not told again. Without it, a "
-        "cursor of a former life of the stream is answered with wrong_epoch, also where a page ends in what is left.",
+        "description": "The `head` of the last notice of loss, else of the page before: what was told by then is not "
+        "told again. Without it, a cursor of a former life of the stream is answered with wrong_epoch, even one that "
+        "a page or a stream of what is left of that life ended with.",
     },
     {
         "name": "limit",

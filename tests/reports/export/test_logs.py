@@ -15,7 +15,7 @@ from reports.export.connections import NanosecondsOf, gathered, records_of
 from reports.export.logs import Closed, Line, LogInvalid, Opened, SentCursors, Told, read_lines
 from reports.history import Bookmark, Connect, Deliver, Disconnect, Gone, Record, Sent
 from system.account import Account, burst_of
-from system.cursor import pack
+from system.cursor import Cursor, pack
 from system.serve import configure_logs
 from system.session_log import SessionLog, log_told
 from system.settings import Settings
@@ -51,7 +51,7 @@ def logged(monkeypatch: pytest.MonkeyPatch, log_format: Literal["json", "console
     monkeypatch.setattr("system.session_log.log", structlog.get_logger())
     log: Any = SessionLog("ann", ["task.assigned", "note.posted"], Places())  # type: ignore[arg-type]
     account = Account(pack(1, 2))
-    log.opened("r.1", "abc234-2", "abc234-7", account)
+    log.opened("r.1", "abc234-2", Cursor("abc234", 7), account)
     log.told("gone", GONE)
     burst = burst_of([pack(1, 5), pack(1, 7)])
     account.sent(burst)

@@ -71,6 +71,22 @@ async def test_a_resync_address_is_followed_as_given(relay: ScriptedRelay) -> No
         assert found.gap.floors.standard == cursor(7)
 
 
+@pytest.mark.parametrize(("reason", "told"), [(None, cursor(9)), ("wrong_epoch", "life22-3")])
+async def test_the_next_page_is_asked_for_with_what_was_told(
+    relay: ScriptedRelay, reason: str | None, told: str
+) -> None:
+    """The head that the page came with, or that of the loss that it tells of, which may know of a newer life."""
+    gone = reason and {"reason": reason, "floors": FLOORS, "head": "life22-3", "resync": RESYNC}
+    async with reading(relay) as task:
+        first = await relay.request()
+        assert "told=" not in first.target
+        await first.answer(200, page(1, more=True, gone=gone))
+        second = await relay.request()
+        assert f"&told={told}&" in second.target
+        await second.answer(200, page(2))
+        assert [one.told for one in await task] == [told, cursor(9)]
+
+
 async def test_trouble_between_pages_is_waited_out(relay: ScriptedRelay) -> None:
     """Cuts and lack of capacity repeat the same page; nothing is read twice or left out."""
     async with reading(relay) as task:

@@ -7,8 +7,9 @@ them needs a line in `system/`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from reports.history import (
     Acked,
@@ -118,10 +119,10 @@ class LogEar:
     def __init__(self) -> None:
         self.heard: set[str] = set()
 
-    def hear(self, name: str) -> None:
-        """An event of this name was logged."""
-        if name in HEARD:
-            self.heard.add(name)
+    def hear(self, line: Mapping[str, Any]) -> None:
+        """A line was logged."""
+        if line["event"] in HEARD:
+            self.heard.add(line["event"])
 
 
 def marks_over(transport: TransportName) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,8 @@ from sim.environment import Environment
 
 OnSegment = Callable[[int, int, str, str, bytes], None]
 """Told of every segment: sent and arrived when, in ns, from which host to which, what."""
+OnLog = Callable[[Mapping[str, Any]], object]
+"""Told of every line that a replica logs, while it is being logged: its fields."""
 
 
 class WorldFailed(AssertionError):

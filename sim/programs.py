@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -285,11 +285,11 @@ def observer(told: Callable[[StreamSeen], None], agents: Sequence[str]) -> Progr
 
 
 @contextmanager
-def quiet_logs(hear: Callable[[str], object]) -> Iterator[None]:
-    """No logs for the length of a `with`, for they cost more than all else; `hear` is told the events' names."""
+def quiet_logs(hear: Callable[[Mapping[str, Any]], object]) -> Iterator[None]:
+    """No logs for the length of a `with`, for they cost more than all else; `hear` is told each line's fields."""
 
     def drop(_: Any, __: str, fields: Any) -> Any:
-        hear(fields["event"])
+        hear(fields)
         raise structlog.DropEvent
 
     before = structlog.get_config()

@@ -8,7 +8,7 @@ The world's own work (steps of the plan, looks, healing) are SimPy processes in 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import simpy
@@ -31,7 +31,7 @@ from sim.loop import SimFuture, SimTask
 from sim.marks import FROM_METRICS, LogEar
 from sim.mesh import Mesh
 from sim.network import BUFFER_BYTES, SMALL_BUFFERS_BYTES, Network
-from sim.outcome import OnSegment, Outcome, Trace, WorldFailed
+from sim.outcome import OnLog, OnSegment, Outcome, Trace, WorldFailed
 from sim.programs import (
     RELAY_PORT,
     Program,
@@ -73,8 +73,12 @@ class World:
         *,
         relays: int = len(REPLICAS),
         on_segment: OnSegment | None = None,
+        on_log: OnLog | None = None,
+        delivery_log: bool = False,
     ) -> None:
-        """`recorder` makes the history's writer, given the world's clock."""
+        """`recorder` makes the history's writer, given the world's clock; `on_log` is told what the replicas log, with
+        `delivery_log` each event sent, too.
+        """
         self._plan = plan
         self.environment = Environment(self._rng("order"))
         self.network = Network(self.environment, self._rng("network"))
@@ -84,6 +88,7 @@ class World:
         self.network.on_segment = self._trace.segment
         self._problems: list[str] = []
         self._ear = LogEar()
+        self._on_log = on_log
         self._pending = 0
         self._lives = 0
         self._graveyard: list[Process] = []
@@ -92,9 +97,8 @@ class World:
         self.nats = NatsMachine(self._host("nats"), self._rng("nats"), self._start, plan.servers)
         self.postgres = PostgresMachine(self._host("postgres"), self._rng("postgres"), self._start)
         self.redis = self._redis()
-        self.relays = [
-            RelayProgram(relay_settings(plan, stream_replicas=plan.servers.nats_replicas)) for _ in range(relays)
-        ]
+        more = {"stream_replicas": plan.servers.nats_replicas, "delivery_log": delivery_log}
+        self.relays = [RelayProgram(relay_settings(plan, **more)) for _ in range(relays)]
         self._relay_hosts = [self._host(f"relay-{number}") for number in range(1, relays + 1)]
         self.network.share_name("relay", [host.name for host in self._relay_hosts])
         self._relay_machines = [self._relay_machine(*both) for both in zip(self._relay_hosts, self.relays, strict=True)]
@@ -202,7 +206,7 @@ class World:
 
     def run(self) -> Outcome:
         """Play the plan. Raises WorldFailed."""
-        with fenced(), quiet_logs(self._ear.hear):
+        with fenced(), quiet_logs(self._hear):
             try:
                 conductor = self.environment.process(self._conduct())
                 self._run_to_end_of(conductor)
@@ -369,6 +373,11 @@ class World:
         self._seen = seen
         self._pending = seen.pending
         self._recorder.record(history.Writer, pending=seen.pending, head=seen.head_seq)
+
+    def _hear(self, line: Mapping[str, Any]) -> None:
+        self._ear.hear(line)
+        if self._on_log is not None:
+            self._on_log(line)
 
     def _enter(self, phase: str) -> None:
         self._recorder.record(history.Phase, name=phase)

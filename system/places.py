@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from system import sql
-from system.cursor import Cursor, Position, ordinal_of, pack, seq_of
+from system.cursor import ORDINAL_MAX, SEQ_MAX, Cursor, Position, ordinal_of, pack, seq_of
 from system.database import Database
 from system.link import NatsLink
-from system.session import NOTHING_TOLD, Floors, Page, PageRow
+from system.session import Floors, Page, PageRow
 from system.settings import Settings
 from system.stream import read_last_seq
 
+NOTHING, EVERYTHING = Position(0), pack(ORDINAL_MAX, SEQ_MAX)
+"""What an agent may know to be gone, at least and at most."""
 _POS = itemgetter("pos")
 ACK_PAUSE_MIN_S = 0.02
 """Between two looks whether pg-writer has stored what is acknowledged: about a commit's time at first."""
@@ -41,10 +43,15 @@ class Place:
     """Where a session begins, with what is gone and known at that moment."""
 
     position: Position
-    told: Floors
-    """What counts as told already: everything, for those who ask for 'what there is'."""
+    knows: Position
+    """What is gone up to here counts as told: everything, for those who ask for 'what there is'."""
     floors: Floors
     head: Position
+
+    @property
+    def told(self) -> Floors:
+        """The floors of which no word is owed."""
+        return Floors(min(self.floors.critical, self.knows), min(self.floors.standard, self.knows))
 
 
 class Places:
@@ -56,13 +63,15 @@ class Places:
         self._link = link
         self._ordinals: dict[str, int] = {}
         self._tags: dict[int, str] = {}
+        self._learning = asyncio.Lock()
         self._gate = asyncio.Semaphore(settings.replays_max)
 
     async def resolve(self, agent: str, wish: str | None, told: Cursor | None = None) -> Place:
         """The place that a request asks for: a cursor, `earliest`, `now`, `acked`, or None for acked-else-earliest.
 
         `told` is a head that the agent was given: in the life of the stream that it is of, the agent has been told that
-        former ones are over, and a cursor of theirs is but a place among what is retained of them.
+        former ones are over, and a cursor of theirs is but a place among what is retained of them. `earliest` with it
+        is what such an agent goes on with: what has gone since then it has yet to be told.
 
         The position may lie ahead of the watermark, if the stream is that far: a publisher has the cursor of its event
         before pg-writer has it.
@@ -75,17 +84,20 @@ class Places:
             raise NotReady("the relay has not adopted the stream yet")
         floors = Floors(row["critical"], row["standard"])
         head = Position(row["watermark"])
-        earliest = Place(position=Position(0), told=floors, floors=floors, head=head)
+        earliest = Place(position=Position(0), knows=EVERYTHING, floors=floors, head=head)
         if cursor is not None:
             position = await self._position(cursor, told, epoch=row["epoch"], earliest=earliest)
-            return Place(position=position, told=NOTHING_TOLD, floors=floors, head=head)
+            return Place(position=position, knows=NOTHING, floors=floors, head=head)
         if wish == "now":
-            return Place(position=head, told=floors, floors=floors, head=head)
+            return Place(position=head, knows=EVERYTHING, floors=floors, head=head)
         if wish == "earliest" or row["acked"] is None:
-            return earliest
+            if told is None:
+                return earliest
+            knows = await self._position(told, None, epoch=row["epoch"], earliest=earliest)
+            return Place(position=earliest.position, knows=knows, floors=floors, head=head)
         if ordinal_of(row["acked"]) != row["epoch"]:
             raise CursorForeign("wrong_epoch", earliest)
-        return Place(position=Position(row["acked"]), told=NOTHING_TOLD, floors=floors, head=head)
+        return Place(position=Position(row["acked"]), knows=NOTHING, floors=floors, head=head)
 
     async def read_page(self, agent: str, after: Position, rows_max: int) -> Page:
         """A page of the agent's events after a position. Raises NotReady, DatabaseUnavailable."""
@@ -125,10 +137,14 @@ class Places:
                 pause_s = min(pause_s * 2, self._settings.tail_poll_s)
 
     async def learn_epochs(self) -> None:
-        """Read all epochs' tags; the tail calls this when it sees a new one."""
-        rows = await self._database.fetch(sql.READ_EPOCHS)
-        self._tags = {row["ordinal"]: row["tag"] for row in rows}
-        self._ordinals = {row["tag"]: row["ordinal"] for row in rows}
+        """Read all epochs' tags; the tail calls this when it sees a new one.
+
+        One reading after the other: an older one that was late would take a new epoch's tag away again.
+        """
+        async with self._learning:
+            rows = await self._database.fetch(sql.READ_EPOCHS)
+            self._tags = {row["ordinal"]: row["tag"] for row in rows}
+            self._ordinals = {row["tag"]: row["ordinal"] for row in rows}
 
     async def ensure_tag(self, position: Position) -> None:
         """Make sure that `cursor_of` knows this position's epoch."""

@@ -55,6 +55,10 @@ class TooLarge(Refused):
     """An event that NATS does not take for its size, which will not change: it was not stored, others may be."""
 
 
+class Reused(Refused):
+    """An event under an id that belongs to another: it was not stored."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamState:
     """What the stream says of itself; `created` is its identity."""

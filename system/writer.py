@@ -197,9 +197,9 @@ class Writer:
                 await connection.nc.publish(last.reply, b"")
 
     async def _write(self, connection: Connection, place: _Place, arrived: list[Incoming]) -> _Place:
+        self._metrics.writer_redelivered.inc(sum(one.seq <= seq_of(place.watermark) for one in arrived))
         while True:
             taken, hole = contiguous(seq_of(place.watermark), arrived)
-            self._metrics.writer_redelivered.inc(sum(one.seq <= seq_of(place.watermark) for one in arrived))
             if taken:
                 place = await self._commit(place, taken)
             if hole is None:

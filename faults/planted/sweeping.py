@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from faults.planted.plant import BY_REDIS_CLOCK, NOT_FROM_POSTGRES, NOT_TIMED, p
 from system import redispatch, sql, stream, stream_session
 from system.event import Event, RetentionClass
 from system.http import events
-from system.places import Place, Places
+from system.places import Places
 from system.redispatch import Redispatcher
 from system.session import Floors, Notice, Page, notice_for
 from system.sweeper import CHUNK_ROWS, Sweeper
@@ -88,9 +89,7 @@ def _floors_not_read_with_page() -> None:
 
     async def resolve_cached(self: Any, agent: str, wish: str | None, head: Any = None) -> Any:
         place = await resolve(self, agent, wish, head)
-        floors = seen.setdefault(agent, place.floors)
-        told = floors if place.position == 0 else place.told
-        return Place(position=place.position, told=told, floors=floors, head=place.head)
+        return dataclasses.replace(place, floors=seen.setdefault(agent, place.floors))
 
     async def page_cached(self: Any, agent: str, after: Any, rows_max: int) -> Page:
         page = await read_page(self, agent, after, rows_max)

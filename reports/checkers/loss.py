@@ -4,8 +4,9 @@ What an agent was led past and never received (`follow.py`) is one of three thin
 
 - It was *told*. A notice covers an event if it was given when the event was already published, by an agent standing
   before it, and speaks of its class up to its position (or of the cursor itself: `wrong_epoch` and `ahead` cover
-  everything behind it). A critical event is covered by a loss notice only. Told is enough for G2, but an event that
-  was within its retention at the notice has been expired early: lost all the same.
+  everything behind it). An export has no publishes, only when each event was stored: what a notice names was there. A
+  critical event is covered by a loss notice only. Told is enough for G2, but an event that was within its retention at
+  the notice has been expired early: lost all the same.
 - It was not told, and within its retention when the agent was led past it: *lost*.
 - It was not told, and past it: a *silent gap*, or the *wrong notice class* if a gap was told in its stead.
 
@@ -86,6 +87,8 @@ def fate_of(index: Index, chain: Chain, passed: Passed) -> Kind | None:
     notice = first_cover(index, chain.notices, passed)
     young = is_young(index, passed.event, passed.t_ns)
     if notice is not None:
+        if notice.t_ns < index.events.first_publish_ns[passed.event]:
+            return None  # how old it was nobody knows: only an export has what was stored after it was told to be gone
         if is_young(index, passed.event, notice.t_ns):
             return Kind.LOST_EARLY
         return _lost(chain, passed) if young and passed.t_ns < notice.t_ns else None
@@ -99,7 +102,8 @@ def fate_of(index: Index, chain: Chain, passed: Passed) -> Kind | None:
 def first_cover(index: Index, notices: Sequence[NoticeSeen], passed: Passed) -> NoticeSeen | None:
     """The first notice that told the agent of this event."""
     critical = index.is_critical(passed.event)
-    published_ns = index.events.first_publish_ns[passed.event]
+    # an export has no publish, only the moment of storage: where sessions read Redis, that may be after the end there
+    published_ns = 0 if index.run.world == "production" else index.events.first_publish_ns[passed.event]
     place = min(passed.position, index.events.lowest_place(passed.event))
     for notice in notices:
         if notice.after >= passed.position or notice.t_ns < published_ns or (critical and not notice.is_gone):

@@ -50,6 +50,45 @@ class Connection:
     closed: Closed | None = None
     told: list[Told] = field(default_factory=list)
     sent: list[SentCursors] = field(default_factory=list)
+    numbered: dict[int, Line] = field(default_factory=dict)
+    """Those of its lines that have a number, by it."""
+
+    def take(self, line: Line) -> None:
+        """Keep one of its lines; the same one may come again, out of a log that was given twice. Raises LogInvalid."""
+        before: Line | None = self.closed if isinstance(line, Closed) else None
+        if line.line is not None:
+            before = self.numbered.get(line.line, before)
+        if before == line:
+            return
+        if before is not None:
+            raise LogInvalid(
+                f"connection {self.name} of {self.agent}: expected one {_said(line)}, got one at {before.timestamp} "
+                f"and one at {line.timestamp}; are these logs of one deployment?"
+            )
+        if line.line is not None:
+            self.numbered[line.line] = line
+        if isinstance(line, Opened):
+            self.opened = line
+        elif isinstance(line, Told):
+            self.told.append(line)
+        elif isinstance(line, SentCursors):
+            self.sent.append(line)
+        else:
+            self.closed = line
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the logs have all of its lines up to the last one that they have, as far as these are numbered."""
+        return len(self.numbered) == max(self.numbered, default=0)
+
+    @property
+    def within(self) -> list[Told | SentCursors]:
+        """What it was told and sent, in the order of its relay, whose clock may have been put back meanwhile.
+
+        Lines without a number are in that of their times: a log that was rotated may be given in any order.
+        """
+        lines: list[Told | SentCursors] = [*self.told, *(self.sent if self.is_logged else [])]
+        return sorted(lines, key=lambda one: (one.line or 0, one.timestamp))
 
     @property
     def began_at(self) -> datetime:
@@ -77,7 +116,10 @@ class Connection:
 
 
 def gathered(lines: Iterable[Line]) -> list[Connection]:
-    """The connections of some logs, in the order in which they began. Raises LogInvalid if one ends twice."""
+    """The connections of some logs, in the order in which they began.
+
+    Raises LogInvalid if two lines exclude each other, such as two ends of one connection.
+    """
     found: dict[str, Connection] = {}
     refused = 0
     for line in lines:
@@ -85,21 +127,12 @@ def gathered(lines: Iterable[Line]) -> list[Connection]:
         if name is None:
             refused += 1
             name = f"{SINCE_FORGOTTEN}.{refused}"
-        one = found.setdefault(name, Connection(agent=line.agent, name=name))
-        if isinstance(line, Opened):
-            one.opened = line
-        elif isinstance(line, Told):
-            one.told.append(line)
-        elif isinstance(line, SentCursors):
-            one.sent.append(line)
-        elif one.closed is not None and one.closed != line:
-            raise LogInvalid(
-                f"connection {name} of {line.agent}: expected one end, got one at {one.closed.timestamp} and one at "
-                f"{line.timestamp}; are these logs of one deployment?"
-            )
-        else:
-            one.closed = line
+        found.setdefault(name, Connection(agent=line.agent, name=name)).take(line)
     return sorted(found.values(), key=lambda one: one.began_at)
+
+
+def _said(line: Line) -> str:
+    return "end" if isinstance(line, Closed) else f"line {line.line}"
 
 
 def records_of(one: Connection, facts: Mapping[str, Fact], ns: NanosecondsOf) -> Iterator[Record]:
@@ -121,8 +154,7 @@ def _records_of(one: Connection, facts: Mapping[str, Fact], ns: NanosecondsOf) -
     told = None if one.opened is None else one.opened.told
     yield Connect(t_ns=began_ns, agent=client, conn=one.name, cursor=presented or "earliest", told=told)
     yield Connected(t_ns=began_ns, agent=client, conn=one.name, status=status)
-    within: list[Told | SentCursors] = [*one.told, *(one.sent if one.is_logged else [])]
-    for line in sorted(within, key=lambda line: line.timestamp):
+    for line in one.within:
         if isinstance(line, Told):
             yield _notice(line, client, one.name, ns(line.timestamp))
             continue

@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -23,6 +23,8 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
     timestamp: datetime
     agent: str
     conn: str | None
+    line: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Its number among the lines of its connection, from 1; releases that did not number them have none."""
 
 
 class Opened(_Line, frozen=True, tag="session.opened"):

@@ -6,7 +6,8 @@ server-side cursor, however many there are.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -70,16 +71,25 @@ class DeadLetters:
     messages: int
 
 
-class Tables:
-    """One snapshot; open it with `reading`."""
+class Tables(ABC):
+    """The tables as of one moment, wherever they are; those of a database are opened with `reading`."""
 
-    def __init__(self, connection: Any, now: datetime, version: str, epochs: list[EpochKnown], floors: Any) -> None:
-        self._connection = connection
+    def __init__(
+        self,
+        *,
+        now: datetime,
+        version: str,
+        watermark: int,
+        epochs: Sequence[EpochKnown],
+        floors: Mapping[tuple[str, bool], int],
+    ) -> None:
         self.now = now
         """By Postgres's clock, which ages count on."""
         self.version = version
+        self.watermark = watermark
+        """Up to here pg-writer had decided of every message."""
         self.epochs = epochs
-        self.floors: Mapping[tuple[str, bool], int] = floors
+        self.floors = floors
         """The highest deleted position, by addressee and whether it is critical."""
         self._tags = {one.ordinal: one.tag for one in epochs}
         self._ordinals = {one.tag: one.ordinal for one in epochs}
@@ -97,25 +107,53 @@ class Tables:
         ordinal = self._ordinals.get(cursor.epoch)
         return None if ordinal is None else pack(ordinal, cursor.seq)
 
+    @abstractmethod
     async def bounds(self, since: datetime, until: datetime) -> tuple[int | None, int | None]:
         """The lowest position stored since one time, and the highest stored until another."""
+
+    @abstractmethod
+    async def earliest(self, low: int, high: int) -> tuple[datetime | None, int]:
+        """When the first event between two positions was stored, and how many there are."""
+
+    @abstractmethod
+    def events(self, low: int, high: int) -> AsyncIterator[StoredEvent]:
+        """The events stored between two positions, by position."""
+
+    @abstractmethod
+    def facts(self, positions: Iterable[int]) -> AsyncIterator[tuple[int, str, str, str]]:
+        """(position, addressee, id, type) of what is stored of these positions."""
+
+    @abstractmethod
+    async def acks(self, since: datetime, until: datetime) -> list[tuple[str, int, datetime]]:
+        """(agent, position, when) of every agent's last acknowledgement, if it came between two times."""
+
+    @abstractmethod
+    async def dead_letters(self, since: datetime, until: datetime) -> list[DeadLetters]:
+        """What was put to the dead letters between two times."""
+
+
+class _Snapshot(Tables):
+    """Those of a database, in one transaction."""
+
+    def __init__(self, connection: Any, **known: Any) -> None:
+        super().__init__(**known)
+        self._connection = connection
+
+    async def bounds(self, since: datetime, until: datetime) -> tuple[int | None, int | None]:
         row = await self._connection.fetchrow(_BOUNDS, since, until)
         return row["low"], row["high"]
 
     async def earliest(self, low: int, high: int) -> tuple[datetime | None, int]:
-        """When the first event between two positions was stored, and how many there are."""
         row = await self._connection.fetchrow(_EARLIEST, low, high)
         return row["at"], row["events"]
 
     async def events(self, low: int, high: int) -> AsyncIterator[StoredEvent]:
-        """The events stored between two positions, by position."""
         async for row in self._connection.cursor(_EVENTS, low, high, prefetch=EVENTS_A_FETCH):
             yield StoredEvent(
                 row["pos"], row["agent"], row["class"] == CRITICAL, row["id"], row["type"], row["persisted_at"]
             )
 
     async def facts(self, positions: Iterable[int]) -> AsyncIterator[tuple[int, str, str, str]]:
-        """(position, addressee, id, type) of what is stored of these positions."""
         wanted = sorted(set(positions))
         for first in range(0, len(wanted), EVENTS_A_FETCH):
             piece = [str(one) for one in wanted[first : first + EVENTS_A_FETCH]]
@@ -123,12 +161,10 @@ class Tables:
                 yield row["pos"], row["agent"], row["id"], row["type"]
 
     async def acks(self, since: datetime, until: datetime) -> list[tuple[str, int, datetime]]:
-        """(agent, position, when) of every agent's last acknowledgement, if it came between two times."""
         rows = await self._connection.fetch(_ACKS, since, until)
         return [(row["agent"], row["acked"], row["acked_at"]) for row in rows]
 
     async def dead_letters(self, since: datetime, until: datetime) -> list[DeadLetters]:
-        """What was put to the dead letters between two times."""
         rows = await self._connection.fetch(_DEAD, since, until)
         return [DeadLetters(reason=row["reason"], messages=row["messages"]) for row in rows]
 
@@ -150,7 +186,14 @@ async def reading(dsn: str, stream: str) -> AsyncIterator[Tables]:
                 floors = {
                     (row["agent"], row["class"] == CRITICAL): row["floor"] for row in await connection.fetch(_FLOORS)
                 }
-                yield Tables(connection, now["now"], now["version"], epochs, floors)
+                yield _Snapshot(
+                    connection,
+                    now=now["now"],
+                    version=now["version"],
+                    watermark=now["watermark"],
+                    epochs=epochs,
+                    floors=floors,
+                )
         finally:
             await connection.close()
     except (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError) as error:

@@ -72,6 +72,22 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """The connections of the window: those that are exported, and how many are not, and why."""
+
+    exported: Sequence[Connection]
+    torn: int
+    """Of these the logs lack lines: one that is missing may have told what now seems to be passed over in silence."""
+    ahead: int
+    """These were sent more than pg-writer had decided of: the tables do not know it yet."""
+
+    @property
+    def unended(self) -> int:
+        """Whose end is not in the logs."""
+        return sum(one.opened is not None and one.closed is None for one in self.exported)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Extent:
     """Which positions are exported, and how many events."""
 
@@ -93,13 +109,13 @@ async def export(
 
     Raises ExportRefused, TablesUnreadable, OSError.
     """
-    taken = [one for one in connections if _is_within(one, window)]
-    extent = await _extent(tables, taken, window)
-    facts, forgotten = await _facts(tables, taken)
+    taken = _taken([one for one in connections if _is_within(one, window)], tables)
+    extent = await _extent(tables, taken.exported, window)
+    facts, forgotten = await _facts(tables, taken.exported)
     ns = NanosecondsOf(extent.began_at)
     others = sorted(
         [
-            *(record for one in taken for record in records_of(one, facts, ns)),
+            *(record for one in taken.exported for record in records_of(one, facts, ns)),
             *(Epoch(t_ns=ns(one.began_at), tag=one.tag) for one in tables.epochs),
             *[
                 Acked(t_ns=ns(at), agent=agent, cursor=tables.cursor_of(position))
@@ -109,10 +125,9 @@ async def export(
         # epochs first: what comes at the same moment may name them
         key=lambda record: (record.t_ns, not isinstance(record, Epoch)),
     )
-    unended = sum(one.opened is not None and one.closed is None for one in taken)
     end = [
         *_swept(tables, ns(window.until)),
-        await _witness(tables, deployment, window, taken, unended=unended, forgotten=forgotten, t_ns=ns(window.until)),
+        await _witness(tables, deployment, window, taken, forgotten=forgotten, t_ns=ns(window.until)),
         Phase(t_ns=ns(window.until), name="end"),
     ]
     unfinished = out.with_name(f"{out.name}.unfinished")
@@ -133,9 +148,9 @@ async def export(
     return Exported(
         records=count + len(end) + 1,
         events=events,
-        connections=len(taken),
-        unended=unended,
-        deliveries=sum(one.closed.count for one in taken if one.closed is not None),
+        connections=len(taken.exported),
+        unended=taken.unended,
+        deliveries=sum(one.closed.count for one in taken.exported if one.closed is not None),
     )
 
 
@@ -143,6 +158,20 @@ def _is_within(one: Connection, window: Window) -> bool:
     """By its end, if it has one: what it was sent is known only then."""
     at = one.began_at if one.closed is None else one.closed.timestamp
     return window.since <= at <= window.until
+
+
+def _taken(within: Sequence[Connection], tables: Tables) -> _Taken:
+    whole = [one for one in within if one.is_whole]
+    decided = [one for one in whole if not _is_ahead(one, tables)]
+    return _Taken(exported=decided, torn=len(within) - len(whole), ahead=len(whole) - len(decided))
+
+
+def _is_ahead(one: Connection, tables: Tables) -> bool:
+    """Where sessions do not read Postgres, what is not stored there yet may be sent, or told to be gone."""
+    cursors = [None if one.closed is None else one.closed.reached]
+    cursors += [cursor for line in one.told for cursor in (line.critical, line.standard)]
+    cursors += [cursor for line in one.sent for cursor in line.cursors[-1:]]
+    return any((tables.position_of(cursor) or 0) > tables.watermark for cursor in cursors)
 
 
 async def _extent(tables: Tables, taken: Sequence[Connection], window: Window) -> _Extent:
@@ -243,14 +272,7 @@ def _swept(tables: Tables, t_ns: int) -> Iterator[Record]:
 
 
 async def _witness(
-    tables: Tables,
-    deployment: Deployment,
-    window: Window,
-    taken: Sequence[Connection],
-    *,
-    unended: int,
-    forgotten: int,
-    t_ns: int,
+    tables: Tables, deployment: Deployment, window: Window, taken: _Taken, *, forgotten: int, t_ns: int
 ) -> Witness:
     dead = {one.reason: one.messages for one in await tables.dead_letters(window.since, window.until)}
     lost = dead.pop("lost_in_stream", 0)
@@ -263,17 +285,7 @@ async def _witness(
         notes.append(
             f"The window is longer than standard events are kept ({kept_s:g} s): what was deleted is not seen."
         )
-    if unended:
-        notes.append(
-            f"Connections without an end in the logs, because they are open or their replica was killed: {unended} of "
-            f"{len(taken)}. What these were sent is not known."
-        )
-    by_types = sum(one.closed is not None and bool(one.closed.types) for one in taken)
-    if by_types:
-        notes.append(f"Connections that asked for some types only, and are judged by count: {by_types}.")
-    uncounted = sum(bool(one.sent) and not one.is_logged and one.closed is not None for one in taken) - by_types
-    if uncounted > 0:
-        notes.append(f"Connections of whose deliveries the logs lack some, and that are judged by count: {uncounted}.")
+    notes += _notes_on(taken)
     if forgotten:
         notes.append(f"Deliveries left out, because their events have been deleted since: {forgotten}.")
     notes += [f"Messages that became dead letters ({reason}): {count}." for reason, count in dead.items()]
@@ -283,3 +295,25 @@ async def _witness(
         else ()
     )
     return Witness(t_ns=t_ns, broken=broken, notes=tuple(notes))
+
+
+def _notes_on(taken: _Taken) -> Iterator[str]:
+    exported = taken.exported
+    if taken.unended:
+        yield (
+            "Connections without an end in the logs, because they are open or their replica was killed: "
+            f"{taken.unended} of {len(exported)}. What these were sent is not known."
+        )
+    if taken.torn:
+        yield f"Connections left out, because the logs lack lines of them: {taken.torn}."
+    if taken.ahead:
+        yield (
+            f"Connections left out, because they were sent what pg-writer had not stored yet: {taken.ahead}. "
+            "Export this window again once it has."
+        )
+    by_types = sum(one.closed is not None and bool(one.closed.types) for one in exported)
+    if by_types:
+        yield f"Connections that asked for some types only, and are judged by count: {by_types}."
+    uncounted = sum(bool(one.sent) and not one.is_logged and one.closed is not None for one in exported) - by_types
+    if uncounted > 0:
+        yield f"Connections of whose deliveries the logs lack some, and that are judged by count: {uncounted}."

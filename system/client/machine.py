@@ -228,13 +228,14 @@ class Machine:
         if notice.reason != EXPIRED:
             # What comes now may lie 'before' the old place: another stream, or one that was cut back.
             self._filter_from = None
-            self._life = notice.head
-        if told is not None and (told.reason, told.floors) == (notice.reason, notice.floors):
+        if told is not None and _is_the_same(told, notice):
             return self._told()  # the resync stream repeats the notice that led to it
         self.state = State.TELLING
         return Tell(notice=notice)
 
     def _told(self, _: Done | None = None) -> Action:
+        if self._resync is not None and self._resync.reason != EXPIRED:
+            self._life = self._resync.head
         if self._streaming:
             return self._read()
         self.attempt += 1
@@ -286,6 +287,16 @@ class Machine:
     def _finish(self, why: str, error: ClientError | None) -> Action:
         self.state = State.FINISHED
         return Finish(why=why, error=error)
+
+
+def _is_the_same(told: GoneNotice, notice: GoneNotice) -> bool:
+    """Whether a notice says nothing new; of the stream's next life floors and reason may well be those of the last."""
+    is_of_one_life = notice.reason == EXPIRED or _tag_of(told) == _tag_of(notice)
+    return is_of_one_life and (told.reason, told.floors) == (notice.reason, notice.floors)
+
+
+def _tag_of(notice: GoneNotice) -> str:
+    return (notice.head or "").partition("-")[0]
 
 
 _HINTS: Mapping[int, str] = {

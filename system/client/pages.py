@@ -113,10 +113,10 @@ class PageReader:
 
         `told` is that of a page that was read before, by who goes on behind it: what that page told of the stream's
         former lives is not told again. `address` is a resync address and takes precedence over both; it is used for
-        the first page only, as given.
+        the first page only.
         Raises RelayRefused, RelayUnavailable, ProtocolViolated.
         """
-        asked = self._address_of(start, told) if address is None else checked_address(address)
+        asked = self._address_of(start, told) if address is None else _skipping(checked_address(address))
         behind: str | None = None
         while True:
             page = _page_from(await self._get(asked))
@@ -158,6 +158,11 @@ class PageReader:
                 rng = self._host.rng
                 await asyncio.sleep(backoff_s(rng, attempt=attempt, base_s=base_s, max_s=max_s, told_s=told_s))
         raise RelayUnavailable(f"expected a page within {ATTEMPTS_MAX} attempts, got {why}; try again later")
+
+
+def _skipping(address: str) -> str:
+    """A resync address for pages, in which a loss is told beside the events that are left."""
+    return address if "on_gone=" in address else f"{address}&on_gone=skip"
 
 
 def _refusal_of(answer: Answer) -> str:

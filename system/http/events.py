@@ -205,6 +205,8 @@ class AgentEndpoint:
             if on_gone is OnGone.STATUS:
                 log_told(agent, None, "gone", document or {}, via="status")
                 raise _gone(document or {})
+        elif notice is Notice.GAP:
+            services.metrics.gaps.inc()
         rows = [row for row in page.rows if not types or row.type in types]
         end = max(page.end, place.position)
         services.metrics.replayed.inc(len(rows))

@@ -21,7 +21,7 @@ from system.metrics import Metrics
 from system.places import Places
 from system.settings import Settings
 from system.stored import Stored, look_up
-from system.stream import Published, Refused, TooLarge, publish_all
+from system.stream import Published, Refused, Reused, TooLarge, publish_all
 
 log = structlog.get_logger(__name__)
 
@@ -134,18 +134,17 @@ class PublishEndpoint:
                 ttl_s=self._settings.ttl_rule(allowed=self._link.allows_ttl),
             )
             for event, answer in zip(fresh, answers, strict=True):
-                if isinstance(answer, Refused):
-                    refused[event.id] = answer
-                    continue
-                if not isinstance(answer, Published):
+                found = await self._found(connection, event, answer)
+                if isinstance(found, Refused):
+                    refused[event.id] = found
+                elif isinstance(found, Published):
+                    self._metrics.published.labels(str(found.duplicate).lower()).inc()
+                    cursor = f"{prefix}{found.seq}"
+                    results[event.id] = {"id": event.id, "cursor": cursor, "duplicate": found.duplicate}
+                else:
                     unknown.append(event.id)
                     self._link.doubt()
-                    continue
-                self._link.stored(answer.seq)
-                if answer.duplicate:
-                    await self._check_same(connection, answer.seq, event)
-                self._metrics.published.labels(str(answer.duplicate).lower()).inc()
-                results[event.id] = {"id": event.id, "cursor": f"{prefix}{answer.seq}", "duplicate": answer.duplicate}
+        # all answers have been seen before any of them decides: the others' events may well be stored
         ordered = [results[event.id] for event in events if event.id in results]
         if unknown:
             self._metrics.publish_unknown.inc(len(unknown))
@@ -183,23 +182,35 @@ class PublishEndpoint:
                     "put large data elsewhere and link it. Nothing was published",
                 )
 
-    async def _check_same(self, connection: Connection, seq: int, event: Event) -> None:
-        """A repeat that the stream recognised by its id must be the same event, and where pg-writer takes it for one.
+    async def _found(
+        self, connection: Connection, event: Event, answer: Published | Exception
+    ) -> Published | Refused | None:
+        """What became of an event by the stream's answer; None if nobody knows.
 
+        A repeat that the stream recognised by its id must be the same event, and where pg-writer takes it for one.
         Anybody on NATS may have used the id for something else: what was never stored must not be answered as stored.
         """
+        if not isinstance(answer, Published):
+            return answer if isinstance(answer, Refused) else None
+        self._link.stored(answer.seq)
+        if not answer.duplicate:
+            return answer
         try:
-            found = await connection.js.get_msg(self._settings.stream, seq=seq)
+            found = await connection.js.get_msg(self._settings.stream, seq=answer.seq)
         except nats.js.errors.NotFoundError:
-            return  # left the stream since: nothing to compare with
+            return answer  # left the stream since: nothing to compare with
         except (NatsError, TimeoutError) as error:
-            raise unavailable(f"{UNKNOWN} ({describe(error)})") from None
+            log.warning("publish.repeat_unchecked", seq=answer.seq, error=describe(error))
+            return None
         same = same_content((found.data or b"").decode(errors="replace"), event.text)
-        if not same or found.subject != subject_of(event.subject, event.type):
-            raise self._reused(event.id)
+        is_the_same = same and found.subject == subject_of(event.subject, event.type)
+        return answer if is_the_same else Reused("the id belongs to an event with other content")
 
     def _refused(self, refused: dict[str, Refused], stored: list[dict[str, Any]]) -> Problem:
-        """What the stream itself has refused: every other event of the request was stored."""
+        """What was not stored: every other event of the request was."""
+        reused = [event_id for event_id, one in refused.items() if isinstance(one, Reused)]
+        if reused:
+            return self._reused(reused[0], events=stored, refused=list(refused))
         event_id, why = next(iter(refused.items()))
         detail = f"the stream refused {len(refused)} events and stored {len(stored)}; of {event_id!r} it said: {why}. "
         more: dict[str, Any] = {"events": stored, "refused": list(refused)}
@@ -215,13 +226,15 @@ class PublishEndpoint:
             **more,
         )
 
-    def _reused(self, event_id: str) -> Problem:
+    def _reused(self, event_id: str, **more: Any) -> Problem:
+        """`more` is what became of the others, if anything was published."""
         self._metrics.publish_refused.labels("409").inc()
+        stored = f"; {len(more['events'])} others of the request were stored" if more else "; nothing was published"
         return Problem(
             409,
-            f"the id {event_id!r} belongs to an event with other content; use a fresh id for a new event. "
-            "The events of this request were not stored under that id",
+            f"the id {event_id!r} belongs to an event with other content; use a fresh id for a new event{stored}",
             id=event_id,
+            **more,
         )
 
 

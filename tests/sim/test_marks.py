@@ -28,7 +28,7 @@ def test_each_option_has_marks_of_its_own() -> None:
     assert set(marks_over(TransportName.CURSOR)) == {*COMMON, "session.fell_behind"}
     ear = LogEar()
     for name in ("feeder.began", "session.consumer_over", "something.else"):
-        ear.hear(name)
+        ear.hear({"event": name})
     assert ear.heard == {"feeder.began", "session.consumer_over"} <= HEARD
 
 

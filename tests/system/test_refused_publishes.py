@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -230,6 +231,25 @@ async def test_an_id_belongs_to_its_event(relay: InProcess, data: Any) -> None:
     document = await refused(relay, event("stored", data=data), 409, "use a fresh id")
     assert document["id"] == "stored"
     await refused(relay, [event(), event("stored", data=data), event()], 409, "'stored'")
+
+
+async def test_a_reused_id_that_only_the_stream_knows(relay: InProcess) -> None:
+    """While Postgres can't be asked, the stream finds the reuse, and has the others of the batch: it is said which."""
+    first = event("known", data={"n": 1})
+    connection = await asyncpg.connect(relay.dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE agent_events IN ACCESS EXCLUSIVE MODE")
+            assert (await relay.post([first])).status_code == 202
+            batch = [event("before"), event("known", data={"n": 2}), event("behind"), event("known-too", data=1)]
+            document = problem(await relay.post(batch), 409, "3 others of the request were stored")
+    finally:
+        await connection.close()
+    assert (document["id"], document["refused"]) == ("known", ["known"])
+    assert [one["id"] for one in document["events"]] == ["before", "behind", "known-too"]
+    await relay.settled()
+    rows = await relay.rows("SELECT id FROM agent_events WHERE id = ANY($1) ORDER BY pos", [one["id"] for one in batch])
+    assert [row["id"] for row in rows] == ["known", "before", "behind", "known-too"]
 
 
 async def test_refusals_are_counted(relay: InProcess) -> None:

@@ -88,6 +88,8 @@ async def test_a_gap_is_told_ahead_of_the_replay_without_an_id(relay: InProcess)
     assert stream.delivered == ["k2", "k4"]
     assert await relay.metric("sse_relay_gap_total") == 1
     assert await relay.metric("sse_cursor_410_total", reason="expired") == 0
+    assert (await relay.page(cursor=f"{tag}-0")).json()["gap"] == gap.data
+    assert await relay.metric("sse_relay_gap_total") == 2
 
 
 @told_by_postgres

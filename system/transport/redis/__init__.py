@@ -83,9 +83,7 @@ class RedisTransport(Transport):
     async def located(self, agent: str, place: Place) -> Place:
         """The place with Redis's floors, for it is Redis that the agent will read. Raises RedisUnavailable."""
         floors = read_floors(await self._redis.ask(*floors_commands(self._keys, agent)))
-        # by identity: whoever asks for what there is was told of all floors, and nought equals nought
-        told = floors if place.told is place.floors else place.told
-        return dataclasses.replace(place, floors=floors, told=told)
+        return dataclasses.replace(place, floors=floors)
 
     async def run(self) -> None:
         """Hear news, and look at the watermark beside them (Transport)."""

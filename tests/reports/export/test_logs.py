@@ -86,6 +86,7 @@ def test_what_the_relay_writes_is_read(monkeypatch: pytest.MonkeyPatch, log_form
     assert isinstance(refused, Told)
     assert (refused.agent, refused.conn, refused.reason, refused.via) == ("bob", None, "wrong_epoch", "status")
     assert opened.timestamp.tzinfo is not None
+    assert [line.line for line in (opened, told, sent, closed, refused)] == [1, 2, 3, 4, None]
 
 
 LINE = (
@@ -206,3 +207,40 @@ class TestConnections:
         with pytest.raises(LogInvalid, match="expected one end, got one at"):
             gathered([self.opened, self.closed, other])
         assert len(gathered([self.opened, self.closed, self.closed])) == 1
+
+    def test_the_relays_order_counts_not_its_clock(self) -> None:
+        """A clock that was put back between two writes made of what was sent in order a disorder."""
+        closed = msgspec.structs.replace(self.closed, count=2, sum=12, last="abc234-7", line=4)
+        first, second = (
+            SentCursors(timestamp=at(time), agent="ann", conn="r.1", line=line, cursors=(cursor,))
+            for time, line, cursor in ((2, 2, "abc234-5"), (0, 3, "abc234-7"))
+        )
+        [one] = gathered([msgspec.structs.replace(self.opened, line=1), second, first, closed])
+        assert one.within == [first, second]
+        unnumbered = [msgspec.structs.replace(line, line=None) for line in (first, second)]
+        [former] = gathered([self.opened, *unnumbered, msgspec.structs.replace(closed, line=None)])
+        assert former.within == unnumbered[::-1]
+
+    def test_a_connection_of_which_a_line_is_missing_is_known_for_one(self) -> None:
+        """Whatever a collector lost; those that were never numbered are taken as they are."""
+        opened = msgspec.structs.replace(self.opened, line=1)
+        closed = msgspec.structs.replace(self.closed, line=3)
+        cases: list[tuple[list[Line], bool]] = [
+            ([opened, closed], False),
+            ([closed], False),
+            ([opened, msgspec.structs.replace(closed, line=2)], True),
+            ([self.opened, self.closed], True),
+        ]
+        for lines, is_whole in cases:
+            [one] = gathered(lines)
+            assert one.is_whole is is_whole
+
+    def test_a_log_that_is_given_twice_tells_no_more(self) -> None:
+        """Two lines with one number exclude each other, unless they are the same."""
+        told = Told(timestamp=at(2), agent="ann", conn="r.1", line=2, notice="gap", via="event", reason="expired")
+        opened = msgspec.structs.replace(self.opened, line=1)
+        lines: list[Line] = [opened, told, msgspec.structs.replace(self.closed, line=3)]
+        [one] = gathered([*lines, *lines])
+        assert one.told == [told]
+        with pytest.raises(LogInvalid, match="expected one line 2, got one at"):
+            gathered([*lines, msgspec.structs.replace(told, notice="gone")])

@@ -90,7 +90,6 @@ class StreamSession:
         self._log = SessionLog(agent, types, services.places)
         self.state = State.REPLAY
         self.reason = ""
-        self._source = services.transport.open(agent)
         self._told = place.told
         self._epoch = ordinal_of(place.head)
         self._on_gone = on_gone
@@ -113,6 +112,7 @@ class StreamSession:
         response.enable_chunked_encoding()
         await response.prepare(request)
         self._transport = request.transport
+        self._source = self._services.transport.open(self.agent)  # from here on what ends the session closes it
         try:
             await response.write(retry_frame(self.retry_ms()) + b"".join(first))
             if self.state is State.CLOSED:  # by a drain or its token's end, before there was anything to write to

@@ -13,11 +13,13 @@ import msgspec
 
 from system.client.backoff import backoff_s
 from system.client.errors import TokenUnavailable
-from system.client.machine import Verdict, verdict_of
 from system.client.observer import Observer
 from system.client.settings import ClientSettings
 from system.client.wire import NO_ANSWER, RelayHttp, acks_path
 from system.cursor import Cursor
+
+NEVER_TAKEN = (400, 410)
+"""What the relay says of a cursor that it will never take; anything else is of the way to it, or of the token."""
 
 
 class _Acked(msgspec.Struct):
@@ -100,7 +102,7 @@ class Acker:
             return False
         if answer.status != 200:
             self._observer.ack_failed(str(cursor), f"status {answer.status}: {answer.explained()}")
-            if verdict_of(answer.status, has_gone=False) is Verdict.STOP:
+            if answer.status in NEVER_TAKEN and answer.problem():
                 self._settle(cursor)
             return False
         try:

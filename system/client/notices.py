@@ -25,8 +25,9 @@ RESERVED_PREFIX = "relay."
 EXPIRED = "expired"
 """The only reason of a 410 that leaves the cursor's place in the stream valid."""
 
-# Path and query of visible ASCII, not `//host`: following it must not carry the token to another origin.
-_ADDRESS = re.compile(r"/(?!/)[!-\[\]-~]{0,2047}", re.ASCII)
+# Path and query of visible ASCII, not `//host`: following it must not carry the token to another origin. As long as a
+# request's line may be: it repeats the types that were asked for.
+_ADDRESS = re.compile(r"/(?!/)[!-\[\]-~]{0,8189}", re.ASCII)
 
 
 class _Envelope(msgspec.Struct):

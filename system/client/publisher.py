@@ -28,6 +28,10 @@ PATH = "/v1/events"
 HEADERS = {"Content-Type": "application/cloudevents+json", "Accept": "application/json"}
 
 
+OF_THE_EVENT = (400, 409, 413, 422)
+"""Refusals that hold for every attempt with an event. Others say of this one alone that it stored nothing."""
+
+
 class Outcome(Enum):
     """What is known about one attempt, or about all of them."""
 
@@ -145,7 +149,7 @@ class Publisher:
         """Publish with the same id until the event is stored or definitely refused, with jittered back-off between.
 
         After `give_up_after_s` seconds (None: never) the outcome over all attempts is returned as it then is: unknown
-        if any attempt was, even if the last one was turned away for lack of capacity.
+        if any attempt was, even if the last one was turned away for lack of capacity, or by whatever stands between.
         """
         loop = asyncio.get_running_loop()
         give_up_at = None if give_up_after_s is None else loop.time() + give_up_after_s
@@ -155,7 +159,8 @@ class Publisher:
             outcome = await self.publish(event)
             may_be_stored |= outcome.outcome is Outcome.UNKNOWN
             if not outcome.can_change:
-                return outcome
+                is_turned_away = outcome.outcome is Outcome.REFUSED and outcome.status not in OF_THE_EVENT
+                return replace(outcome, outcome=Outcome.UNKNOWN) if may_be_stored and is_turned_away else outcome
             delay_s = backoff_s(
                 self._host.rng,
                 attempt=attempt,

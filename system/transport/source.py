@@ -28,7 +28,7 @@ from system.cursor import Position, ordinal_of, pack, seq_of
 from system.direct import Delivered
 from system.event import EventInvalid, read_message
 from system.hub import LiveSession, Released
-from system.link import Connection, NatsUnavailable, describe
+from system.link import Connection, NatsUnavailable, describe, heed_cancellation
 from system.places import NotReady
 from system.pull import PullEnded, PullReader
 from system.session import NOTHING_TOLD, Page, PageRow
@@ -269,6 +269,7 @@ class JetStreamSource:
     async def _follow(self) -> None:
         """Read from a consumer for ever; from one made anew when it is gone."""
         while True:
+            heed_cancellation()
             connection = await self._parts.link.wait_connected()
             try:
                 await self._read_from(connection)
@@ -285,6 +286,7 @@ class JetStreamSource:
         assert ground is not None
         stream = parts.settings.stream
         state = await read_state(connection.nc, stream)
+        heed_cancellation()
         if state.created != ground.created or state.last_seq < self._arrivals.last_seq:
             raise NotReady(
                 f"expected the stream that was created at {ground.created}, with at least "
@@ -302,6 +304,7 @@ class JetStreamSource:
                 connection, stream, self._agent, name, after_seq=after_seq, inactive_s=parts.settings.consumer_idle_s
             )
             parts.metrics.consumers_made.inc()
+            heed_cancellation()
             # of several servers the consumer's may lag behind the one that told the stream's end
             self._opened(pending, end_seq=state.last_seq if state.replicas == 1 else 0, asked_at=asked_at)
             self._reader = PullReader[Arrival](

@@ -108,7 +108,7 @@ async def test_a_failed_ack_is_repeated_and_costs_nothing(relay: ScriptedRelay, 
         assert f"status {status}: Planted" in run.seen.named("ack_failed")[0][1]
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 410])
+@pytest.mark.parametrize("status", [400, 410])
 async def test_an_ack_refused_for_good_is_dropped(relay: ScriptedRelay, status: int) -> None:
     """A cursor that the relay will never take is not posted again; the next one is."""
 
@@ -123,6 +123,21 @@ async def test_an_ack_refused_for_good_is_dropped(relay: ScriptedRelay, status: 
         await until(lambda: run.seen.named("ack_failed"))
         await exchange.send(event(2))
         await until(lambda: relay.acks == [cursor(2)])
+        assert len(run.seen.named("ack_failed")) == 1
+
+
+@pytest.mark.parametrize("status", [302, 400, 403, 404, 410])
+async def test_an_ack_is_not_dropped_at_anybody_elses_word(relay: ScriptedRelay, status: int) -> None:
+    """A proxy without a route answers once: the ack of an event that nothing follows was never posted again."""
+
+    async def refuse(exchange: Exchange) -> None:
+        relay.on_ack = None
+        await exchange.answer(status, b"<html>no route</html>")
+
+    relay.on_ack = refuse
+    async with running(relay, settings=ACKING) as run:
+        await (await relay.request()).stream(event(1))
+        await until(lambda: relay.acks == [cursor(1)])
         assert len(run.seen.named("ack_failed")) == 1
 
 

@@ -58,6 +58,15 @@ async def test_a_cut_between_410_and_first_event_follows_the_address_again(relay
         assert len(run.app.gones) == 1
 
 
+async def test_a_long_resync_address_is_followed(relay: ScriptedRelay) -> None:
+    """It repeats the types that were asked for, however many: the agent ended with its first loss, and was not told."""
+    resync = f"{RESYNC}&types={','.join(f'task.kind_{number:050}' for number in range(100))}"
+    async with running(relay) as run:
+        await (await relay.request()).gone("expired", resync=resync)
+        assert (await relay.request()).target == resync
+        assert len(run.app.gones) == 1
+
+
 async def test_nothing_is_asked_for_while_the_application_resyncs(relay: ScriptedRelay) -> None:
     """on_gone is awaited: the next request comes only after it has returned."""
     order: list[str] = []

@@ -100,6 +100,17 @@ async def test_a_silent_relay_is_unknown_in_time(relay: ScriptedRelay) -> None:
         assert (await made.publish(EVENT)).outcome is Outcome.UNKNOWN
 
 
+@pytest.mark.parametrize("status", [307, 403, 404, 415])
+async def test_what_may_be_stored_is_not_refused_by_a_bad_way(relay: ScriptedRelay, status: int) -> None:
+    """The first answer was lost, and a proxy without a route gave the second: the event may be stored all the same."""
+    async with publisher(relay) as made:
+        publishing = asyncio.create_task(made.publish_until_known(EVENT))
+        (await relay.request()).cut()
+        await (await relay.request()).problem(status, title="No route")
+        result = await publishing
+        assert (result.outcome, result.status) == (Outcome.UNKNOWN, status)
+
+
 async def test_retries_repeat_the_same_bytes_until_known(relay: ScriptedRelay) -> None:
     """Unknown outcomes are asked again with the same id; the acknowledgement may say that it was stored before."""
     noting = Noting()

@@ -288,3 +288,15 @@ async def test_a_deleted_consumer_is_made_anew(relay: InProcess, fresh_redis: Re
 
     # what pg-writer had stored first comes from Postgres, before the feeder has a consumer again
     await eventually(is_there, "a consumer of the feeder's")
+
+
+async def test_a_refused_stream_leaves_no_news_behind(start_relay: StartRelay) -> None:
+    """Each agent that was ever refused for want of room was kept news for, for ever."""
+    relay = await start_relay(sessions_per_agent_max=1)
+    news = relay.relay._transport.news  # type: ignore[attr-defined]
+    async with relay.stream(cursor="now"):
+        for _ in range(3):
+            async with relay.stream(cursor="now") as refused:
+                assert refused.response.status_code == 429
+        assert news._open == {"ann": 1}
+    await eventually(lambda: not news._open, "nobody to keep news for")

@@ -232,6 +232,8 @@ class AgentEndpoint:
         rows: list[PageRow] = []
         ask = min(limit, FIRST_PAGE_ROWS)
         page = await source.read_page(position, ask)
+        if _stands_still(page, position):
+            raise NotReady("pg-writer has yet to store what comes next; ask again shortly")
         floors = page.floors
         while True:
             rows += page.rows
@@ -246,7 +248,7 @@ class AgentEndpoint:
                 bytes_max=settings.page_bytes - size,
             )
             more = await source.read_page(page.end, ask)
-            if more.floors != floors:
+            if more.floors != floors or _stands_still(more, page.end):
                 break
             page = more
         return Page(rows=rows, floors=floors, watermark=page.watermark, full=page.full, reached=page.end)
@@ -281,6 +283,11 @@ class AgentEndpoint:
     async def _ensure_tags(self, place: Place) -> None:
         for position in (place.position, place.head, place.floors.critical, place.floors.standard):
             await self._services.places.ensure_tag(position)
+
+
+def _stands_still(page: Page, after: Position) -> bool:
+    """Whether there is more behind a position, and none of it can be read yet: to ask on would never end."""
+    return page.full and not page.rows and page.end <= after
 
 
 class _Ack(msgspec.Struct):

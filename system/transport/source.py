@@ -289,9 +289,8 @@ class JetStreamSource:
         heed_cancellation()
         if state.created != ground.created or state.last_seq < self._arrivals.last_seq:
             raise NotReady(
-                f"expected the stream that was created at {ground.created}, with at least "
-                f"{self._arrivals.last_seq} messages,"
-                f" got one of {state.created} that ends at {state.last_seq}; pg-writer begins a new epoch"
+                f"expected the stream that was created at {ground.created}, with {self._arrivals.last_seq} messages or "
+                f"more, got one of {state.created} that ends at {state.last_seq}; pg-writer begins a new epoch"
             )
         after_seq = self._find_boundary(state.first_seq, ground)
         arrivals = self._arrivals

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from typing import Any
 
+import asyncpg
 import pytest
 
 from faults.stack import EmbeddedStack, NatsProcess
 from system.transport import consumer, source
 from tests.system.conftest import StartRelay
-from tests.system.harness import InProcess, event, eventually, under_test
+from tests.system.harness import InProcess, event, eventually, problem, under_test
 from tests.system.traffic import traffic
 
 pytestmark = [pytest.mark.stack, pytest.mark.parametrize("transport", ["jetstream"], indirect=True)]
@@ -278,3 +279,33 @@ async def test_a_session_that_ends_as_nats_answers_leaves_nothing(
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     await no_consumers(relay)
+
+
+async def test_a_page_does_not_wait_for_pg_writer(start_relay: StartRelay) -> None:
+    """Postgres reads but does not write, and what comes next is to be told by the table: what is there is answered, and
+    then that nothing can be read yet. A page asked on and on, and held its place until its client gave up.
+    """
+    relay = await start_relay()
+    await relay.publish(event("a1"), event("a2"))
+    await relay.settled()
+    connection = await asyncpg.connect(relay.dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE agent_events IN SHARE ROW EXCLUSIVE MODE")
+            # as pg-writer does ahead of a late write
+            await relay.rows("UPDATE stream_epoch SET last_seq = 4")
+            await relay.publish(event("a3"), event("a4"))
+            page = (await relay.page(cursor="earliest")).json()
+            assert ([one["event"]["id"] for one in page["events"]], page["more"]) == (["a1", "a2"], True)
+            refused = await relay.page(cursor=page["next"])
+            problem(refused, 503, "pg-writer has yet to store")
+            assert refused.headers["retry-after"]
+    finally:
+        await connection.close()
+    await relay.settled()
+
+    async def behind() -> list[str] | None:
+        answer = await relay.page(cursor=page["next"])
+        return [one["event"]["id"] for one in answer.json()["events"]] if answer.status_code == 200 else None
+
+    assert await eventually(behind, "the page behind") == ["a3", "a4"]

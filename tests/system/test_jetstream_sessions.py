@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
 
 import asyncpg
 import pytest
 
 from faults.stack import EmbeddedStack, NatsProcess
-from system.transport import consumer, source
 from tests.system.conftest import StartRelay
 from tests.system.harness import InProcess, event, eventually, problem, under_test
 from tests.system.traffic import traffic
@@ -250,35 +248,6 @@ async def test_an_ack_ahead_of_the_writer_waits_for_it(
         assert (await waiting).json() == {"acked": cursor}
         ahead = f"{cursor.split('-')[0]}-99"
         assert (await relay.ack(ahead)).json()["reason"] == "ahead"
-
-
-async def test_a_session_that_ends_as_nats_answers_leaves_nothing(
-    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """nats-py loses a cancellation that comes with its answer: the consumer's task went on for ever, for nobody."""
-    relay = await start_relay()
-    await relay.publish(event("a1"))
-    await relay.settled()
-    tasks: list[asyncio.Task[Any]] = []
-    make = consumer.make_consumer
-
-    async def losing(*args: Any, **options: Any) -> int:
-        pending = await make(*args, **options)
-        task = asyncio.current_task()
-        assert task is not None
-        if not tasks:
-            tasks.append(task)
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(0)
-        return pending
-
-    monkeypatch.setattr(source, "make_consumer", losing)
-    asking = asyncio.create_task(relay.page(cursor="earliest"))
-    await eventually(lambda: tasks and tasks[0].done(), "the end of a task that was cancelled")
-    asking.cancel()
-    await asyncio.gather(asking, return_exceptions=True)
-    await no_consumers(relay)
 
 
 async def test_a_page_does_not_wait_for_pg_writer(start_relay: StartRelay) -> None:

@@ -74,12 +74,12 @@ def play_as_production(plan: Plan, folder: Path, *, delivery_log: bool = False) 
     seen: list[tuple[Tables, int]] = []
 
     def look() -> None:
-        if any(process.is_alive for process in world.postgres.host.processes):
-            seen.append((StoredThen(world.postgres.disk, _wall(world.postgres.host.clock.wall_ns())), len(lines.lines)))
+        now = _wall(world.postgres.host.clock.wall_ns())
+        seen.append((StoredThen(world.postgres.disk, now), len(lines.lines)))
 
     world.environment.process(_now_and_then(world, plan, look))
     world.run()
-    seen.append((StoredThen(world.postgres.disk, _wall(world.postgres.host.clock.wall_ns())), len(lines.lines)))
+    look()
     exports = [
         made
         for number, (tables, logged) in enumerate(seen[-EXPORTS:], start=1)
@@ -161,11 +161,13 @@ class StoredThen(Tables):
 
 
 def _now_and_then(world: World, plan: Plan, look: Callable[[], object]) -> Generator[Any, None, None]:
+    """Look again and again, whenever Postgres is there to be asked."""
     shortest_s = min(plan.retention.standard_s, plan.retention.critical_s)
     pace_ns = round(max(PACE_MIN_S, min(PACE * shortest_s, plan.duration_s / EXPORTS)) * S)
     while True:
         yield world.environment.timeout(pace_ns)
-        look()
+        if any(process.is_alive for process in world.postgres.host.processes):
+            look()
 
 
 def _exported(plan: Plan, tables: Tables, lines: Sequence[bytes], out: Path) -> Export | None:

@@ -26,8 +26,6 @@ from system.host import Host
 
 PATH = "/v1/events"
 HEADERS = {"Content-Type": "application/cloudevents+json", "Accept": "application/json"}
-
-
 OF_THE_EVENT = (400, 409, 413, 422)
 """Refusals that hold for every attempt with an event. Others say of this one alone that it stored nothing."""
 
@@ -159,8 +157,9 @@ class Publisher:
             outcome = await self.publish(event)
             may_be_stored |= outcome.outcome is Outcome.UNKNOWN
             if not outcome.can_change:
-                is_turned_away = outcome.outcome is Outcome.REFUSED and outcome.status not in OF_THE_EVENT
-                return replace(outcome, outcome=Outcome.UNKNOWN) if may_be_stored and is_turned_away else outcome
+                if may_be_stored and outcome.outcome is Outcome.REFUSED and outcome.status not in OF_THE_EVENT:
+                    return replace(outcome, outcome=Outcome.UNKNOWN)
+                return outcome
             delay_s = backoff_s(
                 self._host.rng,
                 attempt=attempt,

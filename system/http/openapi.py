@@ -82,8 +82,8 @@ _STREAM_PARAMETERS = [
         "in": "query",
         "schema": {"type": "string"},
         "description": "The `head` of the last notice of loss, else of the page before: what was told by then is not "
-        "told again. Without it, a cursor of a former life of the stream is answered with wrong_epoch, even one that "
-        "a page or a stream of what is left of that life ended with.",
+        "told again; what has gone since is told, with `earliest`, too. Without it, a cursor of a former life of the "
+        "stream is answered with wrong_epoch, even one that a page or a stream of what is left of it ended with.",
     },
     {
         "name": "limit",

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from faults.stack import EmbeddedStack, NatsProcess
+from system.transport import consumer, source
 from tests.system.conftest import StartRelay
 from tests.system.harness import InProcess, event, eventually, problem, under_test
 from tests.system.traffic import traffic
@@ -248,6 +249,31 @@ async def test_an_ack_ahead_of_the_writer_waits_for_it(
         assert (await waiting).json() == {"acked": cursor}
         ahead = f"{cursor.split('-')[0]}-99"
         assert (await relay.ack(ahead)).json()["reason"] == "ahead"
+
+
+async def test_a_session_that_ends_as_nats_answers_leaves_nothing(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nats-py loses a cancellation that comes with its answer: the consumer's task went on for ever, for nobody."""
+    relay = await start_relay()
+    make, made, lost = consumer.make_consumer, asyncio.Event(), asyncio.Event()
+
+    async def losing(*args: Any, **options: Any) -> int:
+        pending = await make(*args, **options)
+        if not made.is_set():
+            made.set()
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                lost.set()  # as wait_for, when the result is there
+        return pending
+
+    monkeypatch.setattr(source, "make_consumer", losing)
+    async with relay.stream(cursor="earliest"):
+        await made.wait()
+    await lost.wait()
+    await no_consumers(relay)
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "session-consumer"]
 
 
 async def test_a_page_does_not_wait_for_pg_writer(start_relay: StartRelay) -> None:
